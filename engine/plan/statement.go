@@ -1,0 +1,294 @@
+package plan
+
+import (
+	"time"
+
+	"kalamflight/manifest"
+)
+
+// Statement is one resolved statement. The set is closed: the types in this file.
+type Statement interface{ statement() }
+
+// Compiled is a statement with what a driver wants to know about it before it runs.
+type Compiled struct {
+	Statement Statement
+	// Text is the statement's own text, for logs, errors and tickets.
+	Text string
+	// Columns describe the result; nil for a statement without rows (DDL, DML without RETURNING).
+	Columns []Column
+	// Params are the parameters' types by index; Null where nothing is known.
+	Params []manifest.Type
+	// Update: the statement changes something, and runs once when it is first described (WIRE.md section 1).
+	Update bool
+}
+
+// Select runs a query.
+type Select struct{ Root Node }
+
+// Explain describes how Statement would run, or with Analyze, did.
+type Explain struct {
+	Statement Statement
+	Analyze   bool
+	JSON      bool
+}
+
+// ConflictAction is what INSERT does with a row whose key exists.
+type ConflictAction uint8
+
+// The conflict actions. ConflictDefault is an error for USER and SHARED tables and a replacement for STREAM tables.
+const (
+	ConflictDefault ConflictAction = iota
+	ConflictNothing
+	ConflictUpdate
+	// ConflictReplace replaces the whole row (ingest upserts).
+	ConflictReplace
+)
+
+// Insert adds the rows of Source. Source's columns are those of the table, all of them, in table order and cast to their types, defaults
+// filled in.
+type Insert struct {
+	Table  *manifest.Table
+	Source Node
+	// OnConflict and, with ConflictUpdate, Set and Where over (the existing row's columns, then the new row's columns).
+	OnConflict ConflictAction
+	Set        []Assignment
+	Where      Expr
+	// Returning is over the columns of the table as written; nil for none.
+	Returning []Expr
+	Cols      []Column
+}
+
+// Assignment sets one column.
+type Assignment struct {
+	Column manifest.ColumnID
+	Value  Expr
+}
+
+// Update changes the rows of Source. Source's output: every column of Table in table order, then ColumnRow, then whatever FROM brings.
+// Set and Returning are over it; Returning sees the table's columns as written.
+type Update struct {
+	Table     *manifest.Table
+	Source    Node
+	Set       []Assignment
+	Returning []Expr
+	Cols      []Column
+}
+
+// Delete removes the rows of Source, whose output is as in Update.
+type Delete struct {
+	Table     *manifest.Table
+	Source    Node
+	Returning []Expr
+	Cols      []Column
+}
+
+// CreateNamespace makes a namespace.
+type CreateNamespace struct {
+	Name        string
+	IfNotExists bool
+}
+
+// DropNamespace removes a namespace; with Cascade its tables too.
+type DropNamespace struct {
+	Name     string
+	IfExists bool
+	Cascade  bool
+}
+
+// UseNamespace sets the session's namespace.
+type UseNamespace struct{ Name string }
+
+// CreateTable makes a table. ID, Owner, Created and Version of Table are filled in by the catalog; Kind 0 means what the caller's role
+// gets by default (SEMANTICS.md section 4).
+type CreateTable struct {
+	Table       *manifest.Table
+	IfNotExists bool
+	// As, when not nil, fills the table.
+	As Node
+}
+
+// DropTable removes a table, its rows and its history; View drops a view.
+type DropTable struct {
+	Namespace, Name string
+	IfExists        bool
+	View            bool
+}
+
+// CreateView names a query. Columns are those of the query.
+type CreateView struct {
+	Table     *manifest.Table
+	OrReplace bool
+}
+
+// AlterTable changes a definition step by step, all or nothing.
+type AlterTable struct {
+	Namespace, Name string
+	Steps           []AlterStep
+}
+
+// AlterStep is one change of ALTER TABLE; the closed set below.
+type AlterStep interface{ alter() }
+
+// AddColumn adds a column; older rows have its default's value, or NULL.
+type AddColumn struct {
+	Column      manifest.Column
+	IfNotExists bool
+}
+
+// DropColumn removes a column.
+type DropColumn struct {
+	Name     string
+	IfExists bool
+}
+
+// RenameColumn renames a column; its id stays.
+type RenameColumn struct{ From, To string }
+
+// AlterColumn changes a column's type, default or nullability; nil leaves it as it is.
+type AlterColumn struct {
+	Name    string
+	Type    *manifest.Type
+	Default *string
+	NotNull *bool
+}
+
+// RenameTable renames the table within its namespace.
+type RenameTable struct{ To string }
+
+// SetOptions changes table options; nil leaves one as it is.
+type SetOptions struct {
+	Flush       *manifest.FlushPolicy
+	TTL         *time.Duration
+	TTLDeletes  *bool
+	Access      *manifest.AccessLevel
+	Compression *manifest.Compression
+	Retention   *time.Duration
+}
+
+func (AddColumn) alter()    {}
+func (DropColumn) alter()   {}
+func (RenameColumn) alter() {}
+func (AlterColumn) alter()  {}
+func (RenameTable) alter()  {}
+func (SetOptions) alter()   {}
+
+// CreateUser makes a user. Role is user, service, dba or system.
+type CreateUser struct {
+	Name, Password, Role string
+	IfNotExists          bool
+}
+
+// AlterUser changes a user; nil leaves a part as it is.
+type AlterUser struct {
+	Name           string
+	Password, Role *string
+}
+
+// DropUser removes a user.
+type DropUser struct {
+	Name     string
+	IfExists bool
+	Purge    bool
+}
+
+// FlushTable moves a table's hot rows into segments; CompactTable merges its segments, and with Purge drops history now.
+type FlushTable struct{ Table *manifest.Table }
+
+// CompactTable merges a table's segments.
+type CompactTable struct {
+	Table *manifest.Table
+	Purge bool
+}
+
+// Kill ends something that runs. What is query, subscription, session or job.
+type Kill struct{ What, ID string }
+
+// SetOption sets a session option; an empty Value with Reset restores the default.
+type SetOption struct {
+	Name, Value string
+	Reset       bool
+}
+
+// Transaction is BEGIN, COMMIT, ROLLBACK and the savepoint statements.
+type Transaction struct {
+	// Action is begin, commit, rollback, savepoint, release or rollback to.
+	Action string
+	Name   string
+}
+
+// Subscribe is a query that does not end (WIRE.md section 5). Source's output: every column that the projection needs of one table;
+// `_op`, `_seq` and `_ts` are put in front of Project's columns by the engine.
+type Subscribe struct {
+	Table *manifest.Table
+	// Where is over the columns of the table in table order; nil takes every row.
+	Where Expr
+	// Project is over the same; Cols names its columns.
+	Project []Expr
+	Cols    []Column
+	// Order orders the snapshot only, over the table's columns.
+	Order []SortKey
+	// From says where to begin. AsOf is a BIGINT expression for FromSeq.
+	From SubscribeFrom
+	AsOf Expr
+	// Until says where to end. UpTo is a BIGINT expression for UntilSeq.
+	Until SubscribeUntil
+	UpTo  Expr
+	// Snapshot is whether the state at the beginning is sent first (the default was applied: not with AS OF SEQ).
+	Snapshot bool
+	// LastRows, when not negative, limits the snapshot to the rows with the greatest `_seq`.
+	LastRows int64
+	// Progress is the interval of heartbeats on a quiet stream.
+	Progress time.Duration
+	// Upsert is envelope = 'upsert'.
+	Upsert    bool
+	OldValues bool
+	// BatchRows bounds the rows of one batch.
+	BatchRows int64
+	// Resync answers a gap by a resync row and a fresh snapshot instead of an error.
+	Resync bool
+	// Timeout, when not 0, ends the stream after that time; LimitRows, when not negative, after that many data rows.
+	Timeout   time.Duration
+	LimitRows int64
+}
+
+// SubscribeFrom says where a subscription begins.
+type SubscribeFrom uint8
+
+// The beginnings.
+const (
+	FromNow SubscribeFrom = iota
+	FromBeginning
+	FromSeq
+)
+
+// SubscribeUntil says where a subscription ends.
+type SubscribeUntil uint8
+
+// The ends.
+const (
+	UntilForever SubscribeUntil = iota
+	UntilNow
+	UntilSeq
+)
+
+func (*Select) statement()          {}
+func (*Explain) statement()         {}
+func (*Insert) statement()          {}
+func (*Update) statement()          {}
+func (*Delete) statement()          {}
+func (*CreateNamespace) statement() {}
+func (*DropNamespace) statement()   {}
+func (*UseNamespace) statement()    {}
+func (*CreateTable) statement()     {}
+func (*DropTable) statement()       {}
+func (*CreateView) statement()      {}
+func (*AlterTable) statement()      {}
+func (*CreateUser) statement()      {}
+func (*AlterUser) statement()       {}
+func (*DropUser) statement()        {}
+func (*FlushTable) statement()      {}
+func (*CompactTable) statement()    {}
+func (*Kill) statement()            {}
+func (*SetOption) statement()       {}
+func (*Transaction) statement()     {}
+func (*Subscribe) statement()       {}
