@@ -1,0 +1,231 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"kalamflight/internal/fault"
+	"kalamflight/manifest"
+)
+
+// reservedSpace tells the namespaces that belong to the engine.
+func reservedSpace(name string) bool {
+	return strings.EqualFold(name, SystemSpace) || strings.EqualFold(name, SchemaSpace)
+}
+
+// CreateNamespace makes a namespace. It returns false when it exists and ifNotExists is set.
+func (c *Catalog) CreateNamespace(ctx context.Context, name string, ifNotExists bool) (bool, error) {
+	if err := checkName("namespace", name); err != nil {
+		return false, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	s := c.Snapshot()
+	if old, ok := s.Namespace(name); ok || reservedSpace(name) {
+		if ifNotExists && ok {
+			return false, nil
+		}
+		if !ok {
+			old = name
+		}
+		return false, &fault.SQL{Kind: fault.ErrExists, Code: "42P06", Message: fmt.Sprintf("namespace %q exists already", old)}
+	}
+	if len(s.namespaces) >= namespacesMax {
+		return false, fmt.Errorf("more than %d namespaces: %w", namespacesMax, fault.ErrExhausted)
+	}
+	n := Namespace{Name: name, Created: nowMicros()}
+	next := s.clone()
+	next.namespaces[name] = n
+	return true, c.applyLocked(ctx, next, map[string][]byte{keyNamespace + name: encode(n)}, nil)
+}
+
+// DropNamespace removes a namespace and, with cascade, its tables, in one step. The tables dropped are returned; their rows are still to
+// be removed (Snapshot.Dropped).
+func (c *Catalog) DropNamespace(ctx context.Context, name string, cascade bool) ([]*manifest.Table, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	s := c.Snapshot()
+	found, ok := s.Namespace(name)
+	if !ok {
+		return nil, noNamespace(name)
+	}
+	if found == DefaultSpace {
+		return nil, &fault.SQL{Kind: fault.ErrPrecondition, Code: "55006", Message: "the namespace default cannot be dropped"}
+	}
+	tables := s.Tables(found)
+	if len(tables) > 0 && !cascade {
+		return nil, &fault.SQL{Kind: fault.ErrPrecondition, Code: "2BP01",
+			Message: fmt.Sprintf("namespace %q still has %d tables", found, len(tables)), Hint: "DROP NAMESPACE " + found + " CASCADE drops them too"}
+	}
+	next := s.clone()
+	puts, deletes := map[string][]byte{}, []string{keyNamespace + found}
+	for _, t := range tables {
+		next.drop(t, puts, &deletes)
+	}
+	delete(next.namespaces, found)
+	delete(next.byName, found)
+	return tables, c.applyLocked(ctx, next, puts, deletes)
+}
+
+func noNamespace(name string) error {
+	return &fault.SQL{Kind: fault.ErrNotFound, Code: "3F000", Message: fmt.Sprintf("there is no namespace %q", name)}
+}
+
+// CreateTable adds a table or a view; the catalog fills in ID, Created, Version and the column ids where they are 0. It returns the
+// table as stored, or the existing one and false when there is one and ifNotExists is set.
+func (c *Catalog) CreateTable(ctx context.Context, def *manifest.Table, ifNotExists bool) (*manifest.Table, bool, error) {
+	if err := checkName("table", def.Name); err != nil {
+		return nil, false, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	s := c.Snapshot()
+	space, ok := s.Namespace(def.Namespace)
+	if !ok {
+		return nil, false, noNamespace(def.Namespace)
+	}
+	if old, ok := s.Table(space, def.Name); ok {
+		if ifNotExists {
+			return old, false, nil
+		}
+		return nil, false, &fault.SQL{Kind: fault.ErrExists, Code: "42P07",
+			Message: fmt.Sprintf("table %s.%s exists already", old.Namespace, old.Name)}
+	}
+	if len(s.tables) >= tablesMax {
+		return nil, false, fmt.Errorf("more than %d tables: %w", tablesMax, fault.ErrExhausted)
+	}
+	id, err := c.nextLocked(keyLastTable)
+	if err != nil {
+		return nil, false, err
+	}
+	t := *def
+	t.ID, t.Namespace, t.Created, t.Version = manifest.TableID(id), space, nowMicros(), 1
+	t.Columns = slices.Clone(def.Columns)
+	for i := range t.Columns {
+		if t.Columns[i].ID == 0 {
+			t.Columns[i].ID = manifest.ColumnID(i + 1)
+		}
+		t.NextColumn = max(t.NextColumn, t.Columns[i].ID+1)
+	}
+	if err := checkTable(&t); err != nil {
+		return nil, false, err
+	}
+	next := s.clone()
+	next.put(&t)
+	return &t, true, c.applyLocked(ctx, next, map[string][]byte{tableKey(t.ID): encode(&t), keyLastTable: counter(id)}, nil)
+}
+
+// checkTable holds what every definition must satisfy, however it was made (SQL, ingest, ALTER).
+func checkTable(t *manifest.Table) error {
+	bad := func(code, format string, args ...any) error {
+		return &fault.SQL{Kind: fault.ErrInvalid, Code: code, Message: fmt.Sprintf(format, args...)}
+	}
+	if len(t.Columns) == 0 || len(t.Columns) > columnsMax {
+		return bad("54011", "a table has 1 to %d columns, not %d", columnsMax, len(t.Columns))
+	}
+	names := make(map[string]bool, len(t.Columns))
+	for _, col := range t.Columns {
+		if err := checkName("column", col.Name); err != nil {
+			return err
+		}
+		switch folded := fold(col.Name); {
+		case manifest.Reserved(col.Name):
+			return bad("42939", "the column name %q is reserved", col.Name)
+		case names[folded]:
+			return bad("42701", "the column %q is there twice", col.Name)
+		case t.Kind != manifest.View && !col.Type.Storable():
+			return bad("42P16", "column %q: no table stores the type %s", col.Name, col.Type)
+		default:
+			names[folded] = true
+		}
+	}
+	if len(t.Key) > keyColumnsMax {
+		return bad("54011", "a key has at most %d columns", keyColumnsMax)
+	}
+	for _, id := range t.Key {
+		col, ok := t.Column(id)
+		if !ok || !col.NotNull {
+			return bad("42P16", "a key column must be a NOT NULL column of the table")
+		}
+		if col.Type.Kind == manifest.Embedding || col.Type.Kind == manifest.JSON {
+			return bad("42P16", "column %q: a %s cannot be a key", col.Name, col.Type)
+		}
+	}
+	if t.Kind == manifest.Stream && t.TTL <= 0 {
+		return bad("42P16", "a STREAM table needs TTL_SECONDS")
+	}
+	if t.Kind != manifest.Stream && t.TTL != 0 {
+		return bad("42P16", "TTL_SECONDS belongs to STREAM tables")
+	}
+	return nil
+}
+
+// drop moves a table from the definitions to those whose rows are still to be removed.
+func (s *Snapshot) drop(t *manifest.Table, puts map[string][]byte, deletes *[]string) {
+	s.remove(t)
+	*deletes = append(*deletes, tableKey(t.ID))
+	if t.Kind != manifest.View {
+		s.dropped[t.ID] = t
+		puts[droppedKey(t.ID)] = encode(t)
+	}
+}
+
+// DropTable removes a definition. The rows are still to be removed: the table is in Snapshot.Dropped until Forget.
+func (c *Catalog) DropTable(ctx context.Context, id manifest.TableID) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	s := c.Snapshot()
+	t, ok := s.tables[id]
+	if !ok {
+		return fmt.Errorf("table %d: %w", id, fault.ErrNotFound)
+	}
+	next := s.clone()
+	puts, deletes := map[string][]byte{}, []string(nil)
+	next.drop(t, puts, &deletes)
+	return c.applyLocked(ctx, next, puts, deletes)
+}
+
+// Forget ends the cleaning of a dropped table.
+func (c *Catalog) Forget(ctx context.Context, id manifest.TableID) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	next := c.Snapshot().clone()
+	delete(next.dropped, id)
+	return c.applyLocked(ctx, next, nil, []string{droppedKey(id)})
+}
+
+// ChangeTable replaces a definition by what f makes of a copy; f must not keep it. The version grows by one.
+func (c *Catalog) ChangeTable(ctx context.Context, id manifest.TableID, f func(*manifest.Table) error) (*manifest.Table, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	s := c.Snapshot()
+	old, ok := s.tables[id]
+	if !ok {
+		return nil, fmt.Errorf("table %d: %w", id, fault.ErrNotFound)
+	}
+	t := *old
+	t.Columns = slices.Clone(old.Columns)
+	t.Key = slices.Clone(old.Key)
+	if err := f(&t); err != nil {
+		return nil, err
+	}
+	t.ID, t.Version = old.ID, old.Version+1
+	if err := checkTable(&t); err != nil {
+		return nil, err
+	}
+	if other, ok := s.Table(t.Namespace, t.Name); ok && other.ID != id {
+		return nil, &fault.SQL{Kind: fault.ErrExists, Code: "42P07", Message: fmt.Sprintf("table %s.%s exists already", t.Namespace, t.Name)}
+	}
+	next := s.clone()
+	next.remove(old)
+	next.put(&t)
+	return &t, c.applyLocked(ctx, next, map[string][]byte{tableKey(id): encode(&t)}, nil)
+}
