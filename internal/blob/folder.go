@@ -280,10 +280,11 @@ func (f *Folder) List(ctx context.Context, prefix string, call func(Entry) error
 		start = f.path(prefix[:i])
 	}
 	err := filepath.WalkDir(start, func(path string, d fs.DirEntry, err error) error {
-		if err == nil {
-			err = ctx.Err()
+		if errors.Is(err, fs.ErrNotExist) && path != start {
+			// Deleted since its folder was read.
+			return nil
 		}
-		if err != nil || path == f.root {
+		if err = errors.Join(err, ctx.Err()); err != nil || path == f.root {
 			return err
 		}
 		rel, err := filepath.Rel(f.root, path)
