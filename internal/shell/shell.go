@@ -29,7 +29,7 @@ var ErrInterrupted = errors.New("interrupted")
 
 // Conn runs statements one after the other. Implementations are for one goroutine; cancelling a ctx may come from another.
 type Conn interface {
-	// Run starts a statement. The rows are the caller's to close.
+	// Run starts a statement. The rows are the caller's to close; the end of ctx ends them.
 	Run(ctx context.Context, sql string) (Rows, error)
 	// Close ends the session.
 	Close() error
@@ -42,7 +42,7 @@ type Rows interface {
 	// Affected counts the rows that the statement changed; -1 when that has no meaning.
 	Affected() int64
 	// Next returns the next batch, which the caller releases; io.EOF ends the rows.
-	Next(ctx context.Context) (arrow.RecordBatch, error)
+	Next() (arrow.RecordBatch, error)
 	// Close frees the result and ends the statement if it still runs.
 	Close() error
 }
@@ -157,7 +157,7 @@ func (s *Shell) Statement(ctx context.Context, text string) error {
 // affected reads an empty result to its end, so that failures on the way are seen, and says what changed.
 func (s *Shell) affected(ctx context.Context, rows Rows) error {
 	for {
-		batch, err := rows.Next(ctx)
+		batch, err := rows.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
@@ -182,7 +182,7 @@ func (s *Shell) print(ctx context.Context, rows Rows, live bool) error {
 	}
 	var failure error
 	for {
-		batch, err := rows.Next(ctx)
+		batch, err := rows.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}

@@ -22,10 +22,14 @@ type conn struct {
 	answers map[string]func() (shell.Rows, error)
 }
 
-func (c *conn) Run(_ context.Context, sql string) (shell.Rows, error) {
+func (c *conn) Run(ctx context.Context, sql string) (shell.Rows, error) {
 	c.ran = append(c.ran, sql)
 	if f := c.answers[sql]; f != nil {
-		return f()
+		answer, err := f()
+		if r, ok := answer.(*rows); ok {
+			r.ctx = ctx
+		}
+		return answer, err
 	}
 	return &rows{schema: arrow.NewSchema(nil, nil), affected: 1}, nil
 }
@@ -33,6 +37,7 @@ func (c *conn) Run(_ context.Context, sql string) (shell.Rows, error) {
 func (c *conn) Close() error { return nil }
 
 type rows struct {
+	ctx      context.Context
 	schema   *arrow.Schema
 	batches  []arrow.RecordBatch
 	affected int64
@@ -49,15 +54,15 @@ func (r *rows) Close() error {
 	return nil
 }
 
-func (r *rows) Next(ctx context.Context) (arrow.RecordBatch, error) {
+func (r *rows) Next() (arrow.RecordBatch, error) {
 	if len(r.batches) > 0 {
 		b := r.batches[0]
 		r.batches = r.batches[1:]
 		return b, nil
 	}
 	if r.endless {
-		<-ctx.Done()
-		return nil, ctx.Err()
+		<-r.ctx.Done()
+		return nil, r.ctx.Err()
 	}
 	if r.failure != nil {
 		return nil, r.failure
