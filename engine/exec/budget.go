@@ -1,0 +1,112 @@
+package exec
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"kalamflight/internal/fault"
+)
+
+// Budget bounds the bytes that queries hold. A query's budget reports to the server's, so that both limits hold. It is safe for
+// concurrent use.
+type Budget struct {
+	name   string
+	limit  int64
+	parent *Budget
+	used   atomic.Int64
+	peak   atomic.Int64
+}
+
+// NewBudget makes a budget of limit bytes (0 or less: no limit) that takes what it gives from parent too; parent may be nil. The name
+// stands in the error of whoever runs into the limit.
+func NewBudget(name string, limit int64, parent *Budget) *Budget {
+	return &Budget{name: name, limit: limit, parent: parent}
+}
+
+// Used is how many bytes are held now.
+func (b *Budget) Used() int64 { return b.used.Load() }
+
+// Peak is the most that Used ever was.
+func (b *Budget) Peak() int64 { return b.peak.Load() }
+
+// Limit is the limit in bytes; 0 means none.
+func (b *Budget) Limit() int64 { return max(b.limit, 0) }
+
+// Reserve takes n bytes in the name of who, or nothing and an error of kind fault.ErrExhausted that names who and the limit.
+func (b *Budget) Reserve(n int64, who string) error {
+	used := b.used.Add(n)
+	if b.limit > 0 && used > b.limit {
+		b.used.Add(-n)
+		return &fault.SQL{Kind: fault.ErrExhausted, Code: "53200",
+			Message: fmt.Sprintf("%s needs more than the %s limit of %s of memory", who, b.name, bytesText(b.limit)),
+			Hint:    "select fewer rows or columns, or raise the limit"}
+	}
+	if b.parent != nil {
+		if err := b.parent.Reserve(n, who); err != nil {
+			b.used.Add(-n)
+			return err
+		}
+	}
+	for {
+		peak := b.peak.Load()
+		if used <= peak || b.peak.CompareAndSwap(peak, used) {
+			return nil
+		}
+	}
+}
+
+// Release gives n bytes back.
+func (b *Budget) Release(n int64) {
+	b.used.Add(-n)
+	if b.parent != nil {
+		b.parent.Release(n)
+	}
+}
+
+// reserveStep is the least that an account takes from its budget at a time, so that small steps cost nothing.
+const reserveStep = 64 << 10
+
+// account is what one operator in one worker holds of a budget. It is for one goroutine.
+type account struct {
+	budget *Budget
+	who    string
+	held   int64
+}
+
+// hold makes the account hold at least n bytes; it only grows.
+func (a *account) hold(n int64) error {
+	if n <= a.held {
+		return nil
+	}
+	step := max(n-a.held, min(max(reserveStep, a.held/8), 16<<20))
+	if err := a.budget.Reserve(step, a.who); err != nil {
+		// The step is a convenience: what is really needed may still fit.
+		step = n - a.held
+		if err := a.budget.Reserve(step, a.who); err != nil {
+			return err
+		}
+	}
+	a.held += step
+	return nil
+}
+
+// free gives everything back.
+func (a *account) free() {
+	if a.held > 0 {
+		a.budget.Release(a.held)
+		a.held = 0
+	}
+}
+
+// bytesText is n as people read it.
+func bytesText(n int64) string {
+	switch {
+	case n >= 10<<30:
+		return fmt.Sprintf("%d GiB", n>>30)
+	case n >= 10<<20:
+		return fmt.Sprintf("%d MiB", n>>20)
+	case n >= 10<<10:
+		return fmt.Sprintf("%d KiB", n>>10)
+	}
+	return fmt.Sprintf("%d bytes", n)
+}

@@ -1,0 +1,206 @@
+package exec
+
+import (
+	"math/bits"
+	"unsafe"
+
+	"kalamflight/internal/fault"
+)
+
+// wordKey is a key of one to four words.
+type wordKey interface {
+	[1]uint64 | [2]uint64 | [3]uint64 | [4]uint64
+}
+
+// wordIndex gives equal keys of a fixed number of words equal small numbers, counted from 0 in the order of appearance. Keys are passed
+// row after row. It is for one goroutine while it grows; find may be used by many, each with its own places.
+type wordIndex interface {
+	assign(keys []uint64, n int, ids []uint32) error
+	find(keys []uint64, n int, ids []uint32)
+	// key is the words of id.
+	key(id uint32) []uint64
+	// pad takes the next id for something that has no key.
+	pad()
+	len() int
+	size() int64
+}
+
+func newWordIndex(words int, seed uint64) wordIndex {
+	switch words {
+	case 1:
+		return newWordTable[[1]uint64](seed)
+	case 2:
+		return newWordTable[[2]uint64](seed)
+	case 3:
+		return newWordTable[[3]uint64](seed)
+	case 4:
+		return newWordTable[[4]uint64](seed)
+	}
+	return &longIndex{words: words, strings: newInterner(seed)}
+}
+
+// slot is a place of the table; id is the id plus one, 0 when free.
+type slot[K wordKey] struct {
+	key K
+	id  uint32
+}
+
+// wordTable is an open-addressing table with its keys in the slots.
+type wordTable[K wordKey] struct {
+	seed  uint64
+	slots []slot[K]
+	shift uint
+	keys  []K
+	used  int
+}
+
+func newWordTable[K wordKey](seed uint64) *wordTable[K] {
+	return &wordTable[K]{seed: seed, slots: make([]slot[K], 64), shift: 64 - 6}
+}
+
+func (t *wordTable[K]) len() int { return len(t.keys) }
+
+func (t *wordTable[K]) size() int64 {
+	var s slot[K]
+	var k K
+	return int64(len(t.slots))*int64(unsafe.Sizeof(s)) + int64(cap(t.keys))*int64(unsafe.Sizeof(k))
+}
+
+func (t *wordTable[K]) pad() {
+	var k K
+	t.keys = append(t.keys, k)
+}
+
+func (t *wordTable[K]) key(id uint32) []uint64 {
+	k := &t.keys[id]
+	return unsafe.Slice((*uint64)(unsafe.Pointer(k)), len(*k))
+}
+
+func hashKey[K wordKey](k K, seed uint64) uint64 {
+	h := hashWord(k[0], seed)
+	for i := 1; i < len(k); i++ {
+		h = mix(h^k[i], hashC)
+	}
+	return h
+}
+
+func asKeys[K wordKey](words []uint64, n int) []K {
+	if n == 0 {
+		return nil
+	}
+	return unsafe.Slice((*K)(unsafe.Pointer(unsafe.SliceData(words))), n)
+}
+
+func (t *wordTable[K]) reserve(n int) error {
+	need := (t.used + n) * 2
+	if need <= len(t.slots) {
+		return nil
+	}
+	if need > 1<<33 {
+		return &fault.SQL{Kind: fault.ErrExhausted, Code: "54000", Message: "more than four billion groups"}
+	}
+	log := bits.Len(uint(need - 1))
+	old := t.slots
+	t.slots, t.shift = make([]slot[K], 1<<log), uint(64-log)
+	mask := uint64(len(t.slots) - 1)
+	for i := range old {
+		if old[i].id == 0 {
+			continue
+		}
+		j := hashKey(old[i].key, t.seed) >> t.shift
+		for t.slots[j].id != 0 {
+			j = (j + 1) & mask
+		}
+		t.slots[j] = old[i]
+	}
+	return nil
+}
+
+func (t *wordTable[K]) assign(words []uint64, n int, ids []uint32) error {
+	keys := asKeys[K](words, n)
+	for done := 0; done < n; done += internStep {
+		step := min(internStep, n-done)
+		if err := t.reserve(step); err != nil {
+			return err
+		}
+		part, out := keys[done:done+step], ids[done:done+step]
+		slots, mask := t.slots, uint64(len(t.slots)-1)
+		for i, k := range part {
+			j := hashKey(k, t.seed) >> t.shift
+			for {
+				s := &slots[j&mask]
+				if s.id != 0 && s.key == k {
+					out[i] = s.id - 1
+					break
+				}
+				if s.id == 0 {
+					t.keys = append(t.keys, k)
+					t.used++
+					s.key, s.id = k, uint32(len(t.keys))
+					out[i] = s.id - 1
+					break
+				}
+				j++
+			}
+		}
+	}
+	return nil
+}
+
+func (t *wordTable[K]) find(words []uint64, n int, ids []uint32) {
+	slots, mask := t.slots, uint64(len(t.slots)-1)
+	for i, k := range asKeys[K](words, n) {
+		j := hashKey(k, t.seed) >> t.shift
+		for {
+			s := &slots[j&mask]
+			if s.id == 0 {
+				ids[i] = noID
+				break
+			}
+			if s.key == k {
+				ids[i] = s.id - 1
+				break
+			}
+			j++
+		}
+	}
+}
+
+// longIndex is for keys of more than four words: rare, and so kept simple.
+type longIndex struct {
+	words   int
+	strings *interner
+	buf     []uint64
+}
+
+func (t *longIndex) len() int    { return t.strings.len() }
+func (t *longIndex) size() int64 { return t.strings.size() }
+func (t *longIndex) pad()        { t.strings.pad() }
+
+func (t *longIndex) key(id uint32) []uint64 {
+	t.buf = append(t.buf[:0], make([]uint64, t.words)...)
+	copy(bytesOf(t.buf), t.strings.text(nil, id))
+	return t.buf
+}
+
+func (t *longIndex) assign(keys []uint64, n int, ids []uint32) error {
+	raw := bytesOf(keys)
+	w := 8 * t.words
+	for i := range n {
+		id, err := t.strings.one(raw[i*w:(i+1)*w], true)
+		if err != nil {
+			return err
+		}
+		ids[i] = id
+	}
+	return nil
+}
+
+func (t *longIndex) find(keys []uint64, n int, ids []uint32) {
+	raw := bytesOf(keys)
+	w := 8 * t.words
+	for i := range n {
+		// Without inserting there is nothing that can fail.
+		ids[i], _ = t.strings.one(raw[i*w:(i+1)*w], false)
+	}
+}
