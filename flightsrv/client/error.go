@@ -33,6 +33,9 @@ func (e *Error) Canceled() bool { return e.Code == codes.Canceled || e.Code == c
 // Lost tells whether the server cannot be reached, is going away, or does not let the caller in: no other statement would fare better.
 func (e *Error) Lost() bool { return e.Code == codes.Unavailable || e.Code == codes.Unauthenticated }
 
+// Unauthenticated tells whether the server does not know who is calling.
+func (e *Error) Unauthenticated() bool { return e.Code == codes.Unauthenticated }
+
 // wireError turns a gRPC status into an Error; other errors pass.
 func wireError(err error) error {
 	if err == nil {

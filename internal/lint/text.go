@@ -11,16 +11,16 @@ import (
 // ColumnsMax is the greatest length of a line of Go, in runes; a tab counts as one.
 const ColumnsMax = 120
 
-// Lines are the lines that are too long, and the notes to oneself.
+// Lines are the lines that are too long, and the notes to oneself. A line with the tag of a field may be long: it cannot be broken.
 func Lines(tree *Tree) []Problem {
 	var problems []Problem
 	for _, p := range tree.Packages {
 		for _, f := range append(append([]*File(nil), p.Files...), p.Tests...) {
-			number := 0
+			number, tagged := 0, tags(tree, f)
 			for line := range bytes.Lines(f.Text) {
 				number++
 				line = bytes.TrimRight(line, "\r\n")
-				if n := utf8.RuneCount(line); n > ColumnsMax {
+				if n := utf8.RuneCount(line); n > ColumnsMax && !tagged[number] {
 					problems = append(problems, Problem{f.Name, number, "the line has " + strconv.Itoa(n) + " columns"})
 				}
 			}
@@ -28,6 +28,18 @@ func Lines(tree *Tree) []Problem {
 		}
 	}
 	return problems
+}
+
+// tags are the lines that hold the tag of a struct's field.
+func tags(tree *Tree, f *File) map[int]bool {
+	lines := map[int]bool{}
+	ast.Inspect(f.AST, func(n ast.Node) bool {
+		if field, ok := n.(*ast.Field); ok && field.Tag != nil {
+			lines[tree.Set.Position(field.Tag.Pos()).Line] = true
+		}
+		return true
+	})
+	return lines
 }
 
 // notes finds comments that put work off. What is left to do belongs in an issue.

@@ -71,3 +71,9 @@ func classify(err error) error {
 	}
 	return err
 }
+
+// NeedsPassword tells whether Dial failed because the server does not let the user in without a password.
+func NeedsPassword(err error) bool {
+	var e *client.Error
+	return errors.As(err, &e) && e.Unauthenticated()
+}

@@ -17,6 +17,7 @@ type LineReader interface {
 // Interactive runs what the reader gives until it ends. A statement that fails does not end it; a lost connection is said and left to the
 // next statement.
 func (s *Shell) Interactive(ctx context.Context, reader LineReader) error {
+	s.learn(ctx)
 	for {
 		text, err := reader.Read()
 		switch {
@@ -37,6 +38,9 @@ func (s *Shell) Interactive(ctx context.Context, reader LineReader) error {
 				return nil
 			}
 			if err == nil {
+				if changesNames(statement.Text) {
+					s.learn(ctx)
+				}
 				continue
 			}
 			if !errors.Is(err, ErrStatement) && !errors.Is(err, ErrConnect) {

@@ -73,6 +73,7 @@ type Shell struct {
 	out *bufio.Writer
 	// depth counts the scripts that \i is inside of.
 	depth int
+	words []string
 }
 
 // New makes a shell.

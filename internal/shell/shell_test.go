@@ -23,6 +23,9 @@ type conn struct {
 }
 
 func (c *conn) Run(ctx context.Context, sql string) (shell.Rows, error) {
+	if strings.Contains(sql, "information_schema") {
+		return nil, errors.New("no names")
+	}
 	c.ran = append(c.ran, sql)
 	if f := c.answers[sql]; f != nil {
 		answer, err := f()
