@@ -1,0 +1,336 @@
+package ast
+
+import (
+	"kalamflight/engine/plan"
+	"kalamflight/manifest"
+)
+
+// Query is a SELECT, VALUES or set operation with what may stand around it. Limit and Offset may be nil; AsOf is AS OF SEQ at the end.
+type Query struct {
+	Span
+	With      []CTE
+	Recursive bool
+	// Body is *Select, *SetOp, *Values or *Query (in brackets).
+	Body   Body
+	Order  []OrderItem
+	Limit  Expr
+	Offset Expr
+	AsOf   Expr
+}
+
+// Body is the middle of a Query.
+type Body interface{ body() }
+
+// CTE is one query of a WITH.
+type CTE struct {
+	Name    Ident
+	Columns []Ident
+	Query   *Query
+}
+
+// Select is one SELECT.
+type Select struct {
+	Span
+	Distinct   bool
+	DistinctOn []Expr
+	Items      []Item
+	// From is nil without FROM; a comma is a cross join.
+	From  Source
+	Where Expr
+	// Group is the GROUP BY; GroupAll is GROUP BY ALL.
+	Group    []Grouping
+	GroupAll bool
+	Having   Expr
+	Windows  []NamedWindow
+	Qualify  Expr
+}
+
+// NamedWindow is one window of the WINDOW clause.
+type NamedWindow struct {
+	Name   Ident
+	Window *Window
+}
+
+// Item is one item of a select list, or of RETURNING.
+type Item struct {
+	Span
+	// Expr is nil for a star.
+	Expr  Expr
+	Alias Ident
+	// Star: *, or Table.* with a Table.
+	Star    bool
+	Table   []Ident
+	Exclude []Ident
+	Replace []Item
+}
+
+// Grouping is one item of a GROUP BY. Kind is "" for a plain expression (Exprs has one, or the items of a row), "rollup", "cube" or
+// "sets", whose Items are its parts.
+type Grouping struct {
+	Span
+	Kind  string
+	Exprs []Expr
+	Items []Grouping
+}
+
+// SetOp is UNION, INTERSECT or EXCEPT.
+type SetOp struct {
+	Span
+	// Op is "union", "intersect" or "except".
+	Op          string
+	All         bool
+	Left, Right Body
+}
+
+// Values is VALUES.
+type Values struct {
+	Span
+	Rows [][]Expr
+}
+
+func (*Query) body()  {}
+func (*Select) body() {}
+func (*SetOp) body()  {}
+func (*Values) body() {}
+
+// Source is an item of FROM.
+type Source interface {
+	Place() Span
+	source()
+}
+
+// Alias is how a source is called, with names for its columns.
+type Alias struct {
+	Name    Ident
+	Columns []Ident
+}
+
+// Table is a table, view or common table expression by its name. AsOf may be nil.
+type Table struct {
+	Span
+	Name  []Ident
+	AsOf  Expr
+	Alias Alias
+}
+
+// Derived is a query in FROM.
+type Derived struct {
+	Span
+	Query   *Query
+	Lateral bool
+	Alias   Alias
+}
+
+// TableCall is a function in FROM.
+type TableCall struct {
+	Span
+	Call       *Call
+	Ordinality bool
+	Alias      Alias
+}
+
+// Nested is a join in brackets with an alias.
+type Nested struct {
+	Span
+	Source Source
+	Alias  Alias
+}
+
+// Join is a join. Kind is "inner", "left", "right", "full" or "cross".
+type Join struct {
+	Span
+	Kind        string
+	Natural     bool
+	Left, Right Source
+	On          Expr
+	Using       []Ident
+}
+
+func (*Table) source()     {}
+func (*Derived) source()   {}
+func (*TableCall) source() {}
+func (*Nested) source()    {}
+func (*Join) source()      {}
+
+// Statement is a statement.
+type Statement interface{ statement() }
+
+// Plain is a statement that needs no binding.
+type Plain struct{ Statement plan.Statement }
+
+// Explain is EXPLAIN.
+type Explain struct {
+	Statement     Statement
+	Analyze, JSON bool
+}
+
+// Show is SHOW, and DESCRIBE as "columns". What is in lower case.
+type Show struct {
+	Span
+	What string
+	// Namespace, Table and Like narrow it down; each may be empty.
+	Namespace Ident
+	Table     []Ident
+	Like      *string
+}
+
+// Set is one assignment of an UPDATE or of ON CONFLICT; a Row on both sides was taken apart.
+type Set struct {
+	Column Ident
+	Value  Expr
+}
+
+// Insert is INSERT. Source is nil for DEFAULT VALUES.
+type Insert struct {
+	Span
+	Table    []Ident
+	Alias    Ident
+	Columns  []Ident
+	Source   *Query
+	Conflict *Conflict
+	Return   []Item
+}
+
+// Conflict is ON CONFLICT.
+type Conflict struct {
+	Span
+	Target  []Ident
+	Nothing bool
+	Replace bool
+	Set     []Set
+	Where   Expr
+}
+
+// Update is UPDATE.
+type Update struct {
+	Span
+	Table  Table
+	Set    []Set
+	From   Source
+	Where  Expr
+	With   []CTE
+	Return []Item
+}
+
+// Delete is DELETE.
+type Delete struct {
+	Span
+	Table  Table
+	Using  Source
+	Where  Expr
+	With   []CTE
+	Return []Item
+}
+
+// ColumnDef is a column of CREATE TABLE or ALTER TABLE.
+type ColumnDef struct {
+	Span
+	Name    Ident
+	Type    manifest.Type
+	NotNull bool
+	Key     bool
+	// Default is the text of the default and where it stands, "" for none.
+	Default     string
+	DefaultSpan Span
+	Comment     string
+}
+
+// CreateTable is CREATE TABLE. Columns is empty with As alone.
+type CreateTable struct {
+	Span
+	Name        []Ident
+	IfNotExists bool
+	Kind        manifest.Kind
+	KindSpan    Span
+	Columns     []ColumnDef
+	Key         []Ident
+	Options     []Option
+	As          *Query
+}
+
+// Option is one option of WITH, OPTIONS or SET.
+type Option struct {
+	Span
+	// Name is in upper case.
+	Name string
+	// Value is the text of the string, number or word; ValueSpan its place.
+	Value     string
+	ValueSpan Span
+}
+
+// CreateView is CREATE VIEW. Text is the text of the query.
+type CreateView struct {
+	Span
+	Name      []Ident
+	OrReplace bool
+	Columns   []Ident
+	Text      string
+	Query     *Query
+}
+
+// DropTable is DROP TABLE and DROP VIEW.
+type DropTable struct {
+	Span
+	Name     []Ident
+	IfExists bool
+	View     bool
+}
+
+// AlterTable is ALTER TABLE.
+type AlterTable struct {
+	Span
+	Name  []Ident
+	Steps []AlterStep
+}
+
+// AlterStep is one change of ALTER TABLE: exactly one field besides Span is set.
+type AlterStep struct {
+	Span
+	Add         *ColumnDef
+	IfNotExists bool
+	Drop        *Ident
+	IfExists    bool
+	// Rename and RenameTo rename a column; TableTo renames the table.
+	Rename, RenameTo *Ident
+	TableTo          *Ident
+	// Alter changes a column: Type, Default (text, "" drops it) or NotNull.
+	Alter       *Ident
+	Type        *manifest.Type
+	Default     *string
+	DefaultSpan Span
+	NotNull     *bool
+	Options     []Option
+}
+
+// Maintain is FLUSH TABLE and COMPACT TABLE.
+type Maintain struct {
+	Span
+	Table   []Ident
+	Compact bool
+	Purge   bool
+}
+
+// Subscribe is SUBSCRIBE. Query is the SELECT, made from the table when none is written.
+type Subscribe struct {
+	Span
+	Query   *Query
+	From    plan.SubscribeFrom
+	AsOf    Expr
+	Until   plan.SubscribeUntil
+	UpTo    Expr
+	Options []Option
+}
+
+func (*Query) statement()       {}
+func (*Plain) statement()       {}
+func (*Explain) statement()     {}
+func (*Show) statement()        {}
+func (*Insert) statement()      {}
+func (*Update) statement()      {}
+func (*Delete) statement()      {}
+func (*CreateTable) statement() {}
+func (*CreateView) statement()  {}
+func (*DropTable) statement()   {}
+func (*AlterTable) statement()  {}
+func (*Maintain) statement()    {}
+func (*Subscribe) statement()   {}

@@ -1,0 +1,401 @@
+package dialect
+
+import (
+	"strings"
+
+	"kalamflight/engine/plan"
+	"kalamflight/manifest"
+	"kalamflight/sqlfront/ast"
+	"kalamflight/sqlfront/token"
+)
+
+func (p *parser) create() ast.Statement {
+	at := p.advance().Start
+	replace := p.accept("OR", "REPLACE")
+	if replace && p.key() != "VIEW" {
+		p.unsupported(p.tok().Start, "drop it first", "CREATE OR REPLACE is for views only")
+	}
+	kind, kindSpan := manifest.Kind(0), p.here()
+	switch {
+	case p.looking("USER", "TABLE"):
+		kind = manifest.User
+	case p.looking("SHARED", "TABLE"):
+		kind = manifest.Shared
+	case p.looking("STREAM", "TABLE"):
+		kind = manifest.Stream
+	}
+	if kind != 0 {
+		p.advance()
+		kindSpan = p.since(kindSpan)
+	}
+	switch {
+	case p.accept("TABLE"):
+		return p.createTable(at, kind, kindSpan)
+	case p.one("NAMESPACE", "SCHEMA", "DATABASE") != "":
+		out := &plan.CreateNamespace{IfNotExists: p.accept("IF", "NOT", "EXISTS")}
+		out.Name = foldName(p.label("a namespace"))
+		return &ast.Plain{Statement: out}
+	case p.accept("USER"):
+		return p.createUser()
+	case p.accept("VIEW"):
+		return p.createView(at, replace)
+	}
+	switch k := p.key(); k {
+	case "UNIQUE", "INDEX":
+		p.unsupported(p.tok().Start, "a PRIMARY KEY is indexed", "CREATE INDEX is not supported")
+	case "TEMP", "TEMPORARY", "GLOBAL", "LOCAL", "UNLOGGED", "EXTERNAL", "MATERIALIZED", "SEQUENCE", "FUNCTION", "TRIGGER", "TYPE", "STORAGE",
+		"TOPIC", "CONSUMER", "ROLE", "EXTENSION", "RECURSIVE":
+		p.unsupported(p.tok().Start, "", "CREATE %s is not supported", k)
+	}
+	p.fail("expected TABLE, NAMESPACE, VIEW or USER")
+	return &ast.Plain{}
+}
+
+func (p *parser) createTable(at int, kind manifest.Kind, kindSpan ast.Span) ast.Statement {
+	out := &ast.CreateTable{Span: ast.Span{Start: at}, Kind: kind, KindSpan: kindSpan, IfNotExists: p.accept("IF", "NOT", "EXISTS")}
+	out.Name = p.path("a table")
+	if p.key() == "(" {
+		p.columns(out)
+	} else if p.key() != "AS" && p.key() != "WITH" {
+		p.fail("expected the columns in brackets, or AS and a query")
+	}
+	for p.err == nil {
+		switch {
+		case p.looking("WITH", "("):
+			p.advance()
+			out.Options = append(out.Options, p.options()...)
+			continue
+		case p.looking("OPTIONS", "("):
+			p.advance()
+			out.Options = append(out.Options, p.options()...)
+			continue
+		case p.accept("AS"):
+			if p.key() == "(" {
+				out.As = p.bracketedQuery()
+			} else {
+				out.As = p.query()
+			}
+			continue
+		}
+		break
+	}
+	if out.Columns == nil && out.As == nil {
+		p.fail("expected the columns in brackets, or AS and a query")
+	}
+	out.Span = p.since(out.Span)
+	return out
+}
+
+// columns takes the columns and table constraints of CREATE TABLE.
+func (p *parser) columns(out *ast.CreateTable) {
+	p.expect("(")
+	for p.err == nil {
+		at := p.tok().Start
+		named := p.looking("CONSTRAINT") && (p.keyAt(2) == "PRIMARY" || p.keyAt(2) == "UNIQUE" || p.keyAt(2) == "CHECK" || p.keyAt(2) == "FOREIGN")
+		if named {
+			p.pos += 2
+		}
+		switch {
+		case p.looking("PRIMARY", "KEY", "("):
+			p.pos += 2
+			if out.Key != nil {
+				p.failAt(at, "a table has one primary key")
+			}
+			out.Key = p.names("a column")
+		case p.looking("UNIQUE", "("), p.looking("CHECK", "("), p.looking("FOREIGN", "KEY"), p.looking("EXCLUDE") && p.keyAt(2) == "(":
+			p.constraint(p.key())
+		case p.looking("INDEX") && p.keyAt(2) == "(":
+			p.constraint("INDEX")
+		default:
+			out.Columns = append(out.Columns, p.columnDef())
+		}
+		if !p.accept(",") {
+			break
+		}
+	}
+	p.expect(")")
+}
+
+// constraint refuses what would have to be enforced and is not yet.
+func (p *parser) constraint(what string) {
+	hint := map[string]string{
+		"UNIQUE":     "make it the PRIMARY KEY, or leave it out and check before you insert",
+		"CHECK":      "leave it out and check before you insert",
+		"REFERENCES": "leave it out: foreign keys are not checked",
+		"FOREIGN":    "leave it out: foreign keys are not checked",
+	}[what]
+	if what == "FOREIGN" {
+		what = "FOREIGN KEY"
+	}
+	p.unsupported(p.tok().Start, hint, "%s is not supported, because it would not be enforced", what)
+}
+
+// columnDef takes a column: its name, type and constraints.
+func (p *parser) columnDef() ast.ColumnDef {
+	c := ast.ColumnDef{Span: p.here()}
+	c.Name = p.label("a column")
+	serial := strings.HasSuffix(p.key(), "SERIAL") || p.key() == "SERIAL8"
+	at := p.tok().Start
+	c.Type = p.typeName()
+	if p.err == nil && !c.Type.Storable() {
+		p.unsupported(at, "", "a column cannot be of type %s", c.Type)
+	}
+	if serial {
+		c.Default, c.NotNull = "SNOWFLAKE_ID()", true
+	}
+	for p.err == nil && p.columnConstraint(&c) {
+	}
+	c.Span = p.since(c.Span)
+	return c
+}
+
+func (p *parser) columnConstraint(c *ast.ColumnDef) bool {
+	if p.key() == "CONSTRAINT" {
+		p.pos += 2
+	}
+	switch {
+	case p.accept("NOT", "NULL"):
+		c.NotNull = true
+	case p.accept("NULL"):
+		c.NotNull = false
+	case p.accept("PRIMARY", "KEY"):
+		c.Key, c.NotNull = true, true
+	case p.accept("DEFAULT"):
+		c.Default, c.DefaultSpan = p.defaultText()
+	case p.looking("AUTO_INCREMENT"), p.looking("AUTOINCREMENT"):
+		p.advance()
+		c.Default, c.NotNull = "SNOWFLAKE_ID()", true
+	case p.accept("COMMENT"):
+		c.Comment = p.optionValue()
+	case p.accept("COLLATE"):
+		p.path("a collation")
+	case p.looking("UNIQUE"), p.looking("CHECK"), p.looking("REFERENCES"), p.looking("GENERATED"):
+		p.constraint(p.key())
+	default:
+		return false
+	}
+	return true
+}
+
+// defaultText takes the expression of a default as text; it is parsed to find its end and its mistakes.
+func (p *parser) defaultText() (string, ast.Span) {
+	span := p.here()
+	params := p.params()
+	p.lifted(p.other)
+	span = p.since(span)
+	if p.err != nil {
+		return "", span
+	}
+	if p.params() > params {
+		p.failAt(span.Start, "a default cannot have parameters")
+	}
+	return p.text[span.Start:span.End], span
+}
+
+// options takes (NAME = value, ...).
+func (p *parser) options() []ast.Option {
+	out := []ast.Option{}
+	p.expect("(")
+	for p.err == nil && p.key() != ")" {
+		out = append(out, p.option())
+		if !p.accept(",") {
+			break
+		}
+	}
+	p.expect(")")
+	return out
+}
+
+func (p *parser) option() ast.Option {
+	o := ast.Option{Span: p.here()}
+	if p.kind() == token.String {
+		o.Name = strings.ToUpper(p.advance().Text)
+	} else {
+		o.Name = strings.ToUpper(p.label("an option").Text)
+	}
+	if p.one("=", "=>") == "" {
+		p.fail("expected =")
+	}
+	o.ValueSpan = p.here()
+	o.Value = p.optionValue()
+	o.ValueSpan = p.since(o.ValueSpan)
+	o.Span = p.since(o.Span)
+	return o
+}
+
+func (p *parser) createView(at int, replace bool) ast.Statement {
+	out := &ast.CreateView{Span: ast.Span{Start: at}, OrReplace: replace}
+	if p.looking("IF") {
+		p.unsupported(p.tok().Start, "use CREATE OR REPLACE VIEW", "CREATE VIEW IF NOT EXISTS is not supported")
+	}
+	out.Name = p.path("a view")
+	if p.key() == "(" {
+		out.Columns = p.names("a column")
+	}
+	p.expect("AS")
+	start, params := p.tok().Start, p.params()
+	out.Query = p.query()
+	out.Span = p.since(out.Span)
+	if p.err == nil {
+		out.Text = p.text[start:out.Span.End]
+		if p.params() > params {
+			p.failAt(start, "a view cannot have parameters")
+		}
+	}
+	return out
+}
+
+func (p *parser) drop() ast.Statement {
+	at := p.advance().Start
+	switch {
+	case p.one("NAMESPACE", "SCHEMA", "DATABASE") != "":
+		out := &plan.DropNamespace{IfExists: p.accept("IF", "EXISTS")}
+		out.Name = foldName(p.label("a namespace"))
+		out.Cascade = p.one("CASCADE", "RESTRICT") == "CASCADE"
+		return &ast.Plain{Statement: out}
+	case p.key() == "USER" && p.keyAt(1) != "TABLE":
+		p.advance()
+		return p.dropUser()
+	}
+	p.one("USER", "SHARED", "STREAM")
+	out := &ast.DropTable{Span: ast.Span{Start: at}}
+	switch k := p.one("TABLE", "VIEW"); k {
+	case "VIEW":
+		out.View = true
+	case "":
+		if p.key() == "INDEX" {
+			p.unsupported(p.tok().Start, "", "DROP INDEX is not supported")
+		}
+		p.fail("expected TABLE, VIEW, NAMESPACE or USER")
+	}
+	out.IfExists = p.accept("IF", "EXISTS")
+	out.Name = p.path("a table")
+	if p.key() == "," {
+		p.unsupported(p.tok().Start, "drop them one by one", "DROP of several tables is not supported")
+	}
+	p.one("CASCADE", "RESTRICT")
+	out.Span = p.since(out.Span)
+	return out
+}
+
+func (p *parser) alter() ast.Statement {
+	at := p.advance().Start
+	switch {
+	case p.accept("USER") && p.key() != "TABLE":
+		return p.alterUser()
+	case p.looking("NAMESPACE"), p.looking("VIEW"), p.looking("SCHEMA"):
+		p.unsupported(p.tok().Start, "", "ALTER %s is not supported", p.key())
+	}
+	p.one("SHARED", "STREAM")
+	p.expect("TABLE")
+	if p.looking("IF", "EXISTS") {
+		p.unsupported(p.tok().Start, "", "ALTER TABLE IF EXISTS is not supported")
+	}
+	out := &ast.AlterTable{Span: ast.Span{Start: at}, Name: p.path("a table")}
+	for p.err == nil {
+		out.Steps = append(out.Steps, p.alterStep()...)
+		if !p.accept(",") {
+			break
+		}
+	}
+	out.Span = p.since(out.Span)
+	return out
+}
+
+func (p *parser) alterStep() []ast.AlterStep {
+	s := ast.AlterStep{Span: p.here()}
+	switch p.one("ADD", "DROP", "RENAME", "MODIFY", "ALTER", "SET") {
+	case "ADD":
+		if k := p.key(); k == "CONSTRAINT" || k == "PRIMARY" && p.keyAt(1) == "KEY" || k == "UNIQUE" || k == "CHECK" || k == "FOREIGN" {
+			p.unsupported(p.tok().Start, "", "ADD %s is not supported", k)
+		}
+		p.accept("COLUMN")
+		s.IfNotExists = p.accept("IF", "NOT", "EXISTS")
+		c := p.columnDef()
+		s.Add = &c
+	case "DROP":
+		if p.key() == "CONSTRAINT" {
+			p.unsupported(p.tok().Start, "", "DROP CONSTRAINT is not supported")
+		}
+		p.accept("COLUMN")
+		s.IfExists = p.accept("IF", "EXISTS")
+		name := p.label("a column")
+		s.Drop = &name
+		p.one("CASCADE", "RESTRICT")
+	case "RENAME":
+		p.rename(&s)
+	case "MODIFY":
+		return p.modify(s)
+	case "ALTER":
+		p.accept("COLUMN")
+		name := p.label("a column")
+		s.Alter = &name
+		p.alterColumn(&s)
+	case "SET":
+		p.one("OPTIONS", "TBLPROPERTIES")
+		if p.key() == "(" {
+			s.Options = p.options()
+		} else {
+			s.Options = []ast.Option{p.option()}
+		}
+	default:
+		p.fail("expected ADD, DROP, RENAME, MODIFY, ALTER or SET")
+	}
+	s.Span = p.since(s.Span)
+	return []ast.AlterStep{s}
+}
+
+func (p *parser) rename(s *ast.AlterStep) {
+	if p.accept("TO") {
+		name := p.label("a name")
+		s.TableTo = &name
+		return
+	}
+	p.accept("COLUMN")
+	from := p.label("a column")
+	p.expect("TO")
+	to := p.label("a name")
+	s.Rename, s.RenameTo = &from, &to
+}
+
+// modify takes MODIFY [COLUMN] name type [NOT NULL | NULL] [DEFAULT ..], which says the whole definition.
+func (p *parser) modify(s ast.AlterStep) []ast.AlterStep {
+	p.accept("COLUMN")
+	c := p.columnDef()
+	if c.Key {
+		p.unsupported(c.Start, "", "a primary key cannot be changed")
+	}
+	s.Alter, s.Type, s.NotNull = &c.Name, &c.Type, &c.NotNull
+	if c.Default != "" {
+		s.Default, s.DefaultSpan = &c.Default, c.DefaultSpan
+	}
+	s.Span = p.since(s.Span)
+	return []ast.AlterStep{s}
+}
+
+func (p *parser) alterColumn(s *ast.AlterStep) {
+	yes, no, none := true, false, ""
+	switch {
+	case p.accept("SET", "DATA", "TYPE"), p.accept("TYPE"):
+		at := p.tok().Start
+		t := p.typeName()
+		if p.err == nil && !t.Storable() {
+			p.unsupported(at, "", "a column cannot be of type %s", t)
+		}
+		s.Type = &t
+		if p.key() == "USING" {
+			p.unsupported(p.tok().Start, "", "ALTER COLUMN .. USING is not supported")
+		}
+	case p.accept("SET", "DEFAULT"):
+		text, span := p.defaultText()
+		s.Default, s.DefaultSpan = &text, span
+	case p.accept("DROP", "DEFAULT"):
+		s.Default = &none
+	case p.accept("SET", "NOT", "NULL"):
+		s.NotNull = &yes
+	case p.accept("DROP", "NOT", "NULL"):
+		s.NotNull = &no
+	default:
+		p.fail("expected TYPE, SET or DROP")
+	}
+}
