@@ -1,0 +1,489 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"kalamflight/engine/access"
+	"kalamflight/engine/catalog"
+	"kalamflight/engine/plan"
+	"kalamflight/engine/tablet"
+	"kalamflight/internal/fault"
+	"kalamflight/manifest"
+)
+
+// define runs a statement that changes definitions, people or storage. It returns the rows it touched, 0 for definitions.
+func (e *Engine) define(ctx context.Context, s *Session, st plan.Statement) (int64, error) {
+	p := s.Principal()
+	switch st := st.(type) {
+	case *plan.CreateNamespace:
+		if err := access.Can(p, access.ManageNamespace, access.Target{}); err != nil {
+			return 0, err
+		}
+		_, err := e.catalog.CreateNamespace(ctx, st.Name, st.IfNotExists)
+		return 0, err
+	case *plan.DropNamespace:
+		return 0, e.dropNamespace(ctx, p, st)
+	case *plan.UseNamespace:
+		return 0, s.SetOption(optionSchema, st.Name)
+	case *plan.SetOption:
+		return 0, s.SetOption(st.Name, st.Value)
+	case *plan.CreateTable:
+		return e.createTableAs(ctx, s, st)
+	case *plan.CreateView:
+		return 0, e.createView(ctx, p, st)
+	case *plan.DropTable:
+		return 0, e.dropTable(ctx, p, st)
+	case *plan.AlterTable:
+		return 0, e.alterTable(ctx, p, st)
+	case *plan.CreateUser, *plan.AlterUser, *plan.DropUser:
+		return 0, e.changeUsers(ctx, p, st)
+	case *plan.FlushTable:
+		return 0, e.maintain(ctx, p, st.Table, e.tablets.Flush)
+	case *plan.CompactTable:
+		return 0, e.compactTable(ctx, p, st)
+	case *plan.Kill:
+		return 0, e.kill(p, st)
+	case *plan.Transaction:
+		return 0, unsupported("transactions")
+	}
+	return 0, fmt.Errorf("statement %T: %w", st, fault.ErrUnsupported)
+}
+
+func unsupported(what string) error {
+	return &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Message: what + " are not supported yet"}
+}
+
+// parseKind reads the session and ingest option table_type; "" is 0.
+func parseKind(s string) (manifest.Kind, error) {
+	switch strings.ToUpper(s) {
+	case "":
+		return 0, nil
+	case "USER":
+		return manifest.User, nil
+	case "SHARED":
+		return manifest.Shared, nil
+	}
+	return 0, (&fault.SQL{Kind: fault.ErrInvalid, Code: "22023", Message: fmt.Sprintf("there is no table_type %q", s)}).
+		WithHint("it is USER or SHARED")
+}
+
+// defaultKind is the kind of a table whose definition does not say (SEMANTICS.md section 4).
+func defaultKind(s *Session) manifest.Kind {
+	option, _ := s.Option(optionTableType)
+	if k, err := parseKind(option); err == nil && k != 0 {
+		return k
+	}
+	if s.Principal().Role == access.RoleUser {
+		return manifest.User
+	}
+	return manifest.Shared
+}
+
+// createTable makes a table for the session's caller; false means that it was there and ifNotExists is set.
+func (e *Engine) createTable(ctx context.Context, s *Session, def *manifest.Table, ifNotExists bool) (*manifest.Table, bool, error) {
+	p := s.Principal()
+	t := *def
+	if t.Kind == 0 {
+		t.Kind = defaultKind(s)
+	}
+	t.Owner = p.ID
+	if err := access.Can(p, access.CreateTable, access.Target{Table: &t}); err != nil {
+		return nil, false, err
+	}
+	return e.catalog.CreateTable(ctx, &t, ifNotExists)
+}
+
+func (e *Engine) createTableAs(ctx context.Context, s *Session, st *plan.CreateTable) (int64, error) {
+	t, made, err := e.createTable(ctx, s, st.Table, st.IfNotExists)
+	if err != nil || st.As == nil || !made {
+		return 0, err
+	}
+	// The table exists before its rows do; when they fail it goes away again, so that the statement is all or nothing.
+	res, err := e.insert(ctx, s, &plan.Insert{Table: t, Source: st.As})
+	if err != nil {
+		if undo := e.discard(ctx, t); undo != nil {
+			e.log.Error("undo create table as", "table", t.ID, "err", undo)
+		}
+	}
+	return res.Rows, err
+}
+
+func (e *Engine) createView(ctx context.Context, p access.Principal, st *plan.CreateView) error {
+	t := *st.Table
+	t.Kind, t.Owner = manifest.View, p.ID
+	if err := access.Can(p, access.CreateTable, access.Target{Table: &t}); err != nil {
+		return err
+	}
+	old, exists := e.catalog.Snapshot().Table(t.Namespace, t.Name)
+	if !exists || !st.OrReplace {
+		_, _, err := e.catalog.CreateTable(ctx, &t, false)
+		return err
+	}
+	if old.Kind != manifest.View {
+		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "42809", Message: fmt.Sprintf("%s.%s is a table", old.Namespace, old.Name)}
+	}
+	if err := access.Can(p, access.Alter, access.Target{Table: old}); err != nil {
+		return err
+	}
+	_, err := e.catalog.ChangeTable(ctx, old.ID, func(v *manifest.Table) error {
+		v.Columns, v.Query = t.Columns, t.Query
+		return nil
+	})
+	return err
+}
+
+func (e *Engine) dropNamespace(ctx context.Context, p access.Principal, st *plan.DropNamespace) error {
+	if err := access.Can(p, access.ManageNamespace, access.Target{}); err != nil {
+		return err
+	}
+	if _, ok := e.namespace(st.Name); !ok && st.IfExists {
+		return nil
+	}
+	tables, err := e.catalog.DropNamespace(ctx, st.Name, st.Cascade)
+	if err != nil {
+		return err
+	}
+	for _, t := range tables {
+		if err := e.clean(ctx, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Engine) dropTable(ctx context.Context, p access.Principal, st *plan.DropTable) error {
+	t, ok := e.catalog.Snapshot().Table(st.Namespace, st.Name)
+	if !ok {
+		if st.IfExists {
+			return nil
+		}
+		return noTable(st.Namespace, st.Name)
+	}
+	if (t.Kind == manifest.View) != st.View {
+		what, say := "table", "DROP TABLE"
+		if t.Kind == manifest.View {
+			what, say = "view", "DROP VIEW"
+		}
+		return (&fault.SQL{Kind: fault.ErrPrecondition, Code: "42809",
+			Message: fmt.Sprintf("%s.%s is a %s", t.Namespace, t.Name, what)}).WithHint("use %s", say)
+	}
+	if err := access.Can(p, access.Alter, access.Target{Table: t}); err != nil {
+		return err
+	}
+	return e.discard(ctx, t)
+}
+
+func noTable(namespace, name string) error {
+	return &fault.SQL{Kind: fault.ErrNotFound, Code: "42P01", Message: fmt.Sprintf("there is no table %s.%s", namespace, name)}
+}
+
+// discard drops a definition and then its rows. A crash in between leaves rows that clean removes at the next start.
+func (e *Engine) discard(ctx context.Context, t *manifest.Table) error {
+	if err := e.catalog.DropTable(ctx, t.ID); err != nil {
+		return err
+	}
+	if t.Kind == manifest.View {
+		return nil
+	}
+	return e.clean(ctx, t)
+}
+
+// clean removes the rows of a dropped table, every owner's, and forgets the table. It is idempotent.
+func (e *Engine) clean(ctx context.Context, t *manifest.Table) error {
+	if t.Kind == manifest.View {
+		return nil
+	}
+	owners, err := e.owners(ctx, t)
+	if err != nil {
+		return err
+	}
+	for _, o := range owners {
+		if err := e.tablets.Drop(ctx, manifest.Tablet{Table: t, Owner: o}); err != nil {
+			return fmt.Errorf("drop table %s.%s: %w", t.Namespace, t.Name, err)
+		}
+	}
+	return e.catalog.Forget(ctx, t.ID)
+}
+
+// owners are those who have rows in t: in a table that is not per user, the zero owner.
+func (e *Engine) owners(ctx context.Context, t *manifest.Table) ([]manifest.Owner, error) {
+	if !t.PerUser() {
+		return []manifest.Owner{{}}, nil
+	}
+	return e.tablets.Tablets(ctx, t)
+}
+
+func (e *Engine) alterTable(ctx context.Context, p access.Principal, st *plan.AlterTable) error {
+	t, ok := e.catalog.Snapshot().Table(st.Namespace, st.Name)
+	if !ok {
+		return noTable(st.Namespace, st.Name)
+	}
+	if err := access.Can(p, access.Alter, access.Target{Table: t}); err != nil {
+		return err
+	}
+	_, err := e.catalog.ChangeTable(ctx, t.ID, func(t *manifest.Table) error {
+		for _, step := range st.Steps {
+			if err := alterStep(t, step); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return err
+}
+
+func alterStep(t *manifest.Table, step plan.AlterStep) error {
+	switch step := step.(type) {
+	case plan.RenameColumn:
+		i, err := columnIndex(t, step.From)
+		if err != nil {
+			return err
+		}
+		t.Columns[i].Name = step.To
+	case plan.SetOptions:
+		setOptions(t, step)
+	case plan.RenameTable:
+		return unsupported("renamed tables")
+	case plan.AddColumn:
+		return addColumn(t, step)
+	case plan.DropColumn:
+		i, err := columnIndex(t, step.Name)
+		if err != nil {
+			if step.IfExists {
+				return nil
+			}
+			return err
+		}
+		if slices.Contains(t.Key, t.Columns[i].ID) {
+			return &fault.SQL{Kind: fault.ErrPrecondition, Code: "2BP01",
+				Message: fmt.Sprintf("column %q is part of the primary key", t.Columns[i].Name)}
+		}
+		t.Columns = slices.Delete(t.Columns, i, i+1)
+	case plan.AlterColumn:
+		return alterColumn(t, step)
+	}
+	return nil
+}
+
+func columnIndex(t *manifest.Table, name string) (int, error) {
+	exact := slices.IndexFunc(t.Columns, func(c manifest.Column) bool { return c.Name == name })
+	if exact >= 0 {
+		return exact, nil
+	}
+	i := slices.IndexFunc(t.Columns, func(c manifest.Column) bool { return strings.EqualFold(c.Name, name) })
+	if i < 0 {
+		return 0, &fault.SQL{Kind: fault.ErrNotFound, Code: "42703",
+			Message: fmt.Sprintf("table %s.%s has no column %q", t.Namespace, t.Name, name)}
+	}
+	return i, nil
+}
+
+func addColumn(t *manifest.Table, step plan.AddColumn) error {
+	if _, err := columnIndex(t, step.Column.Name); err == nil && step.IfNotExists {
+		return nil
+	}
+	if step.Column.NotNull {
+		return (&fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Message: fmt.Sprintf("column %q: NOT NULL columns cannot be added yet",
+			step.Column.Name)}).WithHint("add the column without NOT NULL")
+	}
+	if step.Column.Default != "" {
+		return (&fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
+			Message: fmt.Sprintf("column %q: a column cannot be added with a default yet", step.Column.Name)}).
+			WithHint("add the column, then ALTER TABLE ... ALTER COLUMN ... SET DEFAULT for new rows")
+	}
+	col := step.Column
+	col.ID = t.NextColumn
+	t.NextColumn++
+	t.Columns = append(t.Columns, col)
+	return nil
+}
+
+func alterColumn(t *manifest.Table, step plan.AlterColumn) error {
+	i, err := columnIndex(t, step.Name)
+	if err != nil {
+		return err
+	}
+	if step.Type != nil && !step.Type.Equal(t.Columns[i].Type) {
+		return unsupported("changes of a column's type")
+	}
+	if step.NotNull != nil {
+		switch {
+		case *step.NotNull && !t.Columns[i].NotNull:
+			return unsupported("new NOT NULL constraints")
+		case !*step.NotNull && slices.Contains(t.Key, t.Columns[i].ID):
+			return &fault.SQL{Kind: fault.ErrPrecondition, Code: "42P16",
+				Message: fmt.Sprintf("column %q is part of the primary key", t.Columns[i].Name)}
+		}
+		t.Columns[i].NotNull = *step.NotNull
+	}
+	if step.Default != nil {
+		t.Columns[i].Default = *step.Default
+	}
+	return nil
+}
+
+func setOptions(t *manifest.Table, o plan.SetOptions) {
+	if o.Flush != nil {
+		t.Flush = *o.Flush
+	}
+	if o.TTL != nil {
+		t.TTL = *o.TTL
+	}
+	if o.TTLDeletes != nil {
+		t.TTLDeletes = *o.TTLDeletes
+	}
+	if o.Access != nil {
+		t.Access = *o.Access
+	}
+	if o.Compression != nil {
+		t.Compression = *o.Compression
+	}
+	if o.Retention != nil {
+		t.Retention = *o.Retention
+	}
+}
+
+func (e *Engine) changeUsers(ctx context.Context, p access.Principal, st plan.Statement) error {
+	switch st := st.(type) {
+	case *plan.CreateUser:
+		role, err := access.ParseRole(st.Role)
+		if err != nil {
+			return err
+		}
+		if err := access.Can(p, access.ManageUser, access.Target{Role: role}); err != nil {
+			return err
+		}
+		_, err = e.catalog.CreateUser(ctx, st.Name, st.Password, role, st.IfNotExists)
+		return err
+	case *plan.AlterUser:
+		return e.alterUser(ctx, p, st)
+	case *plan.DropUser:
+		return e.dropUser(ctx, p, st)
+	}
+	return nil
+}
+
+func (e *Engine) alterUser(ctx context.Context, p access.Principal, st *plan.AlterUser) error {
+	// Everyone may change their own password; all else, and whether a name exists, needs the right to manage users.
+	own := st.Role == nil && strings.EqualFold(st.Name, p.Name)
+	if !own {
+		if err := access.Can(p, access.ManageUser, access.Target{Role: access.RoleUser}); err != nil {
+			return err
+		}
+	}
+	var role *access.Role
+	most := access.RoleUser
+	if u, ok := e.catalog.Snapshot().User(st.Name); ok {
+		q, err := u.Principal()
+		if err != nil {
+			return err
+		}
+		most = q.Role
+	}
+	if st.Role != nil {
+		r, err := access.ParseRole(*st.Role)
+		if err != nil {
+			return err
+		}
+		role, most = &r, max(most, r)
+	}
+	if !own {
+		if err := access.Can(p, access.ManageUser, access.Target{Role: most}); err != nil {
+			return err
+		}
+	}
+	return e.catalog.AlterUser(ctx, st.Name, st.Password, role)
+}
+
+func (e *Engine) dropUser(ctx context.Context, p access.Principal, st *plan.DropUser) error {
+	if err := access.Can(p, access.ManageUser, access.Target{Role: access.RoleUser}); err != nil {
+		return err
+	}
+	u := e.userNamed(st.Name)
+	if u == nil || u.Dropped != 0 && !st.Purge {
+		if st.IfExists {
+			return nil
+		}
+		return &fault.SQL{Kind: fault.ErrNotFound, Code: "42704", Message: fmt.Sprintf("there is no user %q", st.Name)}
+	}
+	q, err := u.Principal()
+	if err != nil {
+		return err
+	}
+	if err := access.Can(p, access.ManageUser, access.Target{Role: q.Role}); err != nil {
+		return err
+	}
+	if u.Dropped == 0 {
+		if err := e.catalog.DropUser(ctx, u.Name); err != nil {
+			return err
+		}
+	}
+	if !st.Purge {
+		return nil
+	}
+	return e.purgeUser(ctx, u)
+}
+
+// userNamed finds a user by name, dropped ones included.
+func (e *Engine) userNamed(name string) *catalog.User {
+	for _, u := range e.catalog.Snapshot().Users() {
+		if strings.EqualFold(u.Name, name) {
+			return u
+		}
+	}
+	return nil
+}
+
+// purgeUser removes every row of a dropped user, then the user. It is idempotent.
+func (e *Engine) purgeUser(ctx context.Context, u *catalog.User) error {
+	s := e.catalog.Snapshot()
+	for _, n := range s.Namespaces() {
+		for _, t := range s.Tables(n.Name) {
+			if t.Kind == manifest.View || !t.PerUser() {
+				continue
+			}
+			if err := e.tablets.Drop(ctx, manifest.Tablet{Table: t, Owner: u.Owner()}); err != nil {
+				return fmt.Errorf("purge user %d: %w", u.ID, err)
+			}
+		}
+	}
+	if err := e.hot.DropOwner(ctx, u.ID); err != nil {
+		return fmt.Errorf("purge user %d: %w", u.ID, err)
+	}
+	return e.catalog.PurgeUser(ctx, u.ID)
+}
+
+// compactTable merges the segments of the caller's tablets of a table, or of every user's.
+func (e *Engine) compactTable(ctx context.Context, p access.Principal, st *plan.CompactTable) error {
+	return e.maintain(ctx, p, st.Table, func(ctx context.Context, t manifest.Tablet) error {
+		_, err := e.tablets.Compact(ctx, t, tablet.CompactOptions{Purge: st.Purge, All: true})
+		return err
+	})
+}
+
+// maintain runs f over the tablets of t that the caller may maintain: every owner's for service and above, else their own.
+func (e *Engine) maintain(ctx context.Context, p access.Principal, t *manifest.Table, f func(context.Context, manifest.Tablet) error) error {
+	if err := access.Can(p, access.Maintain, access.Target{Table: t}); err != nil {
+		return err
+	}
+	if t.Kind == manifest.Stream || t.Kind == manifest.System || t.Kind == manifest.View {
+		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "42809",
+			Message: fmt.Sprintf("%s.%s is a %s table and has no segments", t.Namespace, t.Name, strings.ToLower(t.Kind.String()))}
+	}
+	owners := []manifest.Owner{{ID: p.ID, Name: p.Name}}
+	if !t.PerUser() || access.Can(p, access.MaintainAll, access.Target{Table: t}) == nil {
+		var err error
+		if owners, err = e.owners(ctx, t); err != nil {
+			return err
+		}
+	}
+	for _, o := range owners {
+		if err := f(ctx, manifest.Tablet{Table: t, Owner: o}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,490 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"kalamflight/engine/access"
+	"kalamflight/engine/exec"
+	"kalamflight/engine/optimize"
+	"kalamflight/engine/plan"
+	"kalamflight/engine/tablet"
+	"kalamflight/internal/fault"
+	"kalamflight/manifest"
+)
+
+// Exec runs a statement that changes something, once for each row of parameters, or once when there are no rows. Rows of parameters for
+// one INSERT of values are one commit; other statements commit one by one, and the first failure ends the call with the rows before it
+// committed.
+func (e *Engine) Exec(ctx context.Context, s *Session, c *plan.Compiled, params [][]plan.Literal) (Result, error) {
+	ctx, r, err := e.begin(ctx, s, c, whatQuery)
+	if err != nil {
+		return Result{}, err
+	}
+	defer e.end(r)
+	if d := s.timeout(); d > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, d, errTimeout)
+		defer cancel()
+	}
+	if len(params) == 0 {
+		params = [][]plan.Literal{nil}
+	}
+	stmts, err := bindAll(c.Statement, params)
+	if err != nil {
+		return Result{}, err
+	}
+	var total Result
+	var batches []arrow.RecordBatch
+	var schema *arrow.Schema
+	for _, st := range stmts {
+		res, err := e.run(ctx, s, st)
+		if err != nil {
+			newRows(schema, batches).Close()
+			return Result{}, cause(ctx, err)
+		}
+		total.Rows += res.Rows
+		if res.Returning != nil {
+			more := res.Returning.(*rows)
+			schema, batches = more.schema, append(batches, more.batches...)
+		}
+	}
+	if schema != nil {
+		total.Returning = newRows(schema, batches)
+	}
+	return total, nil
+}
+
+var errTimeout = &fault.SQL{Kind: fault.ErrExhausted, Code: "57014", Message: "the statement ran longer than statement_timeout"}
+
+// bindAll puts the parameters into the statement: one statement for each row, but one for all rows of an INSERT of values.
+func bindAll(st plan.Statement, params [][]plan.Literal) ([]plan.Statement, error) {
+	out := make([]plan.Statement, 0, len(params))
+	for _, row := range params {
+		bound, err := optimize.Substitute(st, row)
+		if err != nil {
+			return nil, err
+		}
+		if len(out) > 0 && appendValues(out[0], bound) {
+			continue
+		}
+		out = append(out, bound)
+	}
+	return out, nil
+}
+
+// appendValues adds the rows of one INSERT of values to another of the same statement.
+func appendValues(into, from plan.Statement) bool {
+	a, ok1 := into.(*plan.Insert)
+	b, ok2 := from.(*plan.Insert)
+	if !ok1 || !ok2 {
+		return false
+	}
+	v, ok1 := a.Source.(*plan.Values)
+	w, ok2 := b.Source.(*plan.Values)
+	if ok1 && ok2 {
+		v.Rows = append(v.Rows, w.Rows...)
+	}
+	return ok1 && ok2
+}
+
+// run runs a bound statement that changes something.
+func (e *Engine) run(ctx context.Context, s *Session, st plan.Statement) (Result, error) {
+	switch st := st.(type) {
+	case *plan.Insert:
+		return e.insert(ctx, s, st)
+	case *plan.Update:
+		return e.change(ctx, s, change{table: st.Table, source: st.Source, set: st.Set, update: true, returning: st.Returning, cols: st.Cols})
+	case *plan.Delete:
+		return e.change(ctx, s, change{table: st.Table, source: st.Source, returning: st.Returning, cols: st.Cols})
+	case *plan.Select, *plan.Explain, *plan.Subscribe:
+		return Result{}, &fault.SQL{Kind: fault.ErrInvalid, Code: "42601", Message: "this statement returns rows: run it as a query"}
+	}
+	n, err := e.define(ctx, s, st)
+	return Result{Rows: n}, err
+}
+
+// writable checks that the caller may change the rows of t.
+func writable(p access.Principal, t *manifest.Table) error {
+	if t.Kind == manifest.View || t.Kind == manifest.System {
+		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "42809",
+			Message: fmt.Sprintf("%s.%s is a %s and cannot be changed", t.Namespace, t.Name, TableType(t))}
+	}
+	return access.Can(p, access.Write, access.Target{Table: t})
+}
+
+func (e *Engine) insert(ctx context.Context, s *Session, ins *plan.Insert) (Result, error) {
+	st := e.statement(s, 0)
+	if err := writable(st.who, ins.Table); err != nil {
+		return Result{}, err
+	}
+	conflict, err := conflictAction(ins)
+	if err != nil {
+		return Result{}, err
+	}
+	node, err := e.optimize(ins.Source)
+	if err != nil {
+		return Result{}, err
+	}
+	q, err := exec.Build(ctx, node, st.exec())
+	if err != nil {
+		return Result{}, err
+	}
+	defer q.Close()
+	next := func() (arrow.RecordBatch, error) { return q.Next(ctx) }
+	if ins.Returning == nil {
+		n, err := e.write(ctx, st, ins.Table, next, conflict)
+		return Result{Rows: n}, err
+	}
+	return e.insertReturning(ctx, st, ins, next, conflict)
+}
+
+func conflictAction(ins *plan.Insert) (tablet.OnConflict, error) {
+	switch ins.OnConflict {
+	case plan.ConflictNothing:
+		return tablet.Nothing, nil
+	case plan.ConflictReplace:
+		return tablet.Replace, nil
+	case plan.ConflictUpdate:
+		return 0, unsupported("ON CONFLICT DO UPDATE clauses")
+	}
+	if ins.Table.Kind == manifest.Stream {
+		return tablet.Replace, nil
+	}
+	return tablet.Fail, nil
+}
+
+// write commits the rows of next, which have the columns of t in table order, and returns how many were written.
+func (e *Engine) write(ctx context.Context, st *statement, t *manifest.Table, next func() (arrow.RecordBatch, error), c tablet.OnConflict) (int64, error) {
+	checked := func() (arrow.RecordBatch, error) {
+		b, err := next()
+		if err != nil {
+			return nil, err
+		}
+		if err := checkNotNull(t, b); err != nil {
+			b.Release()
+			return nil, err
+		}
+		return b, nil
+	}
+	_, n, err := e.tablets.Commit(ctx, []tablet.Write{{Tablet: st.tablet(t), InsertReader: checked, OnConflict: c}}, tablet.CommitOptions{})
+	return n, err
+}
+
+// checkNotNull is the one check of NOT NULL; b has the columns of t in table order.
+func checkNotNull(t *manifest.Table, b arrow.RecordBatch) error {
+	for i, c := range t.Columns {
+		if c.NotNull && b.Column(i).NullN() > 0 {
+			return &fault.SQL{Kind: fault.ErrInvalid, Code: "23502",
+				Message: fmt.Sprintf("column %q of table %s.%s must not be NULL", c.Name, t.Namespace, t.Name)}
+		}
+	}
+	return nil
+}
+
+// returningBytesMax bounds the rows that RETURNING keeps.
+const returningBytesMax = 64 << 20
+
+// insertReturning keeps what was written to compute RETURNING over it.
+func (e *Engine) insertReturning(ctx context.Context, st *statement, ins *plan.Insert, next func() (arrow.RecordBatch, error), c tablet.OnConflict) (Result, error) {
+	if c == tablet.Nothing {
+		return Result{}, unsupported("RETURNING clauses with ON CONFLICT DO NOTHING")
+	}
+	out, err := e.newReturning(st, ins.Returning, ins.Cols, tableTypes(ins.Table))
+	if err != nil {
+		return Result{}, err
+	}
+	tee := func() (arrow.RecordBatch, error) {
+		b, err := next()
+		if err != nil {
+			return nil, err
+		}
+		if err := out.add(b, nil); err != nil {
+			b.Release()
+			return nil, err
+		}
+		return b, nil
+	}
+	n, err := e.write(ctx, st, ins.Table, tee, c)
+	if err != nil {
+		out.rows.Close()
+		return Result{}, err
+	}
+	return Result{Rows: n, Returning: out.rows}, nil
+}
+
+func tableTypes(t *manifest.Table) []manifest.Type {
+	types := make([]manifest.Type, len(t.Columns))
+	for i, c := range t.Columns {
+		types[i] = c.Type
+	}
+	return types
+}
+
+// returning collects what a RETURNING clause makes of the rows written.
+type returning struct {
+	transform *exec.Transform
+	rows      *rows
+	bytes     int64
+}
+
+func (e *Engine) newReturning(st *statement, exprs []plan.Expr, cols []plan.Column, input []manifest.Type) (*returning, error) {
+	t, err := exec.NewTransform(nil, exprs, cols, input, st.expr, e.alloc)
+	if err != nil {
+		return nil, err
+	}
+	return &returning{transform: t, rows: newRows(plan.Schema(cols), nil)}, nil
+}
+
+func (r *returning) add(b arrow.RecordBatch, sel []uint16) error {
+	out, _, err := r.transform.Apply(b, sel)
+	if err != nil {
+		return err
+	}
+	r.rows.batches = append(r.rows.batches, out)
+	for _, c := range out.Columns() {
+		r.bytes += int64(c.Data().SizeInBytes())
+	}
+	if r.bytes > returningBytesMax {
+		return fmt.Errorf("RETURNING would keep more than %d bytes: %w", int64(returningBytesMax), fault.ErrExhausted)
+	}
+	return nil
+}
+
+// change is an UPDATE or a DELETE.
+type change struct {
+	table     *manifest.Table
+	source    plan.Node
+	set       []plan.Assignment
+	update    bool
+	returning []plan.Expr
+	cols      []plan.Column
+}
+
+// change finds the rows, computes what replaces them, and commits. Another commit may end one of the rows in between: then it is tried
+// once more under the tablet's statement lock, where nothing can come between.
+func (e *Engine) change(ctx context.Context, s *Session, c change) (Result, error) {
+	st := e.statement(s, 0)
+	if err := writable(st.who, c.table); err != nil {
+		return Result{}, err
+	}
+	node, err := e.optimize(c.source)
+	if err != nil {
+		return Result{}, err
+	}
+	c.source = node
+	res, err := e.tryChange(ctx, st, c)
+	if !errors.Is(err, fault.ErrConflict) {
+		return res, err
+	}
+	unlock, err := e.tablets.Exclusive(ctx, st.tablet(c.table))
+	if err != nil {
+		return Result{}, err
+	}
+	defer unlock()
+	again := e.statement(s, 0)
+	again.pending = true
+	return e.tryChange(ctx, again, c)
+}
+
+func (e *Engine) tryChange(ctx context.Context, st *statement, c change) (Result, error) {
+	var snap *tablet.Snapshot
+	st.changed, st.keep = c.table.ID, func(s *tablet.Snapshot) { snap = s }
+	q, err := exec.Build(ctx, c.source, st.exec())
+	if err != nil {
+		return Result{}, err
+	}
+	defer q.Close()
+	found, err := e.collect(ctx, st, q, c, func(row int64) manifest.RowRef { return snap.Ref(row) })
+	if err != nil {
+		return Result{}, err
+	}
+	defer found.release()
+	if len(found.refs) == 0 {
+		return Result{Returning: found.result()}, nil
+	}
+	w := tablet.Write{Tablet: st.tablet(c.table), AsOf: snap.Seq, Delete: found.refs}
+	if c.update {
+		all, err := concat(found.batches, e.alloc)
+		if err != nil {
+			return Result{}, err
+		}
+		defer all.Release()
+		w.Delete, w.Replace, w.ReplaceRows, w.SameKeys = nil, found.refs, all, c.keepsKeys()
+	}
+	if _, _, err := e.tablets.Commit(ctx, []tablet.Write{w}, tablet.CommitOptions{Exclusive: st.pending}); err != nil {
+		return Result{}, err
+	}
+	return Result{Rows: int64(len(found.refs)), Returning: found.result()}, nil
+}
+
+// keepsKeys tells whether no key column is assigned.
+func (c *change) keepsKeys() bool {
+	for _, a := range c.set {
+		if slices.Contains(c.table.Key, a.Column) {
+			return false
+		}
+	}
+	return true
+}
+
+// concat is batches of one schema as one batch.
+func concat(batches []arrow.RecordBatch, alloc memory.Allocator) (arrow.RecordBatch, error) {
+	if len(batches) == 1 {
+		batches[0].Retain()
+		return batches[0], nil
+	}
+	schema := batches[0].Schema()
+	cols := make([]arrow.Array, schema.NumFields())
+	defer func() {
+		for _, c := range cols {
+			if c != nil {
+				c.Release()
+			}
+		}
+	}()
+	rows := int64(0)
+	parts := make([]arrow.Array, len(batches))
+	for k := range cols {
+		for i, b := range batches {
+			parts[i] = b.Column(k)
+		}
+		var err error
+		if cols[k], err = array.Concatenate(parts, alloc); err != nil {
+			return nil, err
+		}
+	}
+	for _, b := range batches {
+		rows += b.NumRows()
+	}
+	return array.NewRecordBatch(schema, cols, rows), nil
+}
+
+// found are the rows that a change ends and, for an UPDATE, what replaces them.
+type found struct {
+	refs    []manifest.RowRef
+	batches []arrow.RecordBatch
+	out     *returning
+	seen    map[int64]bool
+	// kept says that out's rows were handed on.
+	kept bool
+}
+
+func (f *found) release() {
+	for _, b := range f.batches {
+		b.Release()
+	}
+	if f.out != nil && !f.kept {
+		f.out.rows.Close()
+	}
+}
+
+// result hands on the rows of RETURNING, if there is such a clause.
+func (f *found) result() Stream {
+	if f.out == nil {
+		return nil
+	}
+	f.kept = true
+	return f.out.rows
+}
+
+func (e *Engine) collect(ctx context.Context, st *statement, q *exec.Query, c change, ref func(int64) manifest.RowRef) (*found, error) {
+	f := &found{seen: map[int64]bool{}}
+	input := make([]manifest.Type, len(c.source.Columns()))
+	for i, col := range c.source.Columns() {
+		input[i] = col.Type
+	}
+	if c.returning != nil {
+		out, err := e.newReturning(st, c.returning, c.cols, input)
+		if err != nil {
+			return nil, err
+		}
+		f.out = out
+	}
+	var set *exec.Transform
+	if c.update {
+		var err error
+		if set, err = e.assignments(st, c, input); err != nil {
+			f.release()
+			return nil, err
+		}
+	}
+	for {
+		b, err := q.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return f, nil
+		}
+		if err == nil {
+			err = f.add(b, c, set, ref)
+			b.Release()
+		}
+		if err != nil {
+			f.release()
+			return nil, err
+		}
+	}
+}
+
+// assignments computes the source's rows with the table's columns, which come first, as the UPDATE writes them.
+func (e *Engine) assignments(st *statement, c change, input []manifest.Type) (*exec.Transform, error) {
+	exprs := make([]plan.Expr, len(input))
+	cols := make([]plan.Column, len(input))
+	for i, col := range c.source.Columns() {
+		exprs[i] = &plan.ColumnRef{Index: i, Name: col.Name, Type: col.Type}
+		cols[i] = plan.Column{Name: col.Name, Type: col.Type, Nullable: true}
+	}
+	for i, col := range c.table.Columns {
+		for _, a := range c.set {
+			if a.Column == col.ID {
+				exprs[i] = a.Value
+			}
+		}
+	}
+	return exec.NewTransform(nil, exprs, cols, input, st.expr, e.alloc)
+}
+
+// add takes a batch of the source. A row that several rows of FROM match is changed once, by the first of them.
+func (f *found) add(b arrow.RecordBatch, c change, set *exec.Transform, ref func(int64) manifest.RowRef) error {
+	at := len(c.table.Columns)
+	ids := b.Column(at).(*array.Int64)
+	sel := make([]uint16, 0, ids.Len())
+	for i := range ids.Len() {
+		id := ids.Value(i)
+		if f.seen[id] {
+			continue
+		}
+		f.seen[id] = true
+		sel = append(sel, uint16(i))
+		f.refs = append(f.refs, ref(id))
+	}
+	if len(sel) == 0 {
+		return nil
+	}
+	if !c.update {
+		if f.out == nil {
+			return nil
+		}
+		return f.out.add(b, sel)
+	}
+	full, _, err := set.Apply(b, sel)
+	if err != nil {
+		return err
+	}
+	defer full.Release()
+	changed := array.NewRecordBatch(arrow.NewSchema(full.Schema().Fields()[:at], nil), full.Columns()[:at], full.NumRows())
+	f.batches = append(f.batches, changed)
+	if err := checkNotNull(c.table, changed); err != nil {
+		return err
+	}
+	if f.out == nil {
+		return nil
+	}
+	return f.out.add(full, nil)
+}

@@ -1,0 +1,365 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"kalamflight/engine/access"
+	"kalamflight/engine/exec"
+	"kalamflight/engine/expr"
+	"kalamflight/engine/plan"
+	"kalamflight/engine/tablet"
+	"kalamflight/internal/fault"
+	"kalamflight/manifest"
+)
+
+// Ingest writes a client's batches into a table, all or nothing, and returns how many rows are durable. Columns are matched by name and
+// cast where nothing is lost; columns that are left out get their default. next returns io.EOF at the end; its batches are released here.
+func (e *Engine) Ingest(ctx context.Context, s *Session, o IngestOptions, schema *arrow.Schema, next func() (arrow.RecordBatch, error)) (int64, error) {
+	if o.Catalog != "" && o.Catalog != CatalogName {
+		return 0, &fault.SQL{Kind: fault.ErrNotFound, Code: "3D000", Message: fmt.Sprintf("there is no catalog %q", o.Catalog)}
+	}
+	if o.Temporary {
+		return 0, unsupported("temporary tables")
+	}
+	if o.Namespace == "" {
+		o.Namespace = s.Namespace()
+	}
+	ctx, r, err := e.begin(ctx, s, &plan.Compiled{Text: "INGEST INTO " + o.Namespace + "." + o.Table}, whatQuery)
+	if err != nil {
+		return 0, err
+	}
+	defer e.end(r)
+	target, err := e.ingestTarget(ctx, s, o, schema)
+	if err != nil {
+		return 0, err
+	}
+	n, err := e.ingestRows(ctx, s, target, schema, next)
+	if err != nil && target.made {
+		// The table was made for these rows; without them it goes away again.
+		if undo := e.discard(context.WithoutCancel(ctx), target.table); undo != nil {
+			e.log.Error("undo ingest", "table", target.table.ID, "err", undo)
+		}
+	}
+	return n, cause(ctx, err)
+}
+
+// target is where an ingest goes.
+type target struct {
+	table *manifest.Table
+	// made: the table is new. clear: the caller's rows are replaced by the new ones.
+	made, clear bool
+}
+
+func (e *Engine) ingestTarget(ctx context.Context, s *Session, o IngestOptions, schema *arrow.Schema) (target, error) {
+	p := s.Principal()
+	old, err := e.Catalog(s).Table(o.Namespace, o.Table)
+	if err != nil && !errors.Is(err, fault.ErrNotFound) {
+		return target{}, err
+	}
+	exists := err == nil
+	switch {
+	case exists && o.Mode == IngestCreate:
+		return target{}, &fault.SQL{Kind: fault.ErrExists, Code: "42P07", Message: fmt.Sprintf("table %s.%s exists already", old.Namespace, old.Name)}
+	case !exists && o.Mode == IngestAppend:
+		return target{}, noTable(o.Namespace, o.Table)
+	case exists && o.Mode != IngestReplace:
+		return target{table: old}, writable(p, old)
+	case exists:
+		return e.replaceTarget(ctx, s, o, schema, old)
+	}
+	def, err := tableOf(o, schema)
+	if err != nil {
+		return target{}, err
+	}
+	t, made, err := e.createTable(ctx, s, def, o.Mode == IngestCreateAppend)
+	if err != nil {
+		return target{}, err
+	}
+	return target{table: t, made: made}, writable(p, t)
+}
+
+// replaceTarget makes room for an ingest that replaces. The owner's table is dropped and made anew when its columns change, and emptied
+// when they do not; someone else's is emptied of the caller's rows, if its columns are the same (SEMANTICS.md section 4).
+func (e *Engine) replaceTarget(ctx context.Context, s *Session, o IngestOptions, schema *arrow.Schema, old *manifest.Table) (target, error) {
+	p := s.Principal()
+	if err := writable(p, old); err != nil {
+		return target{}, err
+	}
+	def, err := tableOf(o, schema)
+	if err != nil {
+		return target{}, err
+	}
+	if sameColumns(old, def) {
+		return target{table: old, clear: true}, nil
+	}
+	if err := access.Can(p, access.Alter, access.Target{Table: old}); err != nil {
+		return target{}, err
+	}
+	if err := e.discard(ctx, old); err != nil {
+		return target{}, err
+	}
+	if def.Kind == 0 {
+		def.Kind = old.Kind
+	}
+	t, _, err := e.createTable(ctx, s, def, false)
+	return target{table: t, made: true}, err
+}
+
+// sameColumns tells whether two tables have the same names and types of columns, whatever their order.
+func sameColumns(a, b *manifest.Table) bool {
+	if len(a.Columns) != len(b.Columns) {
+		return false
+	}
+	for _, c := range b.Columns {
+		i, err := columnIndex(a, c.Name)
+		if err != nil || !a.Columns[i].Type.Equal(c.Type) {
+			return false
+		}
+	}
+	return true
+}
+
+// tableOf is the definition of a table for a client's schema and options.
+func tableOf(o IngestOptions, schema *arrow.Schema) (*manifest.Table, error) {
+	t := &manifest.Table{Namespace: o.Namespace, Name: o.Table, Retention: manifest.DefaultRetention}
+	for i, f := range schema.Fields() {
+		typ, err := expr.IngestType(f)
+		if err != nil {
+			return nil, fmt.Errorf("column %q: %w", f.Name, err)
+		}
+		t.Columns = append(t.Columns, manifest.Column{ID: manifest.ColumnID(i + 1), Name: f.Name, Type: typ, NotNull: !f.Nullable})
+	}
+	for name, value := range o.Options {
+		if err := ingestOption(t, strings.ToLower(name), value); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+func ingestOption(t *manifest.Table, name, value string) error {
+	bad := func(format string, args ...any) error {
+		return &fault.SQL{Kind: fault.ErrInvalid, Code: "22023", Message: fmt.Sprintf(format, args...)}
+	}
+	switch name {
+	case "table_type":
+		kind, err := parseKind(value)
+		if err != nil {
+			return err
+		}
+		t.Kind = kind
+	case "primary_key":
+		for col := range strings.SplitSeq(value, ",") {
+			i, err := columnIndex(t, strings.TrimSpace(col))
+			if err != nil {
+				return err
+			}
+			t.Columns[i].NotNull = true
+			t.Key = append(t.Key, t.Columns[i].ID)
+		}
+	case "access_level":
+		for _, level := range []manifest.AccessLevel{manifest.Private, manifest.Public, manifest.Restricted, manifest.DBA} {
+			if strings.EqualFold(value, level.String()) {
+				t.Access = level
+				return nil
+			}
+		}
+		return bad("there is no access_level %q", value)
+	case "flush_rows":
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil || n <= 0 {
+			return bad("flush_rows %q is not a positive number", value)
+		}
+		t.Flush.Rows = n
+	case "flush_interval":
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil || n <= 0 {
+			return bad("flush_interval %q is not a positive number of seconds", value)
+		}
+		t.Flush.Interval = time.Duration(n) * time.Second
+	default:
+		return (&fault.SQL{Kind: fault.ErrInvalid, Code: "42704", Message: fmt.Sprintf("there is no ingest option %q", name)}).
+			WithHint("the options are table_type, primary_key, access_level, flush_rows and flush_interval")
+	}
+	return nil
+}
+
+func (e *Engine) ingestRows(ctx context.Context, s *Session, to target, schema *arrow.Schema, next func() (arrow.RecordBatch, error)) (int64, error) {
+	st := e.statement(s, 0)
+	conv, err := e.newConversion(st, to.table, schema)
+	if err != nil {
+		return 0, err
+	}
+	converted := func() (arrow.RecordBatch, error) {
+		b, err := next()
+		if err != nil {
+			return nil, err
+		}
+		defer b.Release()
+		return conv.apply(b)
+	}
+	conflict := tablet.Fail
+	if to.table.Kind == manifest.Stream {
+		conflict = tablet.Replace
+	}
+	if !to.clear {
+		return e.write(ctx, st, to.table, converted, conflict)
+	}
+	return e.replaceRows(ctx, st, to.table, converted, conflict)
+}
+
+// replaceRows ends all rows of the caller's tablet and writes the new ones in the same commit.
+func (e *Engine) replaceRows(ctx context.Context, st *statement, t *manifest.Table, next func() (arrow.RecordBatch, error), c tablet.OnConflict) (int64, error) {
+	id := st.tablet(t)
+	unlock, err := e.tablets.Exclusive(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	checked := func() (arrow.RecordBatch, error) {
+		b, err := next()
+		if err != nil {
+			return nil, err
+		}
+		return b, checkNotNull(t, b)
+	}
+	w := tablet.Write{Tablet: id, InsertReader: checked, OnConflict: c}
+	if w.Delete, w.AsOf, err = e.everyRow(ctx, id); err != nil {
+		return 0, err
+	}
+	_, n, err := e.tablets.Commit(ctx, []tablet.Write{w}, tablet.CommitOptions{Exclusive: true})
+	return n, err
+}
+
+// everyRow lists the live rows of a tablet. The caller holds its statement lock.
+func (e *Engine) everyRow(ctx context.Context, id manifest.Tablet) ([]manifest.RowRef, manifest.Seq, error) {
+	snap, err := e.tablets.Read(ctx, id, tablet.ReadOptions{Columns: []manifest.ColumnID{manifest.ColumnRow}, Pending: true})
+	if err != nil {
+		return nil, 0, err
+	}
+	defer snap.Close()
+	var refs []manifest.RowRef
+	for _, m := range snap.Morsels() {
+		err := m.Scan(ctx, func(rows arrow.RecordBatch, sel []uint16) error {
+			at := rows.Column(0).(*array.Int64)
+			if sel == nil {
+				for i := range at.Len() {
+					refs = append(refs, snap.Ref(at.Value(i)))
+				}
+			}
+			for _, i := range sel {
+				refs = append(refs, snap.Ref(at.Value(int(i))))
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, 0, err
+		}
+	}
+	return refs, snap.Seq, nil
+}
+
+// conversion turns a client's batches into rows of a table: matched by name, cast, defaults filled in.
+type conversion struct {
+	engine *Engine
+	table  *manifest.Table
+	schema *arrow.Schema
+	// from is the client's column for each of the table's, -1 for none: then def, when not nil, computes it.
+	from []int
+	def  []*exec.Transform
+}
+
+func (e *Engine) newConversion(st *statement, t *manifest.Table, schema *arrow.Schema) (*conversion, error) {
+	c := &conversion{engine: e, table: t, schema: t.Schema(), from: make([]int, len(t.Columns)), def: make([]*exec.Transform, len(t.Columns))}
+	taken := map[int]string{}
+	for i := range c.from {
+		c.from[i] = -1
+	}
+	for i, f := range schema.Fields() {
+		k, err := columnIndex(t, f.Name)
+		if err != nil {
+			return nil, err
+		}
+		if other, twice := taken[k]; twice {
+			return nil, &fault.SQL{Kind: fault.ErrInvalid, Code: "42701", Message: fmt.Sprintf("the columns %q and %q are the same", other, f.Name)}
+		}
+		taken[k] = f.Name
+		c.from[k] = i
+	}
+	for k, col := range t.Columns {
+		if c.from[k] >= 0 || col.Default == "" {
+			continue
+		}
+		def, err := e.opts.Default(col)
+		if err != nil {
+			return nil, fmt.Errorf("default of column %q: %w", col.Name, err)
+		}
+		out := []plan.Column{{Name: col.Name, Type: col.Type, Nullable: true}}
+		c.def[k], err = exec.NewTransform(nil, []plan.Expr{def}, out, nil, st.expr, e.alloc)
+		if err != nil {
+			return nil, fmt.Errorf("default of column %q: %w", col.Name, err)
+		}
+	}
+	return c, nil
+}
+
+// apply converts one batch; the caller keeps b and owns the result.
+func (c *conversion) apply(b arrow.RecordBatch) (arrow.RecordBatch, error) {
+	out := make([]arrow.Array, len(c.from))
+	defer func() {
+		for _, a := range out {
+			if a != nil {
+				a.Release()
+			}
+		}
+	}()
+	for k, col := range c.table.Columns {
+		var err error
+		switch {
+		case c.from[k] >= 0:
+			out[k], err = expr.CastArrow(b.Column(c.from[k]), col.Type, c.engine.alloc)
+		case c.def[k] != nil:
+			out[k], err = c.fill(c.def[k], b.NumRows())
+		default:
+			out[k] = array.MakeArrayOfNull(c.engine.alloc, col.Type.Arrow(), int(b.NumRows()))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("column %q: %w", col.Name, err)
+		}
+	}
+	return array.NewRecordBatch(c.schema, out, b.NumRows()), nil
+}
+
+// fill computes a default for n rows, in pieces that an evaluator takes.
+func (c *conversion) fill(def *exec.Transform, n int64) (arrow.Array, error) {
+	var parts []arrow.Array
+	defer func() {
+		for _, p := range parts {
+			p.Release()
+		}
+	}()
+	empty := arrow.NewSchema(nil, nil)
+	for done := int64(0); done < n; {
+		k := min(n-done, expr.VectorRows)
+		in := array.NewRecordBatch(empty, nil, k)
+		out, _, err := def.Apply(in, nil)
+		in.Release()
+		if err != nil {
+			return nil, err
+		}
+		col := out.Column(0)
+		col.Retain()
+		out.Release()
+		parts = append(parts, col)
+		done += k
+	}
+	return array.Concatenate(parts, c.engine.alloc)
+}

@@ -1,0 +1,141 @@
+package engine
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"kalamflight/engine/access"
+	"kalamflight/engine/catalog"
+	"kalamflight/manifest"
+)
+
+// View is the catalog as one session may know it. It is immutable; make one for each statement. It is sqlfront's catalog.
+type View struct {
+	who  access.Principal
+	snap *catalog.Snapshot
+}
+
+// Catalog is what the session's caller may know of the definitions now.
+func (e *Engine) Catalog(s *Session) *View {
+	return &View{who: s.Principal(), snap: e.catalog.Snapshot()}
+}
+
+// Table finds a table by name, exactly or by its only match without regard to case. It is ErrNotFound when there is none, and ErrDenied
+// for one that the caller may neither read nor change.
+func (v *View) Table(namespace, name string) (*manifest.Table, error) {
+	if n, ok := systemNamespace(namespace); ok {
+		for _, t := range systemTables() {
+			if t.Namespace == n && strings.EqualFold(t.Name, name) {
+				return t, nil
+			}
+		}
+		return nil, noTable(namespace, name)
+	}
+	t, ok := v.snap.Table(namespace, name)
+	if !ok {
+		return nil, noTable(namespace, name)
+	}
+	if !visible(v.who, t) {
+		return nil, access.Can(v.who, access.Read, access.Target{Table: t})
+	}
+	return t, nil
+}
+
+// Namespaces lists the namespaces, the engine's own included.
+func (v *View) Namespaces() []string {
+	var names []string
+	for _, n := range v.snap.Namespaces() {
+		names = append(names, n.Name)
+	}
+	return append(names, catalog.SchemaSpace, catalog.SystemSpace)
+}
+
+// Tables lists the tables of a namespace that the caller may know.
+func (v *View) Tables(namespace string) []*manifest.Table {
+	if n, ok := systemNamespace(namespace); ok {
+		return slices.DeleteFunc(systemTables(), func(t *manifest.Table) bool { return t.Namespace != n })
+	}
+	found, ok := v.snap.Namespace(namespace)
+	if !ok {
+		return nil
+	}
+	return slices.DeleteFunc(v.snap.Tables(found), func(t *manifest.Table) bool { return !visible(v.who, t) })
+}
+
+// Version grows with every change of the catalog.
+func (v *View) Version() uint64 { return v.snap.Version() }
+
+// Namespaces lists the namespaces whose name matches the pattern; nil takes all.
+func (e *Engine) Namespaces(_ context.Context, s *Session, pattern *string) ([]string, error) {
+	names := e.Catalog(s).Namespaces()
+	names = slices.DeleteFunc(names, func(n string) bool { return pattern != nil && !matches(*pattern, n) })
+	slices.Sort(names)
+	return names, nil
+}
+
+// Tables lists tables by namespace and name, as the metadata calls of drivers ask for them.
+func (e *Engine) Tables(_ context.Context, s *Session, f TableFilter) ([]*manifest.Table, error) {
+	var out []*manifest.Table
+	for t := range e.readable(s) {
+		if f.Namespace != nil && !matches(*f.Namespace, t.Namespace) || f.Name != nil && !matches(*f.Name, t.Name) {
+			continue
+		}
+		if len(f.Types) > 0 && !slices.ContainsFunc(f.Types, func(w string) bool { return sameType(w, t) }) {
+			continue
+		}
+		out = append(out, t)
+	}
+	slices.SortFunc(out, func(a, b *manifest.Table) int {
+		if c := strings.Compare(a.Namespace, b.Namespace); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return out, nil
+}
+
+// TableType is a table's type as drivers know it.
+func TableType(t *manifest.Table) string {
+	if name := tableType(t); name != "BASE TABLE" {
+		return name
+	}
+	return "TABLE"
+}
+
+func sameType(want string, t *manifest.Table) bool {
+	return strings.EqualFold(want, TableType(t)) || strings.EqualFold(want, tableType(t))
+}
+
+// matches tells whether name matches a pattern of the metadata calls: % is any run of characters, _ any one, \ takes the next literally.
+func matches(pattern, name string) bool {
+	p, n := []rune(pattern), []rune(name)
+	// star and from remember the last % and where its match began, to try a longer one.
+	i, j, star, from := 0, 0, -1, 0
+	for j < len(n) {
+		switch {
+		case i < len(p) && p[i] == '%':
+			star, from = i, j
+			i++
+			continue
+		case i < len(p) && p[i] == '\\' && i+1 < len(p) && p[i+1] == n[j]:
+			i, j = i+2, j+1
+			continue
+		case i < len(p) && p[i] != '\\' && (p[i] == '_' || p[i] == n[j]):
+			i, j = i+1, j+1
+			continue
+		case i == len(p)-1 && p[i] == '\\' && n[j] == '\\':
+			i, j = i+1, j+1
+			continue
+		}
+		if star < 0 {
+			return false
+		}
+		from++
+		i, j = star+1, from
+	}
+	for i < len(p) && p[i] == '%' {
+		i++
+	}
+	return i == len(p)
+}

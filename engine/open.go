@@ -1,0 +1,267 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"kalamflight/engine/access"
+	"kalamflight/engine/catalog"
+	"kalamflight/engine/exec"
+	"kalamflight/engine/jobs"
+	"kalamflight/engine/plan"
+	"kalamflight/engine/tablet"
+	"kalamflight/hotlog"
+	"kalamflight/internal/blob"
+	"kalamflight/internal/fault"
+	"kalamflight/manifest"
+	"kalamflight/segments"
+	"kalamflight/subscriptions"
+)
+
+// Options configures an engine.
+type Options struct {
+	// Dir is the data folder; it is made when it is missing. Required.
+	Dir string
+	// Durability is what an acknowledged write means; the zero value is hotlog.Sync.
+	Durability hotlog.Durability
+	// Default compiles a column's default expression, when an ingest leaves the column out. Required.
+	Default func(manifest.Column) (plan.Expr, error)
+	// QueryBytes bounds the memory of one query; 0 means 1 GiB. ServerBytes bounds that of all together; 0 means 4 GiB.
+	QueryBytes, ServerBytes int64
+	// Workers bounds the goroutines of one query; 0 means the number of cores.
+	Workers int
+	// QueriesMax bounds the queries and subscriptions that run at once; 0 means 100,000.
+	QueriesMax int
+	// HotBytes is the budget of unflushed rows; 0 means 1 GiB. LogBytes is that of the log; 0 means 128 MiB.
+	HotBytes, LogBytes int64
+	// BigBytes is the size from which a statement's rows go straight to segments; 0 means 8 MiB.
+	BigBytes int64
+	// NoJobs leaves flush, compaction and eviction to whoever calls them: for tests.
+	NoJobs bool
+	// Settings are the server's settings as system.settings shows them to those who may observe.
+	Settings []Setting
+	// Alloc makes Arrow buffers; nil means Go's.
+	Alloc memory.Allocator
+	// Logger hears of changes of state; nil discards.
+	Logger *slog.Logger
+}
+
+// Setting is one setting of the server and where its value came from: flag, env, config or default.
+type Setting struct{ Name, Value, Origin string }
+
+func (o *Options) fill() error {
+	if o.Dir == "" || o.Default == nil {
+		return fmt.Errorf("engine options: Dir and Default are required: %w", fault.ErrInvalid)
+	}
+	if o.QueryBytes == 0 {
+		o.QueryBytes = 1 << 30
+	}
+	if o.ServerBytes == 0 {
+		o.ServerBytes = 4 << 30
+	}
+	if o.QueriesMax == 0 {
+		o.QueriesMax = 100_000
+	}
+	if o.Alloc == nil {
+		o.Alloc = memory.NewGoAllocator()
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// Engine is an open data folder. It is safe for concurrent use.
+type Engine struct {
+	opts    Options
+	log     *slog.Logger
+	alloc   memory.Allocator
+	hot     *hotlog.Log
+	bucket  blob.Bucket
+	files   *segments.Files
+	catalog *catalog.Catalog
+	tablets *tablet.Store
+	jobs    *jobs.Scheduler
+	hub     *subscriptions.Hub
+	budget  *exec.Budget
+	started time.Time
+
+	sessions sessions
+	running  running
+	closed   atomic.Bool
+}
+
+// Open opens a data folder, recovers what a crash left, and starts the jobs.
+func Open(ctx context.Context, o Options) (*Engine, error) {
+	if err := o.fill(); err != nil {
+		return nil, err
+	}
+	e := &Engine{opts: o, log: o.Logger, alloc: o.Alloc, started: time.Now()}
+	e.running.max = o.QueriesMax
+	e.budget = exec.NewBudget("server", o.ServerBytes, nil)
+	if err := e.open(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), e.closeStores())
+	}
+	return e, nil
+}
+
+func (e *Engine) open(ctx context.Context) error {
+	bucket, err := blob.OpenFolder(e.opts.Dir)
+	if err != nil {
+		return err
+	}
+	e.bucket = bucket
+	e.hot, err = hotlog.Open(hotlog.Options{Dir: filepath.Join(e.opts.Dir, "hot"), Durability: e.opts.Durability,
+		BudgetBytes: e.opts.LogBytes, Ephemeral: e.ephemeral, Logger: e.log})
+	if err != nil {
+		return err
+	}
+	e.catalog, err = catalog.Open(ctx, e.hot.Meta("catalog"))
+	if err != nil {
+		return err
+	}
+	e.files = segments.Open(segments.Options{Bucket: bucket, Alloc: e.alloc})
+	e.tablets, err = tablet.Open(ctx, tablet.Options{Log: e.hot, Bucket: bucket, Manifests: manifest.OpenStore(bucket), Files: e.files,
+		NewID: e.segmentID, Alloc: e.alloc, Logger: e.log, BigBytes: e.opts.BigBytes, Resolve: e.resolve})
+	if err != nil {
+		return err
+	}
+	for _, t := range e.catalog.Snapshot().Dropped() {
+		if err := e.clean(ctx, t); err != nil {
+			return err
+		}
+	}
+	e.hub = subscriptions.New(subscriptions.Options{Watch: e.hot.Watch, Head: e.hot.Head})
+	e.jobs = jobs.New(jobs.Options{Tablets: e.tablets, Resolve: e.resolve, HotBytes: e.opts.HotBytes, Logger: e.log})
+	if !e.opts.NoJobs {
+		e.jobs.Start()
+	}
+	return nil
+}
+
+// segmentID is an id for a segment's file. When the catalog cannot write any more the log has stopped too, and nothing will ever name the
+// file; a random id keeps it from hitting one that is named.
+func (e *Engine) segmentID() uint64 {
+	id, err := e.catalog.NewID(context.Background())
+	if err != nil {
+		e.log.Error("make a segment id", "err", err)
+		return rand.Uint64() | 1<<63
+	}
+	return id
+}
+
+// ephemeral tells the log which tablets are too short-lived for a checkpoint. It is asked during recovery too, before the catalog is
+// open, and then says no.
+func (e *Engine) ephemeral(id manifest.TabletID) bool {
+	if e.catalog == nil {
+		return false
+	}
+	t, ok := e.catalog.Snapshot().TableByID(id.Table)
+	return ok && t.Kind == manifest.Stream && t.TTL < time.Minute
+}
+
+// resolve finds the definition and the owner of a tablet; false when either is gone.
+func (e *Engine) resolve(id manifest.TabletID) (manifest.Tablet, bool) {
+	s := e.catalog.Snapshot()
+	t, ok := s.TableByID(id.Table)
+	if !ok {
+		return manifest.Tablet{}, false
+	}
+	if id.Owner == 0 {
+		return manifest.Tablet{Table: t}, true
+	}
+	u, ok := s.UserByID(id.Owner)
+	if !ok {
+		return manifest.Tablet{}, false
+	}
+	return manifest.Tablet{Table: t, Owner: u.Owner()}, true
+}
+
+// Drain ends every subscription and query that runs, with an end row where a stream has them, and refuses new ones.
+func (e *Engine) Drain() {
+	e.closed.Store(true)
+	e.running.cancelAll(errDraining)
+}
+
+var errDraining = fmt.Errorf("the server is shutting down: %w", fault.ErrUnavailable)
+
+// Close drains the engine, stops the jobs and closes the stores. What was acknowledged is durable already.
+func (e *Engine) Close(ctx context.Context) error {
+	e.Drain()
+	e.running.wait(ctx)
+	return e.closeStores()
+}
+
+func (e *Engine) closeStores() error {
+	var errs []error
+	if e.jobs != nil {
+		e.jobs.Close()
+	}
+	if e.hub != nil {
+		e.hub.Close()
+	}
+	if e.tablets != nil {
+		errs = append(errs, e.tablets.Close())
+	}
+	if e.files != nil {
+		errs = append(errs, e.files.Close())
+	}
+	if e.hot != nil {
+		errs = append(errs, e.hot.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Head is the newest durable sequence.
+func (e *Engine) Head() manifest.Seq { return e.hot.Head() }
+
+// Secret is the data folder's own 32 random bytes, for sealing tickets and tokens. Read only.
+func (e *Engine) Secret() []byte { return e.catalog.Secret() }
+
+// Login checks a name and a password given by a caller at the address remote (host:port; "" for one in this process).
+func (e *Engine) Login(ctx context.Context, name, password, remote string) (access.Principal, error) {
+	return e.catalog.Login(ctx, name, password, loopback(remote))
+}
+
+func loopback(remote string) bool {
+	if remote == "" {
+		return true
+	}
+	a, err := netip.ParseAddrPort(remote)
+	return err == nil && a.Addr().Unmap().IsLoopback()
+}
+
+// Principal is a user as they are now; ErrUnauthenticated when they were dropped.
+func (e *Engine) Principal(_ context.Context, id manifest.UserID) (access.Principal, error) {
+	u, ok := e.catalog.Snapshot().UserByID(id)
+	if !ok || u.Dropped != 0 {
+		return access.Principal{}, &fault.SQL{Kind: fault.ErrUnauthenticated, Code: "28000", Message: "this user does not exist any more"}
+	}
+	return u.Principal()
+}
+
+// Epoch is the number of changes of a user's password or role: a token made at another epoch has ended.
+func (e *Engine) Epoch(id manifest.UserID) uint64 {
+	u, ok := e.catalog.Snapshot().UserByID(id)
+	if !ok {
+		return 0
+	}
+	return u.Epoch
+}
+
+// namespace finds a namespace by name, the engine's own included.
+func (e *Engine) namespace(name string) (string, bool) {
+	if n, ok := systemNamespace(name); ok {
+		return n, true
+	}
+	return e.catalog.Snapshot().Namespace(name)
+}

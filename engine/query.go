@@ -1,0 +1,324 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"kalamflight/engine/access"
+	"kalamflight/engine/exec"
+	"kalamflight/engine/expr"
+	"kalamflight/engine/optimize"
+	"kalamflight/engine/plan"
+	"kalamflight/engine/tablet"
+	"kalamflight/internal/fault"
+	"kalamflight/manifest"
+)
+
+// Query starts a SELECT, EXPLAIN or SUBSCRIBE, or runs a statement that changes something and streams what it returns. Rows come from
+// the stream; the caller closes it.
+func (e *Engine) Query(ctx context.Context, s *Session, c *plan.Compiled, o QueryOptions) (Stream, error) {
+	st, err := optimize.Substitute(c.Statement, o.Params)
+	if err != nil {
+		return nil, err
+	}
+	what := whatQuery
+	if _, ok := st.(*plan.Subscribe); ok {
+		what = whatSubscription
+	}
+	ctx, r, err := e.begin(ctx, s, c, what)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := e.start(ctx, s, st, o, r)
+	if err != nil {
+		e.end(r)
+		return nil, cause(ctx, err)
+	}
+	return &stream{engine: e, run: r, ctx: ctx, rows: rows}, nil
+}
+
+func (e *Engine) start(ctx context.Context, s *Session, st plan.Statement, o QueryOptions, r *run) (Stream, error) {
+	switch st := st.(type) {
+	case *plan.Select:
+		env := e.statement(s, o.AsOf)
+		node, err := e.optimize(st.Root)
+		if err != nil {
+			return nil, err
+		}
+		return exec.Build(ctx, node, env.exec())
+	case *plan.Explain:
+		return e.explain(ctx, s, st, o.AsOf)
+	case *plan.Subscribe:
+		return e.subscribe(ctx, s, st, r, o.Params)
+	}
+	res, err := e.run(ctx, s, st)
+	if err != nil {
+		return nil, err
+	}
+	if res.Returning == nil {
+		return newRows(arrow.NewSchema(nil, nil), nil), nil
+	}
+	return res.Returning, nil
+}
+
+// stream ends the run with the rows, and bounds the time of the statement.
+type stream struct {
+	engine *Engine
+	run    *run
+	ctx    context.Context
+	rows   Stream
+	once   sync.Once
+}
+
+func (s *stream) Schema() *arrow.Schema { return s.rows.Schema() }
+
+func (s *stream) Next(ctx context.Context) (arrow.RecordBatch, error) {
+	ctx, stop := merge(ctx, s.ctx)
+	defer stop()
+	b, err := s.rows.Next(ctx)
+	if err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil, io.EOF
+		}
+		return nil, cause(ctx, err)
+	}
+	s.run.note(b.NumRows(), 0)
+	return b, nil
+}
+
+func (s *stream) Close() (err error) {
+	s.once.Do(func() {
+		err = s.rows.Close()
+		s.engine.end(s.run)
+	})
+	return err
+}
+
+// merge is ctx, ended with the cause of run when that ends first.
+func merge(ctx, run context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(run, func() { cancel(context.Cause(run)) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// cause replaces a bare cancellation by why it was cancelled.
+func cause(ctx context.Context, err error) error {
+	if why := context.Cause(ctx); why != nil && errors.Is(err, context.Canceled) {
+		return why
+	}
+	return err
+}
+
+// statement is what one run of one statement sees: a sequence, a time, a caller.
+type statement struct {
+	engine  *Engine
+	session *Session
+	who     access.Principal
+	asOf    manifest.Seq
+	expr    *expr.Env
+	// pending reads rows that are logged but not yet durable: only under the tablet's statement lock.
+	pending bool
+	// keep, when not nil, gets the snapshot of each scan of the table that is being changed.
+	keep    func(*tablet.Snapshot)
+	changed manifest.TableID
+}
+
+// statement fixes the sequence that every scan of the statement reads at.
+func (e *Engine) statement(s *Session, asOf manifest.Seq) *statement {
+	if asOf == 0 {
+		asOf = e.hot.Head()
+	}
+	p := s.Principal()
+	return &statement{engine: e, session: s, who: p, asOf: asOf, expr: e.exprEnv(s)}
+}
+
+func (e *Engine) exprEnv(s *Session) *expr.Env {
+	p := s.Principal()
+	return &expr.Env{Now: time.Now(), User: p.Name, Role: p.Role.String(), Namespace: s.Namespace(), Zone: s.zone(), NewID: e.newID}
+}
+
+func (e *Engine) newID() (int64, error) {
+	id, err := e.catalog.NewID(context.Background())
+	return int64(id), err
+}
+
+func (st *statement) exec() exec.Env {
+	o := &st.engine.opts
+	return exec.Env{Scan: st.scan, Expr: st.expr, Alloc: st.engine.alloc, Workers: o.Workers, MemoryBytes: o.QueryBytes, Server: st.engine.budget}
+}
+
+func (e *Engine) optimize(n plan.Node) (plan.Node, error) {
+	return optimize.Optimize(n, optimize.Options{Rows: e.estimate})
+}
+
+// estimate is about how many rows a table has, for the order of joins.
+func (e *Engine) estimate(t *manifest.Table) int64 {
+	if t.Kind == manifest.System {
+		return 100
+	}
+	if t.PerUser() {
+		return 10_000
+	}
+	n, err := e.tablets.Estimate(context.Background(), manifest.Tablet{Table: t})
+	if err != nil {
+		return 1_000_000
+	}
+	return n
+}
+
+// scan opens one table of a plan: access is checked here, for every statement that reads rows.
+func (st *statement) scan(ctx context.Context, n *plan.Scan) (*exec.Source, error) {
+	if err := access.Can(st.who, access.Read, access.Target{Table: n.Table}); err != nil {
+		return nil, err
+	}
+	if n.Table.Kind == manifest.System {
+		return st.engine.systemScan(ctx, st.session, n)
+	}
+	asOf := st.asOf
+	if n.AsOf != nil {
+		v, err := expr.Constant(n.AsOf, st.expr)
+		if err != nil {
+			return nil, err
+		}
+		seq, ok := v.Value.(int64)
+		if !ok || seq < 0 {
+			return nil, &fault.SQL{Kind: fault.ErrInvalid, Code: "22023", Message: "AS OF SEQ needs a sequence, 0 or larger"}
+		}
+		asOf = manifest.Seq(seq)
+		if asOf > st.asOf {
+			return nil, &fault.SQL{Kind: fault.ErrOutOfRange, Code: "22003",
+				Message: fmt.Sprintf("sequence %d is newer than the newest commit, %d", asOf, st.asOf)}
+		}
+	}
+	o := tablet.ReadOptions{AsOf: asOf, Columns: n.IDs, Where: n.Prune}
+	changed := n.Table.ID == st.changed && n.AsOf == nil
+	if changed && st.pending {
+		o.AsOf, o.Pending = 0, true
+	}
+	snap, err := st.engine.tablets.Read(ctx, st.tablet(n.Table), o)
+	if err != nil {
+		return nil, err
+	}
+	if changed && slices.Contains(n.IDs, manifest.ColumnRow) {
+		st.keep(snap)
+	}
+	return source(snap), nil
+}
+
+// tablet is the caller's tablet of t: the only way from a name to rows.
+func (st *statement) tablet(t *manifest.Table) manifest.Tablet {
+	if !t.PerUser() {
+		return manifest.Tablet{Table: t}
+	}
+	return manifest.Tablet{Table: t, Owner: manifest.Owner{ID: st.who.ID, Name: st.who.Name}}
+}
+
+func source(snap *tablet.Snapshot) *exec.Source {
+	src := &exec.Source{Close: func() { snap.Close() }, Stats: func() exec.ScanStats { return exec.ScanStats(snap.Stats()) }}
+	for _, m := range snap.Morsels() {
+		src.Morsels = append(src.Morsels, m)
+	}
+	return src
+}
+
+// rows is a stream of batches that are there already; it owns them.
+type rows struct {
+	schema  *arrow.Schema
+	batches []arrow.RecordBatch
+}
+
+func newRows(schema *arrow.Schema, batches []arrow.RecordBatch) *rows { return &rows{schema, batches} }
+
+func (r *rows) Schema() *arrow.Schema { return r.schema }
+
+func (r *rows) Next(context.Context) (arrow.RecordBatch, error) {
+	if len(r.batches) == 0 {
+		return nil, io.EOF
+	}
+	b := r.batches[0]
+	r.batches = r.batches[1:]
+	return b, nil
+}
+
+func (r *rows) Close() error {
+	for _, b := range r.batches {
+		b.Release()
+	}
+	r.batches = nil
+	return nil
+}
+
+// explain describes a query, or with ANALYZE runs it and says what happened.
+func (e *Engine) explain(ctx context.Context, s *Session, st *plan.Explain, asOf manifest.Seq) (Stream, error) {
+	var root plan.Node
+	switch inner := st.Statement.(type) {
+	case *plan.Select:
+		root = inner.Root
+	case *plan.Insert:
+		root = inner.Source
+	case *plan.Update:
+		root = inner.Source
+	case *plan.Delete:
+		root = inner.Source
+	default:
+		return nil, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Message: "EXPLAIN works on SELECT, INSERT, UPDATE and DELETE"}
+	}
+	if _, reads := st.Statement.(*plan.Select); st.Analyze && !reads {
+		return nil, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Message: "EXPLAIN ANALYZE works on SELECT only: it would change rows"}
+	}
+	node, err := e.optimize(root)
+	if err != nil {
+		return nil, err
+	}
+	q, err := exec.Build(ctx, node, e.statement(s, asOf).exec())
+	if err != nil {
+		return nil, err
+	}
+	defer q.Close()
+	if st.Analyze {
+		if err := exhaust(ctx, q); err != nil {
+			return nil, err
+		}
+	}
+	text := q.Explain(st.Analyze, st.JSON)
+	return e.lines("plan", text, st.JSON), nil
+}
+
+// exhaust reads a stream to its end.
+func exhaust(ctx context.Context, s Stream) error {
+	for {
+		b, err := s.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		b.Release()
+	}
+}
+
+// lines is a text as rows of one column: a row a line, or the whole in one row.
+func (e *Engine) lines(name, text string, whole bool) Stream {
+	b := array.NewStringBuilder(e.alloc)
+	defer b.Release()
+	if whole {
+		b.Append(text)
+	} else {
+		for line := range splitLines(text) {
+			b.Append(line)
+		}
+	}
+	col := b.NewArray()
+	defer col.Release()
+	schema := plan.Schema([]plan.Column{{Name: name, Type: manifest.Type{Kind: manifest.Text}}})
+	return newRows(schema, []arrow.RecordBatch{array.NewRecordBatch(schema, []arrow.Array{col}, int64(col.Len()))})
+}

@@ -1,0 +1,179 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"kalamflight/engine/access"
+	"kalamflight/engine/plan"
+	"kalamflight/internal/fault"
+)
+
+// running is what runs now: queries and subscriptions, each with a way to end it.
+type running struct {
+	max int
+
+	mu   sync.Mutex
+	last uint64
+	open map[uint64]*run
+	// idle is closed when the last one ends while somebody waits.
+	idle chan struct{}
+}
+
+// run is one query or subscription.
+type run struct {
+	id      uint64
+	what    string
+	text    string
+	session *Session
+	owner   access.Principal
+	started time.Time
+	cancel  context.CancelCauseFunc
+
+	mu sync.Mutex
+	// rows were delivered; seq is the last complete sequence of a subscription.
+	rows int64
+	seq  int64
+}
+
+func (r *run) note(rows, seq int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rows += rows
+	if seq > r.seq {
+		r.seq = seq
+	}
+}
+
+func (r *run) progress() (rows, seq int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rows, r.seq
+}
+
+// What a run may be, as KILL and the system tables say it.
+const (
+	whatQuery        = "query"
+	whatSubscription = "subscription"
+)
+
+// begin enters a run; the context it returns ends with it. The caller calls end exactly once.
+func (e *Engine) begin(ctx context.Context, s *Session, c *plan.Compiled, what string) (context.Context, *run, error) {
+	if e.closed.Load() {
+		return nil, nil, errDraining
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	r := &run{what: what, text: c.Text, session: s, owner: s.Principal(), started: time.Now(), cancel: cancel}
+	t := &e.running
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.open) >= t.max {
+		cancel(nil)
+		return nil, nil, fmt.Errorf("more than %d queries at once: %w", t.max, fault.ErrExhausted)
+	}
+	if t.open == nil {
+		t.open = map[uint64]*run{}
+	}
+	t.last++
+	r.id = t.last
+	t.open[r.id] = r
+	return ctx, r, nil
+}
+
+func (e *Engine) end(r *run) {
+	r.cancel(nil)
+	t := &e.running
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.open, r.id)
+	if len(t.open) == 0 && t.idle != nil {
+		close(t.idle)
+		t.idle = nil
+	}
+}
+
+func (t *running) list(what string) []*run {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := slices.Collect(maps.Values(t.open))
+	all = slices.DeleteFunc(all, func(r *run) bool { return r.what != what })
+	slices.SortFunc(all, func(a, b *run) int { return int(a.id) - int(b.id) })
+	return all
+}
+
+func (t *running) cancelAll(cause error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, r := range t.open {
+		r.cancel(cause)
+	}
+}
+
+// wait returns when nothing runs any more, or with ctx.
+func (t *running) wait(ctx context.Context) {
+	t.mu.Lock()
+	if len(t.open) == 0 {
+		t.mu.Unlock()
+		return
+	}
+	if t.idle == nil {
+		t.idle = make(chan struct{})
+	}
+	idle := t.idle
+	t.mu.Unlock()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+	}
+}
+
+// kill ends a query, subscription, session or job by its id. One's own may always be ended; a foreign one reads as missing to those who
+// may not end it.
+func (e *Engine) kill(p access.Principal, st *plan.Kill) error {
+	missing := &fault.SQL{Kind: fault.ErrNotFound, Code: "42704", Message: fmt.Sprintf("there is no %s %q", st.What, st.ID)}
+	may := func(owner access.Principal) bool {
+		return owner.ID == p.ID || access.Can(p, access.Terminate, access.Target{}) == nil
+	}
+	killed := &fault.SQL{Kind: fault.ErrUnavailable, Code: "57014", Message: fmt.Sprintf("the %s was ended by KILL", st.What)}
+	switch st.What {
+	case whatQuery, whatSubscription:
+		id, err := strconv.ParseUint(st.ID, 10, 64)
+		if err != nil {
+			return missing
+		}
+		for _, r := range e.running.list(st.What) {
+			if r.id == id && may(r.owner) {
+				r.cancel(killed)
+				return nil
+			}
+		}
+	case "session":
+		for _, s := range e.sessions.list() {
+			if s.id == st.ID && may(s.Principal()) {
+				e.endSession(s, killed)
+				return nil
+			}
+		}
+	case "job":
+		if may(access.Principal{}) {
+			return e.jobs.Kill(st.ID)
+		}
+	}
+	return missing
+}
+
+func (e *Engine) endSession(s *Session, cause error) {
+	for _, what := range []string{whatQuery, whatSubscription} {
+		for _, r := range e.running.list(what) {
+			if r.session == s {
+				r.cancel(cause)
+			}
+		}
+	}
+	s.Close()
+}

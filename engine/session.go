@@ -1,0 +1,205 @@
+package engine
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"kalamflight/engine/access"
+	"kalamflight/engine/catalog"
+	"kalamflight/internal/fault"
+)
+
+// Session is one caller's connection: who they are, the namespace that bare names mean, and their options. It is safe for concurrent
+// use. The wire makes and closes sessions.
+type Session struct {
+	id      string
+	remote  string
+	started time.Time
+	engine  *Engine
+
+	mu        sync.Mutex
+	principal access.Principal
+	namespace string
+	options   map[string]string
+	used      time.Time
+}
+
+// The session options that are known, with what they mean when unset. catalog and schema are read and written by drivers.
+const (
+	optionCatalog   = "catalog"
+	optionSchema    = "schema"
+	optionTableType = "table_type"
+	optionTimeout   = "statement_timeout"
+	optionTimeZone  = "timezone"
+
+	// CatalogName is the one catalog there is.
+	CatalogName = "kalam"
+)
+
+// NewSession opens a session for a caller at the address remote.
+func (e *Engine) NewSession(p access.Principal, remote string) *Session {
+	var id [8]byte
+	// Read never fails (crypto/rand).
+	rand.Read(id[:])
+	now := time.Now()
+	s := &Session{id: hex.EncodeToString(id[:]), remote: remote, started: now, used: now, engine: e, principal: p,
+		namespace: catalog.DefaultSpace, options: map[string]string{}}
+	e.sessions.add(s)
+	return s
+}
+
+// Close forgets the session. It may be called more than once.
+func (s *Session) Close() { s.engine.sessions.remove(s) }
+
+// ID names the session in system.sessions.
+func (s *Session) ID() string { return s.id }
+
+// Principal is who the session acts for.
+func (s *Session) Principal() access.Principal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.principal
+}
+
+// Refresh replaces what is known of the caller: their role may have changed. The user stays the same.
+func (s *Session) Refresh(p access.Principal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.ID == s.principal.ID {
+		s.principal = p
+	}
+	s.used = time.Now()
+}
+
+// Namespace is what a name without a namespace means.
+func (s *Session) Namespace() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.namespace
+}
+
+// SetOption sets an option; an empty value restores the default. An unknown name or a bad value is ErrInvalid.
+func (s *Session) SetOption(name, value string) error {
+	bad := func(format string, args ...any) error {
+		return &fault.SQL{Kind: fault.ErrInvalid, Code: "22023", Message: fmt.Sprintf(format, args...)}
+	}
+	name = strings.ToLower(name)
+	switch name {
+	case optionCatalog:
+		if value != "" && value != CatalogName {
+			return bad("there is no catalog %q", value)
+		}
+	case optionSchema:
+		if value == "" {
+			value = catalog.DefaultSpace
+		}
+		found, ok := s.engine.namespace(value)
+		if !ok {
+			return bad("there is no namespace %q", value)
+		}
+		value = found
+	case optionTableType:
+		if _, err := parseKind(value); err != nil {
+			return err
+		}
+	case optionTimeout:
+		if d, err := time.ParseDuration(value); value != "" && (err != nil || d < 0) {
+			return bad("statement_timeout %q is not a duration like 30s", value)
+		}
+	case optionTimeZone:
+		if _, err := time.LoadLocation(value); err != nil || value == "Local" {
+			return bad("there is no time zone %q", value)
+		}
+	default:
+		return (&fault.SQL{Kind: fault.ErrInvalid, Code: "42704", Message: fmt.Sprintf("there is no session option %q", name)}).
+			WithHint("the options are %s", strings.Join([]string{optionCatalog, optionSchema, optionTableType, optionTimeout, optionTimeZone}, ", "))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case name == optionSchema:
+		s.namespace = value
+	case value == "":
+		delete(s.options, name)
+	default:
+		s.options[name] = value
+	}
+	return nil
+}
+
+// Option is an option's value, and false when it is not set.
+func (s *Session) Option(name string) (string, bool) {
+	v, ok := s.Options()[strings.ToLower(name)]
+	return v, ok
+}
+
+// Options are all options that are set, catalog and schema always.
+func (s *Session) Options() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := maps.Clone(s.options)
+	all[optionCatalog], all[optionSchema] = CatalogName, s.namespace
+	return all
+}
+
+// timeout is how long a statement may run; 0 means no limit.
+func (s *Session) timeout() time.Duration {
+	v, _ := s.Option(optionTimeout)
+	d, err := time.ParseDuration(v)
+	if err != nil {
+		return 0
+	}
+	return d
+}
+
+// zone is the session's time zone, UTC unless set.
+func (s *Session) zone() *time.Location {
+	v, ok := s.Option(optionTimeZone)
+	if !ok {
+		return time.UTC
+	}
+	zone, err := time.LoadLocation(v)
+	if err != nil {
+		return time.UTC
+	}
+	return zone
+}
+
+// sessions are those that are open.
+type sessions struct {
+	mu   sync.Mutex
+	open map[string]*Session
+}
+
+func (t *sessions) add(s *Session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.open == nil {
+		t.open = map[string]*Session{}
+	}
+	t.open[s.id] = s
+}
+
+func (t *sessions) remove(s *Session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.open, s.id)
+}
+
+func (t *sessions) list() []*Session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.SortedFunc(maps.Values(t.open), func(a, b *Session) int { return a.started.Compare(b.started) })
+}
+
+func (s *Session) lastUsed() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.used
+}

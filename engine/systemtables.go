@@ -1,0 +1,349 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"kalamflight/engine/access"
+	"kalamflight/engine/catalog"
+	"kalamflight/manifest"
+)
+
+// systemDefinitions are the virtual tables. Their order gives their ids.
+func systemDefinitions() []systemTable {
+	const sys, schema = catalog.SystemSpace, catalog.SchemaSpace
+	return []systemTable{
+		{sys, "namespaces", cols("name", text, "created_at", timestamp), namespaceRows},
+		{sys, "tables", cols("namespace", text, "name", text, "kind", text, "owner", text, "access_level", text, "flush_policy", text,
+			"ttl_seconds", bigint, "scope", text, "version", bigint, "created_at", timestamp, "comment", text), tableRows},
+		{sys, "columns", cols("namespace", text, "table_name", text, "name", text, "ordinal", integer, "type", text, "nullable", boolType,
+			"default", text, "key", integer, "comment", text), columnRows},
+		{sys, "users", cols("name", text, "role", text, "created_at", timestamp, "dropped_at", timestamp, "password", boolType), userRows},
+		{sys, "sessions", cols("id", text, "user", text, "role", text, "address", text, "namespace", text, "started_at", timestamp,
+			"used_at", timestamp), sessionRows},
+		{sys, "queries", cols("id", text, "user", text, "session", text, "text", text, "started_at", timestamp, "rows", bigint),
+			runRows(whatQuery)},
+		{sys, "subscriptions", cols("id", text, "user", text, "session", text, "text", text, "started_at", timestamp, "rows", bigint,
+			"seq", bigint, "lag", bigint), runRows(whatSubscription)},
+		{sys, "jobs", cols("id", text, "kind", text, "table", text, "owner", text, "state", text, "started_at", timestamp,
+			"ended_at", timestamp, "rows", bigint, "bytes", bigint, "error", text), jobRows},
+		{sys, "segments", cols("namespace", text, "table_name", text, "id", text, "rows", bigint, "ended_rows", bigint, "bytes", bigint,
+			"first_seq", bigint, "last_seq", bigint, "first_time", timestamp, "last_time", timestamp, "level", integer, "path", text), segmentRows},
+		{sys, "storages", cols("id", text, "kind", text, "location", text), storageRows},
+		{sys, "stats", cols("name", text, "value", bigint), statRows},
+		{sys, "settings", cols("name", text, "value", text, "origin", text), settingRows},
+		{schema, "schemata", cols("catalog_name", text, "schema_name", text, "schema_owner", text), schemataRows},
+		{schema, "tables", cols("table_catalog", text, "table_schema", text, "table_name", text, "table_type", text), schemaTableRows},
+		{schema, "columns", cols("table_catalog", text, "table_schema", text, "table_name", text, "column_name", text,
+			"ordinal_position", integer, "column_default", text, "is_nullable", text, "data_type", text,
+			"character_maximum_length", integer, "numeric_precision", integer, "numeric_scale", integer), schemaColumnRows},
+		{schema, "key_column_usage", cols("constraint_catalog", text, "constraint_schema", text, "constraint_name", text,
+			"table_catalog", text, "table_schema", text, "table_name", text, "column_name", text, "ordinal_position", integer), keyRows},
+	}
+}
+
+type yieldRow = func(...any) error
+
+func namespaceRows(e *Engine, _ context.Context, _ *Session, yield yieldRow) error {
+	for _, n := range e.catalog.Snapshot().Namespaces() {
+		if err := yield(n.Name, n.Created); err != nil {
+			return err
+		}
+	}
+	for _, n := range []string{catalog.SchemaSpace, catalog.SystemSpace} {
+		if err := yield(n, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nameOf is a user's name, for those who may see it: their own, or anyone's with the right to observe.
+func (e *Engine) nameOf(p access.Principal, id manifest.UserID) any {
+	if id == p.ID {
+		return p.Name
+	}
+	u, ok := e.catalog.Snapshot().UserByID(id)
+	if !ok || access.Can(p, access.Observe, access.Target{}) != nil {
+		return nil
+	}
+	return u.Name
+}
+
+func flushPolicy(t *manifest.Table) any {
+	var parts []string
+	if t.Flush.Rows > 0 {
+		parts = append(parts, fmt.Sprintf("rows:%d", t.Flush.Rows))
+	}
+	if t.Flush.Interval > 0 {
+		parts = append(parts, fmt.Sprintf("interval:%d", int64(t.Flush.Interval/time.Second)))
+	}
+	return orNil(strings.Join(parts, ","))
+}
+
+func tableRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
+	p := s.Principal()
+	for t := range e.readable(s) {
+		var level, ttl, scope any
+		if !t.PerUser() && t.Kind != manifest.System && t.Kind != manifest.View {
+			level = t.Access.String()
+		}
+		if t.TTL > 0 {
+			ttl = int64(t.TTL / time.Second)
+		}
+		switch {
+		case t.PerUser():
+			scope = "user"
+		case t.Kind == manifest.Shared, t.Kind == manifest.Stream:
+			scope = "shared"
+		}
+		err := yield(t.Namespace, t.Name, t.Kind.String(), e.nameOf(p, t.Owner), level, flushPolicy(t), ttl, scope,
+			int64(t.Version), timeOrNil(t.Created), orNil(t.Comment))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keyPlace is the place of a column in the key, from 1; 0 when it is not part of it.
+func keyPlace(t *manifest.Table, id manifest.ColumnID) int { return slices.Index(t.Key, id) + 1 }
+
+func columnRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
+	for t := range e.readable(s) {
+		for i, c := range t.Columns {
+			var key any
+			if k := keyPlace(t, c.ID); k > 0 {
+				key = k
+			}
+			err := yield(t.Namespace, t.Name, c.Name, i+1, c.Type.String(), !c.NotNull, orNil(c.Default), key, orNil(c.Comment))
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func userRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
+	p := s.Principal()
+	all := access.Can(p, access.Observe, access.Target{}) == nil
+	for _, u := range e.catalog.Snapshot().Users() {
+		if !all && u.ID != p.ID {
+			continue
+		}
+		if err := yield(u.Name, u.Role, u.Created, timeOrNil(u.Dropped), u.Password != ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sessionRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
+	p := s.Principal()
+	all := access.Can(p, access.Observe, access.Target{}) == nil
+	for _, o := range e.sessions.list() {
+		q := o.Principal()
+		if !all && q.ID != p.ID {
+			continue
+		}
+		err := yield(o.id, q.Name, q.Role.String(), orNil(o.remote), o.Namespace(), o.started.UnixMicro(), o.lastUsed().UnixMicro())
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func runRows(what string) func(*Engine, context.Context, *Session, yieldRow) error {
+	return func(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
+		p := s.Principal()
+		all := access.Can(p, access.Observe, access.Target{}) == nil
+		for _, r := range e.running.list(what) {
+			if !all && r.owner.ID != p.ID {
+				continue
+			}
+			n, seq := r.progress()
+			row := []any{strconv.FormatUint(r.id, 10), r.owner.Name, r.session.id, r.text, r.started.UnixMicro(), n}
+			if what == whatSubscription {
+				row = append(row, seq, max(int64(e.hot.Head())-seq, 0))
+			}
+			if err := yield(row...); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func jobRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
+	p := s.Principal()
+	all := access.Can(p, access.Observe, access.Target{}) == nil
+	for _, j := range e.jobs.List() {
+		if !all && j.Tablet.Owner.ID != p.ID {
+			continue
+		}
+		t := j.Tablet.Table
+		err := yield(j.ID, string(j.Kind), t.Namespace+"."+t.Name, orNil(j.Tablet.Owner.Name), string(j.State), whenOrNil(j.Started),
+			whenOrNil(j.Ended), j.Rows, j.Bytes, orNil(j.Error))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func whenOrNil(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UnixMicro()
+}
+
+func segmentRows(e *Engine, ctx context.Context, s *Session, yield yieldRow) error {
+	st := e.statement(s, 0)
+	for t := range e.readable(s) {
+		if t.Kind != manifest.User && t.Kind != manifest.Shared || access.Can(st.who, access.Read, access.Target{Table: t}) != nil {
+			continue
+		}
+		id := st.tablet(t)
+		m, err := e.tablets.Manifest(ctx, id)
+		if err != nil {
+			return err
+		}
+		for _, g := range m.Segments {
+			ended := int64(0)
+			if g.Marks != nil {
+				ended = g.Marks.Count
+			}
+			err := yield(t.Namespace, t.Name, fmt.Sprintf("%016x", uint64(g.ID)), g.Rows, ended, g.Bytes, int64(g.FirstSeq), int64(g.LastSeq),
+				g.FirstTime, g.LastTime, g.Level, manifest.SegmentFile(id.Dir(), g.ID))
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func storageRows(_ *Engine, _ context.Context, _ *Session, yield yieldRow) error {
+	return yield("local", "folder", "storage")
+}
+
+func statRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
+	if access.Can(s.Principal(), access.Observe, access.Target{}) != nil {
+		return nil
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	hub := e.hub.Stats()
+	own := map[string]int64{"engine.head": int64(e.hot.Head()), "engine.uptime_seconds": int64(time.Since(e.started) / time.Second),
+		"engine.sessions": int64(len(e.sessions.list())), "engine.queries": int64(len(e.running.list(whatQuery))),
+		"subscriptions.tails": int64(hub.Tails), "subscriptions.tablets": int64(hub.Tablets), "subscriptions.commits": hub.Commits,
+		"subscriptions.made": hub.Made, "subscriptions.shared": hub.Shared,
+		"process.heap_bytes": int64(m.HeapAlloc), "process.system_bytes": int64(m.Sys), "process.goroutines": int64(runtime.NumGoroutine())}
+	rooms := map[string]any{"hotlog": e.hot.Stats(), "segments": e.files.Stats(), "tablets": e.tablets.Stats(), "jobs": e.jobs.Stats()}
+	for room, stats := range rooms {
+		for name, v := range numbers(stats) {
+			own[room+"."+name] = v
+		}
+	}
+	names := make([]string, 0, len(own))
+	for name := range own {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if err := yield(name, own[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func settingRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
+	for _, name := range []string{optionCatalog, optionSchema, optionTableType, optionTimeout, optionTimeZone} {
+		v, ok := s.Option(name)
+		origin := "default"
+		if ok {
+			origin = "session"
+		}
+		if err := yield(name, v, origin); err != nil {
+			return err
+		}
+	}
+	if access.Can(s.Principal(), access.Observe, access.Target{}) != nil {
+		return nil
+	}
+	for _, v := range e.opts.Settings {
+		if err := yield(v.Name, v.Value, v.Origin); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func schemataRows(e *Engine, ctx context.Context, s *Session, yield yieldRow) error {
+	return namespaceRows(e, ctx, s, func(v ...any) error { return yield(CatalogName, v[0], nil) })
+}
+
+// tableType is a table's kind as the standard says it.
+func tableType(t *manifest.Table) string {
+	switch t.Kind {
+	case manifest.View:
+		return "VIEW"
+	case manifest.System:
+		return "SYSTEM TABLE"
+	}
+	return "BASE TABLE"
+}
+
+func schemaTableRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
+	for t := range e.readable(s) {
+		if err := yield(CatalogName, t.Namespace, t.Name, tableType(t)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func schemaColumnRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
+	for t := range e.readable(s) {
+		for i, c := range t.Columns {
+			nullable := "YES"
+			if c.NotNull {
+				nullable = "NO"
+			}
+			var length, precision, scale any
+			switch {
+			case c.Type.Kind == manifest.Text && c.Type.Length > 0:
+				length = int(c.Type.Length)
+			case c.Type.Kind == manifest.Decimal:
+				precision, scale = int(c.Type.Precision), int(c.Type.Scale)
+			}
+			err := yield(CatalogName, t.Namespace, t.Name, c.Name, i+1, orNil(c.Default), nullable, c.Type.String(), length, precision, scale)
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func keyRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
+	for t := range e.readable(s) {
+		for i, id := range t.Key {
+			c, _ := t.Column(id)
+			err := yield(CatalogName, t.Namespace, t.Name+"_pkey", CatalogName, t.Namespace, t.Name, c.Name, i+1)
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
