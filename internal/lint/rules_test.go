@@ -72,13 +72,17 @@ func TestImports(t *testing.T) {
 		"high/h.go":      "package high\nimport _ \"kalamflight/high/sql\"",
 		"low/fault/f.go": "package fault\nimport _ \"fmt\"\nimport _ \"kalamflight/store\"",
 		"other/o.go":     "package other",
-		"store/s.go": "package store\nimport _ \"go.etcd.io/bbolt\"\nimport _ \"github.com/apache/arrow-go/v18/arrow/array\"\n" +
+		"high/new/n.go":  "package new",
+		"store/in/i.go":  "package in\nimport _ \"kalamflight/low/fault\"\nimport _ \"kalamflight/store\"\nimport _ \"kalamflight/high\"",
+		"store/s.go": "package store\nimport _ \"kalamflight/store/in\"\nimport _ \"go.etcd.io/bbolt\"\nimport _ \"github.com/apache/arrow-go/v18/arrow/array\"\n" +
 			"import _ \"github.com/klauspost/compress/zstd\"\nimport _ \"github.com/apache/arrow-go/v18/arrow/compute/exprs\"",
 		"store/s_test.go": "package store\nimport _ \"kalamflight/high\"",
 	})
 	check(t, lint.Imports(tree, layers), "high/h.go:2: high may not import kalamflight/high/sql",
+		"package high/new is not in the table",
 		"low/fault/f.go:3: low/fault may not import kalamflight/store", "package other is not in the table",
-		"store/s.go:5: store may not import github.com/apache/arrow-go/v18/arrow/compute/exprs")
+		"store/s.go:6: store may not import github.com/apache/arrow-go/v18/arrow/compute/exprs",
+		"store/in/i.go:4: store/in may not import kalamflight/high")
 }
 
 func TestDocs(t *testing.T) {
