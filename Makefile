@@ -1,0 +1,61 @@
+# What is done to this source. `make test lint` must pass before a commit; `make ci` is what the server runs.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+TOOLS := -modfile=internal/lint/tools.mod
+# Packages with goroutines of their own: those that the race detector runs on.
+RACE := ./hotlog/... ./segments/... ./manifest/... ./subscriptions/... ./engine/... ./flightsrv/... ./internal/...
+COUNT ?= 10
+BENCH ?= .
+REF ?= main
+FUZZTIME ?= 60s
+
+.PHONY: all build test race assert lint clients demo bench benchcmp nightly rewrite ci clean
+all: build test lint
+
+build:
+	go build -o bin/kalamflight .
+
+test:
+	go test ./...
+
+race:
+	go test -race $(RACE)
+
+# arrow-go checks its own reference counts under this tag.
+assert:
+	go test -tags assert ./segments/... ./engine/... ./flightsrv/...
+
+lint:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted" >&2; exit 1; }
+	go vet ./...
+	go tool $(TOOLS) staticcheck ./...
+	go test -count=1 ./internal/lint
+
+# The stock drivers of Python and Java against a server of this source.
+clients:
+	clients/run
+
+demo:
+	go run . demo --once
+
+bench:
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+# Both sides of a change, interleaved, as benchstat compares them: make benchcmp REF=main BENCH=Scan
+benchcmp:
+	bench/compare '$(REF)' '$(BENCH)' '$(COUNT)'
+
+# What takes longer than a push may: every fuzz target, one after the other, and the long tests.
+nightly:
+	bench/nightly '$(FUZZTIME)'
+
+# Renews golden files; the diff is reviewed like code.
+rewrite:
+	go test $$(grep -rl 'cockroachdb/datadriven' --include='*_test.go' . | xargs -n1 dirname | sort -u) -args -rewrite
+
+ci:
+	.ci/run
+
+clean:
+	rm -rf bin clients/python/.venv clients/jdbc/target

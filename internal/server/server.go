@@ -1,0 +1,162 @@
+// Package server puts the rooms together: a data folder, an engine over it, and the wire in front. It opens them bottom up and closes
+// them top down, and decides nothing else; flags and signals are main's.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"syscall"
+
+	"kalamflight/engine"
+	"kalamflight/engine/plan"
+	"kalamflight/flightsrv"
+	"kalamflight/hotlog"
+	"kalamflight/internal/fault"
+	"kalamflight/manifest"
+	"kalamflight/sqlfront"
+)
+
+// DefaultListen is the address of a server that is told none.
+const DefaultListen = "127.0.0.1:8815"
+
+// Setting is one setting of the server and where its value came from: flag, env, config or default.
+type Setting = engine.Setting
+
+// Options configures a server.
+type Options struct {
+	// DataDir is made when it is missing. Required.
+	DataDir string
+	// Listen is the address, with port 0 for any that is free; "" means DefaultListen.
+	Listen string
+	// Insecure allows an address that is not loopback. The wire is not encrypted.
+	Insecure bool
+	// Durability is what an acknowledged write means; the zero value is hotlog.Sync.
+	Durability hotlog.Durability
+	// QueryBytes bounds the memory of one query, TotalBytes that of all together, HotBytes the rows that are not flushed, LogBytes the log;
+	// 0 means the engine's defaults.
+	QueryBytes, TotalBytes, HotBytes, LogBytes int64
+	// Workers bounds the goroutines of a query; 0 means the number of cores. QueriesMax bounds the queries at once; 0 means 100,000.
+	Workers, QueriesMax int
+	// NoJobs leaves flush, compaction and eviction to statements, for tests.
+	NoJobs bool
+	// Version is what clients are told.
+	Version string
+	// Settings are shown in system.settings.
+	Settings []Setting
+	// Logger: nil discards.
+	Logger *slog.Logger
+}
+
+// Server is a running server. It is safe for concurrent use.
+type Server struct {
+	engine   *engine.Engine
+	wire     *flightsrv.Server
+	listener net.Listener
+	// failed has the one error with which the wire ended on its own; it is closed when the wire has ended.
+	failed chan error
+}
+
+// Start opens the data folder and serves until Shutdown. Nothing is left behind when it fails.
+func Start(ctx context.Context, o Options) (*Server, error) {
+	if o.Listen == "" {
+		o.Listen = DefaultListen
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if !o.Insecure {
+		if err := loopback(o.Listen); err != nil {
+			return nil, err
+		}
+	}
+	listener, err := listen(ctx, o.Listen)
+	if err != nil {
+		return nil, err
+	}
+	s, err := start(ctx, o, listener)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	return s, nil
+}
+
+func start(ctx context.Context, o Options, listener net.Listener) (*Server, error) {
+	e, err := engine.Open(ctx, engine.Options{Dir: o.DataDir, Durability: o.Durability, Default: compileDefault, QueryBytes: o.QueryBytes,
+		ServerBytes: o.TotalBytes, Workers: o.Workers, QueriesMax: o.QueriesMax, HotBytes: o.HotBytes, LogBytes: o.LogBytes,
+		NoJobs: o.NoJobs, Settings: o.Settings, Logger: o.Logger})
+	if err != nil {
+		return nil, err
+	}
+	wire, err := flightsrv.New(flightsrv.Options{Backend: flightsrv.Engine(e), Version: o.Version, Plaintext: o.Insecure, Logger: o.Logger})
+	if err != nil {
+		return nil, errors.Join(err, e.Close(ctx))
+	}
+	s := &Server{engine: e, wire: wire, listener: listener, failed: make(chan error, 1)}
+	go func() { // ends when Shutdown stops the wire, which waits for it
+		defer close(s.failed)
+		if err := wire.Serve(listener); err != nil {
+			s.failed <- fmt.Errorf("serve %s: %w", listener.Addr(), err)
+		}
+	}()
+	return s, nil
+}
+
+func compileDefault(c manifest.Column) (plan.Expr, error) {
+	return sqlfront.CompileDefault(c.Default, c.Type)
+}
+
+// Addr is the address that the server listens on.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// URL is what a client on this machine connects to.
+func (s *Server) URL() string {
+	host, port, err := net.SplitHostPort(s.listener.Addr().String())
+	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
+		return "grpc://" + net.JoinHostPort("127.0.0.1", port)
+	}
+	return "grpc://" + s.listener.Addr().String()
+}
+
+// Failed has the error when the server ends on its own, and is closed when it has ended.
+func (s *Server) Failed() <-chan error { return s.failed }
+
+// Shutdown refuses new work, ends subscriptions, waits for what runs until ctx ends, and closes the data folder. It is called once.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.wire.Shutdown(ctx)
+	for e := range s.failed {
+		err = errors.Join(err, e)
+	}
+	return errors.Join(err, s.engine.Close(ctx))
+}
+
+// loopback refuses an address that other machines can reach.
+func loopback(address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("--listen %s: %v: %w", address, err, fault.ErrInvalid)
+	}
+	if ip := net.ParseIP(strings.Trim(host, "[]")); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("--listen %s can be reached from other machines, and passwords and rows would travel in the clear; "+
+		"listen on 127.0.0.1, or add --insecure if the network is yours: %w", address, fault.ErrInvalid)
+}
+
+// listen says what to do when the port is taken.
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		_, port, _ := net.SplitHostPort(address)
+		return nil, fmt.Errorf("port %s is in use, perhaps by another kalamflight: stop it, or choose a port with --listen HOST:PORT: %w",
+			port, fault.ErrUnavailable)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return l, nil
+}
