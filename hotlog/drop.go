@@ -1,0 +1,73 @@
+package hotlog
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"kalamflight/internal/fault"
+	"kalamflight/manifest"
+)
+
+// Drop forgets all of a tablet, durably: it has no hot rows when Drop returns, nor after a restart. Its bytes go when the log's files
+// are recycled, or with Erase.
+func (l *Log) Drop(ctx context.Context, id manifest.TabletID) error {
+	if id.Table == 0 {
+		return fmt.Errorf("drop no table: %w", fault.ErrInvalid)
+	}
+	return l.drop(ctx, frameDropTablet, id)
+}
+
+// DropOwner erases all tablets of an owner: when it returns, no byte of the log's files holds anything of theirs. The caller keeps the
+// owner from writing meanwhile. It rewrites what else is live in the log, which takes a moment.
+func (l *Log) DropOwner(ctx context.Context, owner manifest.UserID) error {
+	if owner == 0 {
+		return fmt.Errorf("drop the rows of nobody: %w", fault.ErrInvalid)
+	}
+	if err := l.drop(ctx, frameDropOwner, manifest.TabletID{Owner: owner}); err != nil {
+		return err
+	}
+	return l.Erase()
+}
+
+func (l *Log) drop(ctx context.Context, kind frameKind, id manifest.TabletID) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	var body [16]byte
+	binary.LittleEndian.PutUint64(body[:], uint64(id.Table))
+	binary.LittleEndian.PutUint64(body[8:], uint64(id.Owner))
+	// A checkpoint in between would write what is dropped to bbolt behind our back.
+	l.keep.Lock()
+	defer l.keep.Unlock()
+	p, err := l.enqueue(frame{kind: kind, bodyCRC: checksum(body[:])}, body[:], nil)
+	if err != nil {
+		return err
+	}
+	if err := p.Wait(ctx); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, gone := range l.dropLocked(kind, id, p.seq) {
+		l.cache.truncate(gone, p.seq)
+	}
+	return nil
+}
+
+// dropLocked drops what was committed before the drop's seq, and returns the tablets that it touched.
+func (l *Log) dropLocked(kind frameKind, id manifest.TabletID, seq manifest.Seq) []manifest.TabletID {
+	ids := []manifest.TabletID{id}
+	if kind == frameDropOwner {
+		ids = ids[:0]
+		for other := range l.index.slots {
+			if other.Owner == id.Owner {
+				ids = append(ids, other)
+			}
+		}
+	}
+	for _, id := range ids {
+		l.truncateLocked(id, seq)
+	}
+	return ids
+}
