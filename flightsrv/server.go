@@ -1,3 +1,266 @@
 // Package flightsrv is the wire: an Arrow Flight SQL service over an engine, with its sessions, tokens, tickets and status codes. It holds
 // no rows and knows no storage; the client's side of it is in flightsrv/client.
 package flightsrv
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	pb "github.com/apache/arrow-go/v18/arrow/flight/gen/flight"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+
+	"kalamflight/flightsrv/flightdata"
+	"kalamflight/internal/fault"
+)
+
+// Options say what to serve and how much of it. Only Backend is required.
+type Options struct {
+	// Backend runs the statements; see Engine.
+	Backend Backend
+	// Version is what clients are told; empty means "dev".
+	Version string
+	// TLS secures the connections; nil means plaintext, which Serve refuses on an address that is not loopback unless Plaintext is set.
+	TLS       *tls.Config
+	Plaintext bool
+	// Logger gets what happens; nil discards it.
+	Logger *slog.Logger
+	// Alloc is where batches that the server itself makes lie; nil means the Go heap.
+	Alloc memory.Allocator
+
+	// MessageBytesMax is the largest message that is received, and the largest single row that is sent; 0 means 256 MiB.
+	MessageBytesMax int
+	// HeaderBytesMax bounds the headers of a call; 0 means 64 KiB.
+	HeaderBytesMax uint32
+	// Limits bound the Arrow data that clients send.
+	Limits flightdata.Limits
+	// ResultBytes is the size of message that results are cut to; 0 means 2 MiB. Clients refuse 4 MiB and more.
+	ResultBytes int64
+	// StreamsPerConn bounds the calls that run at once on one connection; 0 means 16,384.
+	StreamsPerConn uint32
+	// Streams bounds the results that are read at once; 0 means 32,768.
+	Streams int64
+	// Sessions bounds the sessions; 0 means 10,000. A session ends SessionTTL after its last call; 0 means 30 minutes.
+	Sessions   int
+	SessionTTL time.Duration
+	// Statements bounds the prepared statements of a session; 0 means 1,000. One ends StatementTTL after its last use; 0 means 30 minutes.
+	Statements   int
+	StatementTTL time.Duration
+	// BindRows bounds the rows of parameters of one call; 0 means 1 Mi.
+	BindRows int64
+	// TicketTTL is how long a ticket can be read; 0 means 5 minutes.
+	TicketTTL time.Duration
+	// KeptBytes bounds the rows that one RETURNING keeps until they are read, 0 means 64 MiB; KeptBytesTotal those of all, 0 means 512 MiB.
+	KeptBytes, KeptBytesTotal int64
+	// TokenTTL is how long a token is good; 0 means 12 hours.
+	TokenTTL time.Duration
+	// Verdicts bounds the right passwords that are remembered, each for VerdictTTL; 0 means 4,096 and one minute.
+	Verdicts   int
+	VerdictTTL time.Duration
+}
+
+func orDefault[T int | int64 | uint32 | time.Duration](v *T, def T) {
+	if *v <= 0 {
+		*v = def
+	}
+}
+
+func (o *Options) setDefaults() error {
+	if o.Backend == nil {
+		return errors.New("flightsrv: Options.Backend is required")
+	}
+	if len(o.Backend.Secret()) < 16 {
+		return errors.New("flightsrv: the backend's secret is too short")
+	}
+	if o.Version == "" {
+		o.Version = "dev"
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Alloc == nil {
+		o.Alloc = memory.NewGoAllocator()
+	}
+	orDefault(&o.MessageBytesMax, 256<<20)
+	orDefault(&o.HeaderBytesMax, 64<<10)
+	orDefault(&o.ResultBytes, 2<<20)
+	orDefault(&o.StreamsPerConn, 16<<10)
+	orDefault(&o.Streams, 32<<10)
+	orDefault(&o.Sessions, 10_000)
+	orDefault(&o.SessionTTL, 30*time.Minute)
+	orDefault(&o.Statements, 1_000)
+	orDefault(&o.StatementTTL, 30*time.Minute)
+	orDefault(&o.BindRows, 1<<20)
+	orDefault(&o.TicketTTL, 5*time.Minute)
+	orDefault(&o.KeptBytes, 64<<20)
+	orDefault(&o.KeptBytesTotal, 512<<20)
+	orDefault(&o.TokenTTL, 12*time.Hour)
+	orDefault(&o.Verdicts, 4096)
+	orDefault(&o.VerdictTTL, time.Minute)
+	return nil
+}
+
+// Server is a Flight SQL service. It is safe for concurrent use.
+type Server struct {
+	pb.UnimplementedFlightServiceServer
+	o        Options
+	backend  Backend
+	log      *slog.Logger
+	alloc    memory.Allocator
+	grpc     *grpc.Server
+	health   *health.Server
+	conns    *conns
+	auth     *authority
+	tickets  sealer
+	sessions *sessions
+	kept     *keeper
+	running  *running
+
+	draining atomic.Bool
+	calls    atomic.Int64
+	streams  atomic.Int64
+
+	// stop ends the sweeper, which closes swept.
+	stop     context.CancelFunc
+	swept    chan struct{}
+	shutdown sync.Once
+}
+
+var errDraining = fmt.Errorf("the server is shutting down: %w", fault.ErrUnavailable)
+
+// New makes a server and starts its sweeper; Shutdown ends it, whether Serve was called or not.
+func New(o Options) (*Server, error) {
+	if err := o.setDefaults(); err != nil {
+		return nil, err
+	}
+	s := &Server{o: o, backend: o.Backend, log: o.Logger, alloc: o.Alloc, auth: newAuthority(o.Backend, o),
+		tickets: newSealer(o.Backend.Secret(), "ticket"), sessions: newSessions(o.Backend, o),
+		kept: newKeeper(o), running: newRunning(), health: health.NewServer(), swept: make(chan struct{})}
+	s.conns = &conns{ended: s.sessions.connEnded}
+	s.grpc = grpc.NewServer(s.serverOptions()...)
+	pb.RegisterFlightServiceServer(s.grpc, s)
+	healthpb.RegisterHealthServer(s.grpc, s.health)
+	s.health.SetServingStatus(pb.FlightService_ServiceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	go s.sweep(ctx) // owned by the server, ended by Shutdown
+	return s, nil
+}
+
+func (s *Server) serverOptions() []grpc.ServerOption {
+	options := []grpc.ServerOption{
+		grpc.ForceServerCodecV2(flightdata.NewCodec()),
+		grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream), grpc.StatsHandler(s.conns),
+		grpc.MaxRecvMsgSize(s.o.MessageBytesMax), grpc.MaxSendMsgSize(1<<31 - 1), grpc.MaxHeaderListSize(s.o.HeaderBytesMax),
+		grpc.MaxConcurrentStreams(s.o.StreamsPerConn),
+		grpc.InitialWindowSize(1 << 20), grpc.InitialConnWindowSize(8 << 20),
+		grpc.WriteBufferSize(256 << 10), grpc.SharedWriteBuffer(true), grpc.ReadBufferSize(64 << 10),
+		grpc.ConnectionTimeout(20 * time.Second),
+		// Drivers ping every 10 s and more; the default of five minutes would end their connections.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
+	}
+	if s.o.TLS != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(s.o.TLS)))
+	}
+	return options
+}
+
+// Serve serves the connections of a listener, which it takes, until Shutdown.
+func (s *Server) Serve(l net.Listener) error {
+	if s.o.TLS == nil && !s.o.Plaintext && !private(l.Addr()) {
+		return errors.Join(fmt.Errorf("listen on %s: passwords would cross the network in the clear; use TLS, or allow plaintext: %w",
+			l.Addr(), fault.ErrPrecondition), l.Close())
+	}
+	s.log.Info("serving", "address", l.Addr().String(), "tls", s.o.TLS != nil)
+	return s.grpc.Serve(l)
+}
+
+// private tells an address that only this machine reaches: loopback, a socket in the file system, a pipe in this process.
+func private(a net.Addr) bool {
+	t, ok := a.(*net.TCPAddr)
+	return !ok || t.IP.IsLoopback()
+}
+
+// drainGrace is how long subscriptions have to send their end row, and calls to finish, of what time Shutdown has.
+const drainGrace = 3 * time.Second
+
+// Shutdown refuses new work, ends subscriptions, lets calls finish for a short while or until ctx ends, and then cuts what is left. The
+// Backend is drained and stays open. It may be called more than once.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.shutdown.Do(func() { s.drain(ctx) })
+	return nil
+}
+
+func (s *Server) drain(ctx context.Context) {
+	s.draining.Store(true)
+	s.health.Shutdown()
+	s.backend.Drain()
+	ctx, cancel := context.WithTimeout(ctx, drainGrace)
+	defer cancel()
+	done := make(chan struct{})
+	go func() { // ended by the Stop below at the latest
+		defer close(done)
+		s.grpc.GracefulStop()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		s.log.Warn("cut calls that did not end", "calls", s.calls.Load())
+		s.grpc.Stop()
+		<-done
+	}
+	s.stop()
+	<-s.swept
+	s.sessions.closeAll()
+	s.kept.close()
+}
+
+// sweepEvery is how often what has expired is forgotten.
+const sweepEvery = 30 * time.Second
+
+func (s *Server) sweep(ctx context.Context) {
+	defer close(s.swept)
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			s.sessions.sweep(now)
+			s.auth.sweep(now)
+			s.kept.sweep(now)
+		}
+	}
+}
+
+// Stats are what the server holds now.
+type Stats struct {
+	// Conns and Sessions are open, Statements prepared.
+	Conns      int64
+	Sessions   int
+	Statements int
+	// Calls run now; Streams of them are results being read.
+	Calls, Streams int64
+	// KeptBytes is what RETURNING rows that wait to be read take.
+	KeptBytes int64
+}
+
+// Stats counts.
+func (s *Server) Stats() Stats {
+	open, statements := s.sessions.count()
+	return Stats{Conns: s.conns.open.Load(), Sessions: open, Statements: statements, Calls: s.calls.Load(), Streams: s.streams.Load(),
+		KeptBytes: s.kept.held()}
+}

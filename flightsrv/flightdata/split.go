@@ -30,6 +30,11 @@ func arrayBytes(d arrow.ArrayData, offset, n int64) int64 {
 		return bytes + varBytes(d, dt, offset, n)
 	case arrow.ExtensionType:
 		return bytes + n*16
+	case arrow.UnionType: // its children have lengths of their own
+		for _, child := range d.Children() {
+			bytes += arrayBytes(child, int64(child.Offset()), int64(child.Len()))
+		}
+		return bytes + n*5
 	case *arrow.DictionaryType:
 		if w, ok := dt.IndexType.(arrow.FixedWidthDataType); ok {
 			bytes += n * int64(w.BitWidth()) / 8

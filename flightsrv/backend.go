@@ -1,0 +1,101 @@
+package flightsrv
+
+import (
+	"context"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"kalamflight/engine"
+	"kalamflight/engine/access"
+	"kalamflight/engine/plan"
+	"kalamflight/manifest"
+	"kalamflight/sqlfront"
+)
+
+// Session is a caller's session in the engine; *engine.Session is one. It is safe for concurrent use.
+type Session interface {
+	// ID names the session in system.sessions.
+	ID() string
+	// Refresh replaces what is known of the caller; the user stays the same.
+	Refresh(access.Principal)
+	// Namespace is what a name without one means.
+	Namespace() string
+	// SetOption sets an option; an empty value restores the default.
+	SetOption(name, value string) error
+	// Options are the options that are set.
+	Options() map[string]string
+	// Close forgets the session.
+	Close()
+}
+
+// Backend is what the wire asks of the engine: more methods than an interface of ours should have, because it is the engine's whole door.
+// Engine makes one; tests have another. It is safe for concurrent use, and a Session is only given to the Backend that made it.
+type Backend interface {
+	// Login checks a name and a password given by a caller at the address remote.
+	Login(ctx context.Context, name, password, remote string) (access.Principal, error)
+	// Principal is a user as they are now.
+	Principal(ctx context.Context, id manifest.UserID) (access.Principal, error)
+	// Epoch changes when tokens that were issued to a user end.
+	Epoch(id manifest.UserID) uint64
+	// Secret is 32 bytes that seal tickets and tokens.
+	Secret() []byte
+	// Head is the newest durable sequence.
+	Head() manifest.Seq
+	// Drain ends what runs, subscriptions with an end row, and refuses new statements.
+	Drain()
+	// NewSession opens a session for a caller at the address remote.
+	NewSession(p access.Principal, remote string) Session
+	// Compile resolves one statement in a namespace, as the session's caller may see the catalog.
+	Compile(s Session, namespace, text string) (*plan.Compiled, error)
+	// CatalogVersion changes whenever Compile's answer could.
+	CatalogVersion(s Session) uint64
+	// Query starts a query or a subscription.
+	Query(ctx context.Context, s Session, c *plan.Compiled, o engine.QueryOptions) (engine.Stream, error)
+	// Exec runs a statement that changes something, once for each row of parameters.
+	Exec(ctx context.Context, s Session, c *plan.Compiled, rows [][]plan.Literal) (engine.Result, error)
+	// Ingest writes batches of schema to a table, all or nothing.
+	Ingest(ctx context.Context, s Session, o engine.IngestOptions, schema *arrow.Schema,
+		next func() (arrow.RecordBatch, error)) (int64, error)
+	// Namespaces and Tables list what the session's caller may know of.
+	Namespaces(ctx context.Context, s Session, pattern *string) ([]string, error)
+	Tables(ctx context.Context, s Session, f engine.TableFilter) ([]*manifest.Table, error)
+}
+
+// Engine is an engine with sqlfront in front of it, as a Backend.
+func Engine(e *engine.Engine) Backend { return backend{e} }
+
+type backend struct{ *engine.Engine }
+
+// own is the engine's session in a Session that this backend made.
+func own(s Session) *engine.Session { return s.(*engine.Session) }
+
+func (b backend) NewSession(p access.Principal, remote string) Session {
+	return b.Engine.NewSession(p, remote)
+}
+
+func (b backend) Compile(s Session, namespace, text string) (*plan.Compiled, error) {
+	return sqlfront.Compile(text, sqlfront.Options{Namespace: namespace, Catalog: b.Catalog(own(s))})
+}
+
+func (b backend) CatalogVersion(s Session) uint64 { return b.Catalog(own(s)).Version() }
+
+func (b backend) Query(ctx context.Context, s Session, c *plan.Compiled, o engine.QueryOptions) (engine.Stream, error) {
+	return b.Engine.Query(ctx, own(s), c, o)
+}
+
+func (b backend) Exec(ctx context.Context, s Session, c *plan.Compiled, rows [][]plan.Literal) (engine.Result, error) {
+	return b.Engine.Exec(ctx, own(s), c, rows)
+}
+
+func (b backend) Ingest(ctx context.Context, s Session, o engine.IngestOptions, schema *arrow.Schema,
+	next func() (arrow.RecordBatch, error)) (int64, error) {
+	return b.Engine.Ingest(ctx, own(s), o, schema, next)
+}
+
+func (b backend) Namespaces(ctx context.Context, s Session, pattern *string) ([]string, error) {
+	return b.Engine.Namespaces(ctx, own(s), pattern)
+}
+
+func (b backend) Tables(ctx context.Context, s Session, f engine.TableFilter) ([]*manifest.Table, error) {
+	return b.Engine.Tables(ctx, own(s), f)
+}

@@ -1,0 +1,195 @@
+package flightsrv
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"unicode/utf8"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	pb "github.com/apache/arrow-go/v18/arrow/flight/gen/flight"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"kalamflight/flightsrv/flightdata"
+)
+
+// putStream is the client's half of a DoPut.
+type putStream interface {
+	Recv() (*pb.FlightData, error)
+}
+
+// batches reads the batches of a DoPut. No byte reaches arrow-go before the verifier has passed it, and no batch is handed on before its
+// values are checked: offsets, indices, null counts, UTF-8. It is for one goroutine.
+type batches struct {
+	messages *messages
+	reader   *ipc.Reader
+	alloc    memory.Allocator
+	limits   flightdata.Limits
+	schema   *arrow.Schema
+	plain    *arrow.Schema
+}
+
+// newBatches reads on after the first message, which had the descriptor and perhaps the schema.
+func newBatches(first *pb.FlightData, stream putStream, alloc memory.Allocator, limits flightdata.Limits) (b *batches, err error) {
+	m := &messages{stream: stream, limits: limits}
+	if len(first.DataHeader) > 0 {
+		m.next = first
+	}
+	b = &batches{messages: m, alloc: alloc, limits: limits}
+	defer func() {
+		if p := recover(); p != nil {
+			b, err = nil, m.fault(fmt.Errorf("panic: %v", p))
+		}
+	}()
+	if b.reader, err = ipc.NewReaderFromMessageReader(m, ipc.WithAllocator(alloc)); err != nil {
+		return nil, m.fault(err)
+	}
+	b.schema = b.reader.Schema()
+	b.plain = plainSchema(b.schema)
+	return b, nil
+}
+
+// plainSchema is a schema with the values of dictionary columns in their place.
+func plainSchema(s *arrow.Schema) *arrow.Schema {
+	fields := s.Fields()
+	for i, f := range fields {
+		if d, ok := f.Type.(*arrow.DictionaryType); ok {
+			fields[i].Type = d.ValueType
+		}
+	}
+	meta := s.Metadata()
+	return arrow.NewSchema(fields, &meta)
+}
+
+// Next returns the next batch, which the caller releases; io.EOF ends the stream.
+func (b *batches) Next() (rows arrow.RecordBatch, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			rows, err = nil, b.messages.fault(fmt.Errorf("panic: %v", p))
+		}
+	}()
+	if !b.reader.Next() {
+		if err := b.reader.Err(); err != nil && !errors.Is(err, io.EOF) {
+			return nil, b.messages.fault(err)
+		}
+		return nil, io.EOF
+	}
+	raw := b.reader.RecordBatch()
+	if err := array.ValidateRecordFull(raw); err != nil {
+		return nil, b.messages.fault(err)
+	}
+	columns := make([]arrow.Array, 0, raw.NumCols())
+	defer func() {
+		for _, c := range columns {
+			c.Release()
+		}
+	}()
+	for i, c := range raw.Columns() {
+		if int64(c.Len()) != raw.NumRows() {
+			return nil, b.messages.fault(fmt.Errorf("column %q has %d values, not %d", raw.ColumnName(i), c.Len(), raw.NumRows()))
+		}
+		plain, err := hydrate(b.alloc, c, b.limits)
+		if err != nil {
+			return nil, fmt.Errorf("column %q: %w", raw.ColumnName(i), err)
+		}
+		columns = append(columns, plain)
+		if err := checkText(plain); err != nil {
+			return nil, b.messages.fault(fmt.Errorf("column %q: %w", raw.ColumnName(i), err))
+		}
+	}
+	return array.NewRecordBatch(b.plain, columns, raw.NumRows()), nil
+}
+
+// Release frees what was received.
+func (b *batches) Release() {
+	if b.reader != nil {
+		b.reader.Release()
+	}
+}
+
+// checkText finds strings that are not UTF-8. The whole buffer is looked at once; what remains is that no value begins in the middle of a
+// character.
+func checkText(a arrow.Array) error {
+	s, ok := a.(*array.String)
+	if !ok || s.Len() == 0 {
+		return eachText(a)
+	}
+	bytes := s.ValueBytes()
+	if !utf8.Valid(bytes) {
+		return errors.New("a string is not UTF-8")
+	}
+	offsets := s.ValueOffsets()
+	for _, o := range offsets {
+		if at := int(o - offsets[0]); at < len(bytes) && !utf8.RuneStart(bytes[at]) {
+			return errors.New("a string is not UTF-8")
+		}
+	}
+	return nil
+}
+
+// eachText checks the other kinds of strings value by value.
+func eachText(a arrow.Array) error {
+	values, ok := a.(array.StringLike)
+	if !ok {
+		return nil
+	}
+	for i := range values.Len() {
+		if !values.IsNull(i) && !utf8.ValidString(values.Value(i)) {
+			return errors.New("a string is not UTF-8")
+		}
+	}
+	return nil
+}
+
+// messages is the verifier as arrow-go's source of messages. It is for one goroutine.
+type messages struct {
+	stream putStream
+	limits flightdata.Limits
+	next   *pb.FlightData
+	last   *ipc.Message
+	// err is what the stream or the verifier said; arrow-go wraps it beyond recognition.
+	err error
+}
+
+// Message implements ipc.MessageReader.
+func (m *messages) Message() (*ipc.Message, error) {
+	m.Release()
+	fd := m.next
+	m.next = nil
+	for fd == nil || len(fd.DataHeader) == 0 { // messages that carry metadata of the application only
+		var err error
+		if fd, err = m.stream.Recv(); err != nil {
+			if !errors.Is(err, io.EOF) {
+				m.err = err
+			}
+			return nil, err
+		}
+	}
+	if _, err := flightdata.Verify(fd.DataHeader, fd.DataBody, m.limits); err != nil {
+		m.err = invalid("%s", err)
+		return nil, m.err
+	}
+	m.last = ipc.NewMessage(memory.NewBufferBytes(fd.DataHeader), memory.NewBufferBytes(fd.DataBody))
+	return m.last, nil
+}
+
+// fault is what went wrong, as the client is told.
+func (m *messages) fault(err error) error {
+	if m.err != nil {
+		return m.err
+	}
+	return invalid("the Arrow data cannot be read: %s", err)
+}
+
+// Retain implements ipc.MessageReader; there is one owner.
+func (m *messages) Retain() {}
+
+// Release implements ipc.MessageReader.
+func (m *messages) Release() {
+	if m.last != nil {
+		m.last.Release()
+		m.last = nil
+	}
+}

@@ -1,0 +1,411 @@
+package flightsrv
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/flight"
+	"github.com/apache/arrow-go/v18/arrow/flight/flightsql"
+	pb "github.com/apache/arrow-go/v18/arrow/flight/gen/flight"
+
+	"kalamflight/engine/plan"
+	"kalamflight/internal/fault"
+	"kalamflight/manifest"
+)
+
+// statement is a prepared statement. It is safe for concurrent use.
+type statement struct {
+	handle          string
+	session         *session
+	namespace, text string
+
+	mu   sync.Mutex
+	used time.Time
+	// params are the values bound last; generation counts the bindings.
+	params     [][]plan.Literal
+	generation uint64
+	// outcome is what the last execution came to, and of which generation; nil before the first.
+	outcome *outcome
+}
+
+// outcome is what a statement that changes something came to.
+type outcome struct {
+	generation uint64
+	rows       int64
+	ticket     ticket
+}
+
+func (st *statement) idle(now time.Time) time.Duration {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return now.Sub(st.used)
+}
+
+// bound are the values to run with.
+func (st *statement) bound() (params [][]plan.Literal, generation uint64) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.used = time.Now()
+	return st.params, st.generation
+}
+
+// eager tells statements that run when they are described: those that change something, and those that return nothing. Most drivers never
+// fetch the empty result of an INSERT, so it cannot wait for DoGet (WIRE.md, section 1).
+func eager(c *plan.Compiled) bool { return c.Update || len(resultColumns(c)) == 0 }
+
+// resultColumns are the columns of the rows that a statement returns.
+func resultColumns(c *plan.Compiled) []plan.Column {
+	sub, ok := c.Statement.(*plan.Subscribe)
+	if !ok || len(c.Columns) > 0 && c.Columns[0].Name == "_op" {
+		return c.Columns
+	}
+	cols := []plan.Column{{Name: "_op", Type: kind(manifest.Text), Nullable: true}, {Name: "_seq", Type: kind(manifest.BigInt), Nullable: true},
+		{Name: "_ts", Type: kind(manifest.DateTime), Nullable: true}}
+	for _, c := range sub.Cols {
+		c.Nullable = true
+		cols = append(cols, c)
+	}
+	if sub.OldValues {
+		for _, c := range sub.Cols {
+			c.Name, c.Nullable = "_old_"+c.Name, true
+			cols = append(cols, c)
+		}
+	}
+	return cols
+}
+
+// resultSchema is the schema of the rows, with what drivers ask of a column in its metadata.
+func resultSchema(c *plan.Compiled) *arrow.Schema {
+	cols := resultColumns(c)
+	fields := make([]arrow.Field, len(cols))
+	for i, col := range cols {
+		f := col.Type.Field(col.Name, col.Nullable)
+		b := columnMetadata(col.Type)
+		if col.Table != "" {
+			b.TableName(col.Table)
+		}
+		f.Metadata = mergeMetadata(f.Metadata, b.Metadata())
+		fields[i] = f
+	}
+	return arrow.NewSchema(fields, nil)
+}
+
+// columnMetadata is what every column says of its type.
+func columnMetadata(t manifest.Type) *flightsql.ColumnMetadataBuilder {
+	b := flightsql.NewColumnMetadataBuilder()
+	b.CatalogName(catalogName)
+	b.TypeName(typeName(t))
+	if precision, scale, ok := digits(t); ok {
+		b.Precision(precision)
+		b.Scale(scale)
+	}
+	b.IsAutoIncrement(false)
+	b.IsCaseSensitive(t.Textual())
+	b.IsReadOnly(false)
+	b.IsSearchable(t.Kind != manifest.Embedding)
+	return b
+}
+
+// typeName is the name of a type without its parameters: those are the precision and the scale.
+func typeName(t manifest.Type) string {
+	name, _, _ := strings.Cut(t.String(), "(")
+	return name
+}
+
+// digits are the precision and the scale of a type that has them, as JDBC means them: decimal digits, characters, dimensions.
+func digits(t manifest.Type) (precision, scale int32, ok bool) {
+	switch t.Kind {
+	case manifest.SmallInt:
+		return 5, 0, true
+	case manifest.Int:
+		return 10, 0, true
+	case manifest.BigInt:
+		return 19, 0, true
+	case manifest.Float:
+		return 7, 0, true
+	case manifest.Double:
+		return 15, 0, true
+	case manifest.Decimal:
+		return t.Precision, t.Scale, true
+	case manifest.Time, manifest.Timestamp, manifest.DateTime:
+		return 26, 6, true
+	case manifest.Text, manifest.Embedding:
+		return t.Length, 0, t.Length > 0
+	}
+	return 0, 0, false
+}
+
+func mergeMetadata(a, b arrow.Metadata) arrow.Metadata {
+	keys := append(append([]string{}, a.Keys()...), b.Keys()...)
+	return arrow.NewMetadata(keys, append(append([]string{}, a.Values()...), b.Values()...))
+}
+
+// parameterSchema has a field for each parameter, nullable all of them. Of a parameter that nothing is known of, text is the type that
+// drivers can bind anything as.
+func parameterSchema(types []manifest.Type) *arrow.Schema {
+	fields := make([]arrow.Field, len(types))
+	for i, t := range types {
+		if t.Kind == manifest.Null || t.Kind == 0 {
+			t = kind(manifest.Text)
+		}
+		fields[i] = t.Field(strconv.Itoa(i+1), true)
+		fields[i].Metadata = mergeMetadata(fields[i].Metadata, columnMetadata(t).Metadata())
+	}
+	return arrow.NewSchema(fields, nil)
+}
+
+// request is a statement to describe or run.
+type request struct {
+	session         *session
+	namespace, text string
+	params          [][]plan.Literal
+	descriptor      *pb.FlightDescriptor
+	transaction     []byte
+}
+
+var errTransaction = &fault.SQL{Kind: fault.ErrPrecondition, Code: "0A000", Message: "transactions are not supported yet",
+	Hint: "every statement commits on its own; SqlInfo 8 says so"}
+
+// compile compiles a request and checks that the values fit its parameters.
+func (r *request) compile() (*plan.Compiled, error) {
+	if len(r.transaction) > 0 {
+		return nil, errTransaction
+	}
+	c, err := r.session.compile(r.namespace, r.text)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.Params) > 0 && len(r.params) == 0 {
+		return nil, &fault.SQL{Kind: fault.ErrInvalid, Code: "07001",
+			Message: fmt.Sprintf("the statement has %d parameters and none were bound", len(c.Params)),
+			Hint:    "prepare it and bind their values"}
+	}
+	return c, nil
+}
+
+// info describes a request: a query is compiled and gets a ticket, a statement that changes something has run when info returns.
+func (s *Server) info(ctx context.Context, r request) (*pb.FlightInfo, *outcome, error) {
+	c, err := r.compile()
+	if err != nil {
+		return nil, nil, err
+	}
+	if eager(c) {
+		out, err := s.execute(ctx, r, c)
+		if err != nil {
+			return nil, nil, err
+		}
+		info, err := s.outcomeInfo(r.descriptor, c, out)
+		return info, out, err
+	}
+	t, err := s.queryTicket(r, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := s.flightInfo(r.descriptor, resultSchema(c), -1, &t)
+	return info, nil, err
+}
+
+// queryTicket pins the sequence that the query reads at.
+func (s *Server) queryTicket(r request, c *plan.Compiled) (ticket, error) {
+	if len(r.params) > 1 {
+		return ticket{}, &fault.SQL{Kind: fault.ErrInvalid, Code: "07001",
+			Message: fmt.Sprintf("%d rows of parameters were bound to a query, which takes one", len(r.params))}
+	}
+	t := newTicket(ticketQuery, r.session.user, s.o.TicketTTL)
+	t.namespace, t.text, t.schema = r.namespace, r.text, schemaHash(resultSchema(c))
+	if len(r.params) == 1 {
+		t.params = r.params[0]
+	}
+	if _, ok := c.Statement.(*plan.Subscribe); !ok {
+		t.asOf = s.backend.Head()
+	}
+	return t, nil
+}
+
+// execute runs a statement that changes something, once for each row of values, and keeps the rows that it returns.
+func (s *Server) execute(ctx context.Context, r request, c *plan.Compiled) (*outcome, error) {
+	params := r.params
+	if len(params) == 0 {
+		params = [][]plan.Literal{nil}
+	}
+	result, err := s.backend.Exec(ctx, r.session.engine, c, params)
+	if err != nil {
+		return nil, err
+	}
+	out := &outcome{rows: result.Rows, ticket: newTicket(ticketOutcome, r.session.user, s.o.TicketTTL)}
+	if result.Returning == nil {
+		return out, nil
+	}
+	if len(resultColumns(c)) == 0 {
+		return out, result.Returning.Close()
+	}
+	out.ticket.kind = ticketKept
+	// The statement is committed: a client that goes away now finds the rows under the ticket, or not at all.
+	s.kept.put(context.WithoutCancel(ctx), &out.ticket, resultSchema(c), result.Returning)
+	return out, nil
+}
+
+func (s *Server) outcomeInfo(d *pb.FlightDescriptor, c *plan.Compiled, out *outcome) (*pb.FlightInfo, error) {
+	t := out.ticket
+	t.schema = schemaHash(resultSchema(c))
+	t.namespace, t.text = "", ""
+	return s.flightInfo(d, resultSchema(c), out.rows, &t)
+}
+
+// flightInfo is one endpoint with one ticket: no client reads several in a promised order.
+func (s *Server) flightInfo(d *pb.FlightDescriptor, schema *arrow.Schema, rows int64, t *ticket) (*pb.FlightInfo, error) {
+	endpoint, err := s.issueTicket(t)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.FlightInfo{Schema: flight.SerializeSchema(schema, s.alloc), FlightDescriptor: d, Endpoint: []*pb.FlightEndpoint{endpoint},
+		TotalRecords: rows, TotalBytes: -1, Ordered: true}, nil
+}
+
+// update runs a statement for a client that wants the count only. A query is run too, and its rows counted: drivers send what they are
+// told to execute.
+func (s *Server) update(ctx context.Context, r request) (int64, error) {
+	c, err := r.compile()
+	if err != nil {
+		return 0, err
+	}
+	if !eager(c) {
+		return s.count(ctx, r, c)
+	}
+	out, err := s.execute(ctx, r, c)
+	if err != nil {
+		return 0, err
+	}
+	return out.rows, nil
+}
+
+// prepare compiles a statement and keeps it in the session.
+func (s *Server) prepare(ctx context.Context, req *pb.ActionCreatePreparedStatementRequest) (*pb.ActionCreatePreparedStatementResult, error) {
+	x, err := s.sessionOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(req.TransactionId) > 0 {
+		return nil, errTransaction
+	}
+	st := &statement{session: x, namespace: x.engine.Namespace(), text: req.Query, used: time.Now()}
+	c, err := x.compile(st.namespace, st.text)
+	if err != nil {
+		return nil, err
+	}
+	var id [16]byte
+	rand.Read(id[:]) // never fails
+	st.handle = string(id[:])
+	if err := s.sessions.addStatement(st, s.o.Statements); err != nil {
+		return nil, err
+	}
+	update := eager(c)
+	return &pb.ActionCreatePreparedStatementResult{PreparedStatementHandle: id[:], IsUpdate: &update,
+		DatasetSchema:   flight.SerializeSchema(resultSchema(c), s.alloc),
+		ParameterSchema: flight.SerializeSchema(parameterSchema(c.Params), s.alloc)}, nil
+}
+
+// addStatement enters a statement under its handle, if the session has room.
+func (t *sessions) addStatement(st *statement, most int) error {
+	x := st.session
+	x.mu.Lock()
+	full := len(x.statements) >= most
+	if !full && !x.closed {
+		x.statements[st.handle] = st
+	}
+	x.mu.Unlock()
+	if full {
+		return fmt.Errorf("the session has %d prepared statements open already: %w", most, fault.ErrExhausted)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.statements[st.handle] = st
+	return nil
+}
+
+// statementOf finds a prepared statement of the caller, on whatever connection its handle came, and counts the call into its session.
+func (s *Server) statementOf(ctx context.Context, handle []byte) (_ *statement, leave func(), err error) {
+	c, err := callerOf(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.sessions.mu.Lock()
+	st := s.sessions.statements[string(handle)]
+	s.sessions.mu.Unlock()
+	if st == nil || st.session.user != c.principal.ID || !st.session.join() {
+		return nil, nil, &fault.SQL{Kind: fault.ErrNotFound, Code: "26000", Message: "there is no such prepared statement; it may have been closed"}
+	}
+	st.session.engine.Refresh(c.principal)
+	return st, st.session.leave, nil
+}
+
+// closeStatement forgets a prepared statement; one that is unknown is closed already.
+func (s *Server) closeStatement(ctx context.Context, handle []byte) error {
+	st, leave, err := s.statementOf(ctx, handle)
+	if err != nil {
+		return nil
+	}
+	defer leave()
+	st.session.mu.Lock()
+	delete(st.session.statements, st.handle)
+	st.session.mu.Unlock()
+	s.sessions.mu.Lock()
+	defer s.sessions.mu.Unlock()
+	delete(s.sessions.statements, st.handle)
+	return nil
+}
+
+// preparedInfo is info for a prepared statement. Each call runs a statement that changes something once more: drivers execute a statement
+// twice by asking twice, and what was asked for may not be dropped. Reading the result never runs it.
+func (s *Server) preparedInfo(ctx context.Context, handle []byte, d *pb.FlightDescriptor) (*pb.FlightInfo, error) {
+	st, leave, err := s.statementOf(ctx, handle)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	params, generation := st.bound()
+	info, out, err := s.info(ctx, request{session: st.session, namespace: st.namespace, text: st.text, params: params, descriptor: d})
+	if err != nil || out == nil {
+		return info, err
+	}
+	out.generation = generation
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.outcome = out
+	return info, nil
+}
+
+// preparedTicket is a ticket for a client that reads a prepared statement by its handle, without GetFlightInfo. A statement that changes
+// something runs here unless it ran with these values already.
+func (s *Server) preparedTicket(ctx context.Context, st *statement) (ticket, error) {
+	params, generation := st.bound()
+	r := request{session: st.session, namespace: st.namespace, text: st.text, params: params}
+	c, err := r.compile()
+	if err != nil {
+		return ticket{}, err
+	}
+	if !eager(c) {
+		return s.queryTicket(r, c)
+	}
+	st.mu.Lock()
+	out := st.outcome
+	st.mu.Unlock()
+	if out == nil || out.generation != generation {
+		if out, err = s.execute(ctx, r, c); err != nil {
+			return ticket{}, err
+		}
+		out.generation = generation
+		st.mu.Lock()
+		st.outcome = out
+		st.mu.Unlock()
+	}
+	t := out.ticket
+	t.schema, t.namespace, t.text = schemaHash(resultSchema(c)), r.namespace, r.text
+	return t, nil
+}

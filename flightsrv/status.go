@@ -1,0 +1,149 @@
+package flightsrv
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"runtime/debug"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"kalamflight/internal/fault"
+)
+
+// errorCodeHeader is the trailer that carries the SQLSTATE, for clients that show trailers but not status details.
+const errorCodeHeader = "x-kalam-error-code"
+
+// domain names us in the details of a status.
+const domain = "kalamflight"
+
+// kinds is the one place where a kind of failure becomes a gRPC code, and a SQLSTATE when the failure has none of its own. The order
+// matters: a failure may wrap several kinds, and the first that fits counts.
+var kinds = []struct {
+	kind     error
+	code     codes.Code
+	sqlState string
+}{
+	{fault.ErrUnknown, codes.Unknown, "08007"},
+	{fault.ErrCorrupt, codes.DataLoss, "XX001"},
+	{fault.ErrUnauthenticated, codes.Unauthenticated, "28000"},
+	{fault.ErrDenied, codes.PermissionDenied, "42501"},
+	{fault.ErrInvalid, codes.InvalidArgument, "22000"},
+	{fault.ErrNotFound, codes.NotFound, "42704"},
+	{fault.ErrExists, codes.AlreadyExists, "42710"},
+	{fault.ErrExhausted, codes.ResourceExhausted, "53000"},
+	{fault.ErrOutOfRange, codes.OutOfRange, "22003"},
+	{fault.ErrPrecondition, codes.FailedPrecondition, "55000"},
+	{fault.ErrConflict, codes.Aborted, "40001"},
+	{fault.ErrUnsupported, codes.Unimplemented, "0A000"},
+	{fault.ErrUnavailable, codes.Unavailable, "57P03"},
+	{context.Canceled, codes.Canceled, "57014"},
+	{context.DeadlineExceeded, codes.DeadlineExceeded, "57014"},
+}
+
+// toStatus makes the status that a client sees. A failure without a kind is internal: the client gets an id, the log the text.
+func toStatus(log *slog.Logger, method string, err error) (s *status.Status, sqlState string) {
+	if gs, ok := status.FromError(err); ok { // gRPC's own: a stream that broke
+		return gs, ""
+	}
+	code, message := codes.Internal, ""
+	for _, k := range kinds {
+		if errors.Is(err, k.kind) {
+			code, sqlState, message = k.code, k.sqlState, err.Error()
+			break
+		}
+	}
+	var sql *fault.SQL
+	if code != codes.Internal && errors.As(err, &sql) && sql.Code != "" {
+		sqlState = sql.Code
+	}
+	if code == codes.Internal {
+		var id [8]byte
+		rand.Read(id[:]) // never fails
+		log.Error("internal error", "id", hex.EncodeToString(id[:]), "method", method, "err", err)
+		sqlState, message = "XX000", "internal error "+hex.EncodeToString(id[:])+": the server's log has the reason"
+	}
+	s = status.New(code, message)
+	if d, err := s.WithDetails(&errdetails.ErrorInfo{Reason: sqlState, Domain: domain}); err == nil {
+		s = d
+	}
+	return s, sqlState
+}
+
+// errPanic is what a handler that panicked returns; it has no kind, so the client sees an internal error.
+var errPanic = errors.New("a handler panicked")
+
+// recovered turns a panic of the handler into errPanic and logs where it was.
+func (s *Server) recovered(method string, err *error) {
+	if p := recover(); p != nil {
+		s.log.Error("panic", "method", method, "panic", p, "stack", string(debug.Stack()))
+		*err = errPanic
+	}
+}
+
+// unary is the interceptor of calls with one answer.
+func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	result, err := s.handleUnary(ctx, req, info, next)
+	if err == nil {
+		return result, nil
+	}
+	st, sqlState := toStatus(s.log, info.FullMethod, err)
+	// A trailer that cannot be set means that the call is over already.
+	_ = grpc.SetTrailer(ctx, metadata.Pairs(errorCodeHeader, sqlState))
+	return nil, st.Err()
+}
+
+func (s *Server) handleUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (result any, err error) {
+	defer s.recovered(info.FullMethod, &err)
+	ctx, done, err := s.admit(ctx, info.FullMethod)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return next(ctx, req)
+}
+
+// stream is the interceptor of streaming calls.
+func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	err := s.handleStream(srv, ss, info, next)
+	if err == nil {
+		return nil
+	}
+	st, sqlState := toStatus(s.log, info.FullMethod, err)
+	ss.SetTrailer(metadata.Pairs(errorCodeHeader, sqlState))
+	return st.Err()
+}
+
+func (s *Server) handleStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+	defer s.recovered(info.FullMethod, &err)
+	ctx, done, err := s.admit(ss.Context(), info.FullMethod)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return next(srv, &admitted{ServerStream: ss, ctx: ctx})
+}
+
+// admitted is a stream whose context says who asks.
+type admitted struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+// Context implements grpc.ServerStream.
+func (a *admitted) Context() context.Context { return a.ctx }
+
+// sqlState is the SQLSTATE of a failure that has one.
+func sqlState(err error) string {
+	var sql *fault.SQL
+	if errors.As(err, &sql) {
+		return sql.Code
+	}
+	return ""
+}
