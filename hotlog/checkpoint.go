@@ -574,7 +574,7 @@ func (l *Log) Erase() error {
 		l.moved.Wait()
 	}
 	if l.active != nil {
-		l.sealLocked(0)
+		l.sealLocked()
 	}
 	l.touchLocked(l.newFileLocked(0))
 	l.mu.Unlock()

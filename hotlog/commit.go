@@ -347,7 +347,7 @@ func (l *Log) flush() {
 	}
 	for _, p := range pieces {
 		p.file.written = p.to
-		if p.sealed || l.opts.Durability == Sync && !l.opts.UnsafeNoSync {
+		if p.sealed || (p.from == 0 || l.opts.Durability == Sync) && !l.opts.UnsafeNoSync {
 			p.file.synced = p.to
 		}
 	}

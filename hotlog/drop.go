@@ -47,6 +47,11 @@ func (l *Log) drop(ctx context.Context, kind frameKind, id manifest.TabletID) er
 	if err := p.Wait(ctx); err != nil {
 		return err
 	}
+	if l.opts.Durability == Async {
+		if err := l.syncAsync(); err != nil {
+			return err
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, gone := range l.dropLocked(kind, id, p.seq) {

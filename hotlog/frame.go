@@ -31,12 +31,9 @@ const (
 	// frameDropTablet and frameDropOwner: all changes of the tablet, or of the owner's tablets, before the frame are gone.
 	frameDropTablet
 	frameDropOwner
-	// frameEnd: no frame follows. Its seq is the largest that was handed out when frameClosed is set.
+	// frameEnd: no frame follows.
 	frameEnd
 )
-
-// frameClosed is the flag of an end frame that was written by Close or by a recovery, not by a rotation.
-const frameClosed = 1
 
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
@@ -44,10 +41,9 @@ func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli()) }
 
 // frame is a decoded frame header.
 type frame struct {
-	kind  frameKind
-	flags uint8
-	seq   manifest.Seq
-	time  int64
+	kind frameKind
+	seq  manifest.Seq
+	time int64
 	// synced is an offset in the file below which all bytes were durable when the frame was made. A frame that is bad below the synced
 	// offset of a good one did not tear: it rotted.
 	synced  uint32
@@ -66,7 +62,7 @@ func (f *frame) put(b []byte, salt uint64) {
 	binary.LittleEndian.PutUint64(b[16:], uint64(f.seq))
 	binary.LittleEndian.PutUint64(b[24:], uint64(f.time))
 	binary.LittleEndian.PutUint32(b[32:], f.synced)
-	b[36], b[37], b[38], b[39] = byte(f.kind), f.flags, 0, 0
+	b[36], b[37], b[38], b[39] = byte(f.kind), 0, 0, 0
 	binary.LittleEndian.PutUint32(b[4:], saltedChecksum(b[8:frameHeaderBytes], salt))
 }
 
@@ -82,7 +78,7 @@ func parseFrame(b []byte, salt uint64) (f frame, ok bool) {
 		binary.LittleEndian.Uint32(b[4:]) != saltedChecksum(b[8:frameHeaderBytes], salt) {
 		return f, false
 	}
-	f = frame{kind: frameKind(b[36]), flags: b[37], seq: manifest.Seq(binary.LittleEndian.Uint64(b[16:])),
+	f = frame{kind: frameKind(b[36]), seq: manifest.Seq(binary.LittleEndian.Uint64(b[16:])),
 		time: int64(binary.LittleEndian.Uint64(b[24:])), synced: binary.LittleEndian.Uint32(b[32:]),
 		body: binary.LittleEndian.Uint32(b[8:]), bodyCRC: binary.LittleEndian.Uint32(b[12:])}
 	return f, true
@@ -109,6 +105,8 @@ type fileHeader struct {
 	// lastSeq and lastTime are those of the newest commit before this file.
 	lastSeq  manifest.Seq
 	lastTime int64
+	// clean, when not 0, is the largest seq that was handed out at all: Close wrote it, and the next Open erases it.
+	clean manifest.Seq
 }
 
 func (h *fileHeader) put(b []byte) {
@@ -121,6 +119,7 @@ func (h *fileHeader) put(b []byte) {
 	binary.LittleEndian.PutUint64(b[40:], uint64(h.reserved))
 	binary.LittleEndian.PutUint64(b[48:], uint64(h.lastSeq))
 	binary.LittleEndian.PutUint64(b[56:], uint64(h.lastTime))
+	binary.LittleEndian.PutUint64(b[64:], uint64(h.clean))
 	binary.LittleEndian.PutUint32(b[8:], checksum(b[12:fileHeaderBytes]))
 }
 
@@ -146,7 +145,7 @@ func parseFileHeader(b []byte) (h fileHeader, used bool, err error) {
 	number := binary.LittleEndian.Uint64(b[16:])
 	h = fileHeader{number: uint32(number), salt: binary.LittleEndian.Uint64(b[24:]), capacity: int64(binary.LittleEndian.Uint64(b[32:])),
 		reserved: manifest.Seq(binary.LittleEndian.Uint64(b[40:])), lastSeq: manifest.Seq(binary.LittleEndian.Uint64(b[48:])),
-		lastTime: int64(binary.LittleEndian.Uint64(b[56:]))}
+		lastTime: int64(binary.LittleEndian.Uint64(b[56:])), clean: manifest.Seq(binary.LittleEndian.Uint64(b[64:]))}
 	if number == 0 || number > 1<<32-1 || h.capacity < fileHeaderBytes+frameHeaderBytes {
 		return h, false, corrupt("file header")
 	}

@@ -135,7 +135,7 @@ func (l *Log) Close() error {
 		l.moved.Wait()
 	}
 	if l.active != nil && l.failed == nil {
-		l.sealLocked(frameClosed)
+		l.sealLocked()
 	}
 	l.flushing = l.failed == nil
 	flush := l.flushing
@@ -151,7 +151,12 @@ func (l *Log) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.failed != nil {
-		err = l.failed
+		return errors.Join(l.failed, l.closeFiles())
+	}
+	if n := len(l.order); err == nil && n > 0 {
+		w := l.order[n-1]
+		w.header.clean = max(l.lastSeq, l.seqFloor)
+		err = l.writeHeader(w)
 	}
 	return errors.Join(err, l.closeFiles())
 }

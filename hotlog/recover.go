@@ -34,12 +34,52 @@ func (l *Log) recover() error {
 			return fmt.Errorf("replay %s: %w", w.name, err)
 		}
 	}
+	if err := l.reserve(files); err != nil {
+		return err
+	}
 	l.durable = l.lastSeq
-	l.seqFloor = max(l.seqFloor, l.lastSeq)
 	l.keyFloor = l.lastSeq
 	l.opts.Logger.Info("opened hot log", "files", len(files), "tablets", len(l.index.slots), "head", l.durable, "dur", time.Since(start))
 	return nil
 }
+
+// reserve makes sure that no seq is handed out again that ever was, durable or not: the newest header says, durably, up to where this
+// process may go until there is a newer one.
+func (l *Log) reserve(files []*walFile) error {
+	if len(files) == 0 {
+		return l.firstFile()
+	}
+	w := files[len(files)-1]
+	if l.seqFloor = max(l.lastSeq, w.header.clean); w.header.clean == 0 {
+		l.seqFloor = max(l.lastSeq, w.header.reserved)
+	}
+	w.header.clean, w.header.reserved = 0, l.seqFloor+queueCommits+1
+	return l.writeHeader(w)
+}
+
+// firstFile makes a small file that holds nothing but the reservation.
+func (l *Log) firstFile() error {
+	l.seqFloor = l.lastSeq
+	w := l.newFileLocked(0)
+	l.inUse += firstFileBytes - w.header.capacity
+	w.header.capacity, w.image = firstFileBytes, w.image[:firstFileBytes:firstFileBytes]
+	w.header.put(w.image)
+	w.seal(frame{seq: l.lastSeq, time: l.lastTime})
+	l.active = nil
+	s, err := l.newSpare(firstFileBytes, false)
+	if err != nil {
+		return err
+	}
+	w.name, w.file = s.name, s.file
+	if _, err := w.file.WriteAt(w.image, 0); err != nil {
+		return fmt.Errorf("write %s: %w", w.name, err)
+	}
+	w.written, w.synced = w.end, w.end
+	return l.writeHeader(w)
+}
+
+// firstFileBytes is the size of the first file of a log.
+const firstFileBytes = 4096
 
 // recoverShard counts what a shard holds of each tablet.
 func (l *Log) recoverShard(s *boltFile) error {
@@ -167,7 +207,6 @@ func (l *Log) keepSpare(name string, f File) error {
 func (l *Log) replay(w *walFile, last bool) error {
 	h := &w.header
 	l.lastSeq, l.lastTime = max(l.lastSeq, h.lastSeq), max(l.lastTime, h.lastTime)
-	l.seqFloor = max(l.seqFloor, h.lastSeq)
 	at := fileHeaderBytes
 	for !w.sealed {
 		f, body, ok := wholeFrame(w.image[at:], h.salt)
@@ -177,7 +216,7 @@ func (l *Log) replay(w *walFile, last bool) error {
 			}
 			return l.endTorn(w, at)
 		}
-		if err := l.replayFrame(w, f, at, body, last); err != nil {
+		if err := l.replayFrame(w, f, at, body); err != nil {
 			return fmt.Errorf("frame at offset %d: %w", at, err)
 		}
 		at += frameBytes(len(body))
@@ -186,7 +225,7 @@ func (l *Log) replay(w *walFile, last bool) error {
 	return nil
 }
 
-func (l *Log) replayFrame(w *walFile, f frame, at int, body []byte, last bool) error {
+func (l *Log) replayFrame(w *walFile, f frame, at int, body []byte) error {
 	switch f.kind {
 	case frameCommit:
 		return l.replayCommit(w, f, at, body)
@@ -203,12 +242,6 @@ func (l *Log) replayFrame(w *walFile, f frame, at int, body []byte, last bool) e
 		return nil
 	case frameEnd:
 		w.sealed = true
-		if f.flags&frameClosed != 0 {
-			l.seqFloor = max(l.seqFloor, f.seq)
-		} else if last {
-			// Sealed by a rotation: what was handed out after it is nowhere.
-			l.seqFloor = max(l.seqFloor, w.header.reserved)
-		}
 		return nil
 	}
 	return corrupt("frame kind")
@@ -262,8 +295,7 @@ func (l *Log) endTorn(w *walFile, at int) error {
 		w.image = append(w.image, make([]byte, need-len(w.image))...)
 	}
 	w.end = at
-	l.seqFloor = max(l.seqFloor, w.header.reserved)
-	w.seal(frame{flags: frameClosed, seq: l.seqFloor, time: l.lastTime})
+	w.seal(frame{seq: l.lastSeq, time: l.lastTime})
 	if _, err := w.file.WriteAt(w.image[at:w.end], int64(at)); err != nil {
 		return err
 	}

@@ -100,13 +100,13 @@ func (l *Log) placeLocked(n int) *walFile {
 	if w.room(n) {
 		return w
 	}
-	l.sealLocked(0)
+	l.sealLocked()
 	return l.newFileLocked(n)
 }
 
 // sealLocked ends the active file.
-func (l *Log) sealLocked(flags uint8) {
-	l.active.seal(frame{flags: flags, seq: max(l.lastSeq, l.seqFloor), time: l.lastTime})
+func (l *Log) sealLocked() {
+	l.active.seal(frame{seq: max(l.lastSeq, l.seqFloor), time: l.lastTime})
 	l.touchLocked(l.active)
 	l.active = nil
 	l.wakeKeeper()
@@ -117,6 +117,21 @@ func (l *Log) touchLocked(w *walFile) {
 	if n := len(l.dirty); n == 0 || l.dirty[n-1] != w {
 		l.dirty = append(l.dirty, w)
 	}
+}
+
+// writeHeader writes a file's header again, durably.
+func (l *Log) writeHeader(w *walFile) error {
+	w.header.put(w.image)
+	if _, err := w.file.WriteAt(w.image[:fileHeaderBytes], 0); err != nil {
+		return fmt.Errorf("write %s: %w", w.name, err)
+	}
+	if l.opts.UnsafeNoSync {
+		return nil
+	}
+	if err := w.file.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", w.name, err)
+	}
+	return nil
 }
 
 // piece is a part of a file that a flush writes.
@@ -137,8 +152,9 @@ func (l *Log) write(p piece) error {
 	if _, err := w.file.WriteAt(w.image[p.from:p.to], int64(p.from)); err != nil {
 		return fmt.Errorf("write %s at %d: %w", w.name, p.from, err)
 	}
-	// Whatever the durability: the next file's header must not be there before this one's end is.
-	if l.opts.UnsafeNoSync || l.opts.Durability == Async && !p.sealed {
+	// Whatever the durability: the next file's header must not be there before this one's end is, and the header must be there before
+	// more seqs are handed out than it reserves.
+	if l.opts.UnsafeNoSync || l.opts.Durability == Async && !p.sealed && p.from > 0 {
 		return nil
 	}
 	if err := w.file.Sync(); err != nil {
