@@ -100,8 +100,6 @@ type Write struct {
 type CommitOptions struct {
 	// Exclusive says that the caller holds Store.Exclusive of the tablets whose rows it replaces or deletes.
 	Exclusive bool
-	// ID, when not zero, makes the commit idempotent within the log's memory.
-	ID [16]byte
 	// Key is the owner or SHARED table that the commit belongs to; zero means the first write's tablet.
 	Key manifest.TabletID
 }
@@ -134,10 +132,8 @@ type Stats struct {
 type CompactOptions struct {
 	// Purge drops all history now: every ended row version, whatever its age and whoever pinned it.
 	Purge bool
-	// All rewrites every segment into as few as possible; otherwise only segments that are worth it are rewritten.
-	All bool
-	// Pick limits it to what size tiers and marks call for, and does nothing when they call for nothing: what the scheduler asks. Ignored
-	// with Purge and All.
+	// Pick limits it to what size tiers and marks call for, and does nothing when they call for nothing: what the scheduler asks. Without
+	// it every segment is rewritten, unless that changes nothing. Ignored with Purge.
 	Pick bool
 }
 

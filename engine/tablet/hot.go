@@ -1,0 +1,125 @@
+package tablet
+
+import (
+	"fmt"
+	"sort"
+	"strconv"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"kalamflight/hotlog"
+	"kalamflight/internal/fault"
+	"kalamflight/manifest"
+)
+
+// columnIDs are the ids of a batch's columns, by the metadata that log and segments give them; 0 for a column without.
+func columnIDs(schema *arrow.Schema) []manifest.ColumnID {
+	ids := make([]manifest.ColumnID, schema.NumFields())
+	for i := range ids {
+		m := schema.Field(i).Metadata
+		if k := m.FindKey(hotlog.ColumnKey); k >= 0 {
+			if n, err := strconv.ParseUint(m.Values()[k], 10, 32); err == nil {
+				ids[i] = manifest.ColumnID(n)
+			}
+		}
+	}
+	return ids
+}
+
+// idMetadata is what columnIDs reads back.
+func idMetadata(f arrow.Field, id manifest.ColumnID) arrow.Field {
+	keys, values := f.Metadata.Keys(), f.Metadata.Values()
+	f.Metadata = arrow.NewMetadata(append(keys[:len(keys):len(keys)], hotlog.ColumnKey),
+		append(values[:len(values):len(values)], strconv.FormatUint(uint64(id), 10)))
+	return f
+}
+
+// storedSchema is that of the table's rows in the log, or, with the system columns, in a segment.
+func storedSchema(t *manifest.Table, system bool) *arrow.Schema {
+	var fields []arrow.Field
+	for _, c := range t.Columns {
+		fields = append(fields, idMetadata(c.Field(), c.ID))
+	}
+	if system {
+		for _, id := range []manifest.ColumnID{manifest.ColumnSeq, manifest.ColumnOrdinal, manifest.ColumnTime} {
+			c, _ := manifest.SystemColumn(id)
+			fields = append(fields, idMetadata(c.Field(), id))
+		}
+	}
+	return arrow.NewSchema(fields, nil)
+}
+
+// hotRows is a batch with `_seq`, `_ord` and `_ts`: one of the log's, or of a segment. It borrows the batch.
+type hotRows struct {
+	rows  arrow.RecordBatch
+	ids   []manifest.ColumnID
+	seqs  []int64
+	ords  []int32
+	times []arrow.Timestamp
+}
+
+func newHotRows(rows arrow.RecordBatch) (*hotRows, error) {
+	return newHotRowsOf(rows, columnIDs(rows.Schema()))
+}
+
+// newHotRowsOf is newHotRows for a batch whose column ids are known.
+func newHotRowsOf(rows arrow.RecordBatch, ids []manifest.ColumnID) (*hotRows, error) {
+	h := &hotRows{rows: rows, ids: ids}
+	seqs, ok := h.column(manifest.ColumnSeq).(*array.Int64)
+	ords, ok2 := h.column(manifest.ColumnOrdinal).(*array.Int32)
+	times, ok3 := h.column(manifest.ColumnTime).(*array.Timestamp)
+	if !ok || !ok2 || !ok3 {
+		return nil, fmt.Errorf("batch without `_seq`, `_ord` and `_ts`: %w", fault.ErrCorrupt)
+	}
+	h.seqs, h.ords, h.times = seqs.Int64Values(), ords.Int32Values(), times.TimestampValues()
+	return h, nil
+}
+
+func (h *hotRows) len() int               { return len(h.seqs) }
+func (h *hotRows) seq(i int) manifest.Seq { return manifest.Seq(h.seqs[i]) }
+func (h *hotRows) ord(i int) uint32       { return uint32(h.ords[i]) }
+func (h *hotRows) time(i int) int64       { return int64(h.times[i]) }
+
+// column is the column with this id, or nil.
+func (h *hotRows) column(id manifest.ColumnID) arrow.Array {
+	for i, have := range h.ids {
+		if have == id {
+			return h.rows.Column(i)
+		}
+	}
+	return nil
+}
+
+// after is the first row of a commit after seq.
+func (h *hotRows) after(seq manifest.Seq) int {
+	return sort.Search(len(h.seqs), func(i int) bool { return h.seqs[i] > int64(seq) })
+}
+
+// find is the first row that is not before (seq, ord).
+func (h *hotRows) find(seq manifest.Seq, ord uint32) int {
+	return sort.Search(len(h.seqs), func(i int) bool {
+		return h.seqs[i] > int64(seq) || h.seqs[i] == int64(seq) && uint32(h.ords[i]) >= ord
+	})
+}
+
+// has tells whether row i is (seq, ord).
+func (h *hotRows) has(i int, seq manifest.Seq, ord uint32) bool {
+	return i < len(h.seqs) && h.seqs[i] == int64(seq) && uint32(h.ords[i]) == ord
+}
+
+// unexpired is the first row made after the time.
+func (h *hotRows) unexpired(after int64) int {
+	return sort.Search(len(h.times), func(i int) bool { return int64(h.times[i]) > after })
+}
+
+// encodeKeys encodes the keys of rows whose columns are found by column.
+func encodeKeys(t *manifest.Table, column func(manifest.ColumnID) arrow.Array) (*manifest.Keys, error) {
+	columns := make([]arrow.Array, len(t.Key))
+	for i, id := range t.Key {
+		if columns[i] = column(id); columns[i] == nil {
+			return nil, fmt.Errorf("batch without the key column %d: %w", id, fault.ErrInvalid)
+		}
+	}
+	return manifest.EncodeKeys(t.KeyTypes(), columns)
+}

@@ -1,0 +1,318 @@
+package tablet
+
+import (
+	"bytes"
+	"container/list"
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"kalamflight/hotlog"
+	"kalamflight/internal/fault"
+	"kalamflight/manifest"
+)
+
+type tabletStats = hotlog.TabletStats
+
+// gate is a lock that can be waited for with a context.
+type gate chan struct{}
+
+func (g gate) lock(ctx context.Context) error {
+	select {
+	case g <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case g <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (g gate) unlock()      { <-g }
+func (g gate) locked() bool { return len(g) > 0 }
+
+// state is what is known of a tablet in memory. All of it can be rebuilt from the log and the manifest. The locks are taken in the order of
+// the fields: upkeep, statement, mu, view.
+type state struct {
+	store *Store
+	id    manifest.TabletID
+
+	// upkeep is held by the one flush, compaction, eviction or drop that runs.
+	upkeep gate
+	// statement is held by Store.Exclusive, and by a swap of manifests.
+	statement gate
+
+	// users and idle belong to Store.mu.
+	users int
+	idle  *list.Element
+
+	// mu orders the writers: marks are resolved and enqueued under it, and manifests are swapped under it.
+	mu      sync.Mutex
+	dropped bool
+	// last is the newest commit enqueued here; nil when none was or it is known to be durable.
+	last *hotlog.Pending
+	// ready: the fields below it hold what the log and the manifest say; a tablet without a key needs them only to end rows.
+	ready bool
+	// keys finds the newest hot version of a key; it may have ended.
+	keys keyMap
+	// largest is no smaller than any key ever written.
+	largest []byte
+	// ended are the rows that marks in the log end: hot rows, and rows of segments whose mark is in no mark file yet.
+	ended map[manifest.RowRef]struct{}
+	// fixed are the segments of big commits that no manifest names yet.
+	fixed []manifest.Segment
+
+	// view guards what readers need; it is held for moments.
+	view sync.Mutex
+	man  *manifest.Manifest
+	// schema is that of the batches in the log for table.
+	table  *manifest.Table
+	schema *arrow.Schema
+	// readers counts the leases by the generation of their manifest; pins counts them by Seq.
+	readers map[uint64]int
+	pins    map[manifest.Seq]int
+	// garbage are files that no manifest names since a generation, and that a lease of an older one may still need.
+	garbage []garbage
+}
+
+// garbage is the file of a segment, or a mark file of it.
+type garbage struct {
+	since   uint64
+	segment manifest.SegmentID
+	name    string
+	marks   bool
+}
+
+func newState(s *Store, id manifest.TabletID) *state {
+	return &state{store: s, id: id, upkeep: make(gate, 1), statement: make(gate, 1), readers: map[uint64]int{},
+		pins: map[manifest.Seq]int{}}
+}
+
+// load is the tablet's manifest as it is now.
+func (st *state) load(ctx context.Context, t manifest.Tablet) (*manifest.Manifest, error) {
+	st.view.Lock()
+	defer st.view.Unlock()
+	return st.loadLocked(ctx, t)
+}
+
+func (st *state) loadLocked(ctx context.Context, t manifest.Tablet) (*manifest.Manifest, error) {
+	if st.man != nil {
+		return st.man, nil
+	}
+	m, err := st.store.opts.Manifests.Load(ctx, t)
+	if err != nil {
+		return nil, fmt.Errorf("load tablet %s: %w", st.id, err)
+	}
+	st.man = m
+	if stat := st.store.opts.Log.Stat(st.id); stat.FirstSeq != 0 && stat.FirstSeq <= m.Flushed {
+		// A crash came between the manifest and the truncation; the rows would be ignored, but hold log files.
+		if err := st.store.opts.Log.Truncate(st.id, m.Flushed); err != nil {
+			return nil, fmt.Errorf("load tablet %s: truncate: %w", st.id, err)
+		}
+	}
+	return m, nil
+}
+
+// lease is a manifest whose files stay until release.
+type lease struct {
+	st  *state
+	man *manifest.Manifest
+}
+
+// lease takes the manifest as it is now.
+func (st *state) lease(ctx context.Context, t manifest.Tablet) (*lease, error) {
+	st.view.Lock()
+	defer st.view.Unlock()
+	m, err := st.loadLocked(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	st.readers[m.Generation]++
+	st.store.count.readers.Add(1)
+	st.store.again(st)
+	return &lease{st, m}, nil
+}
+
+// release gives the manifest back and deletes what only it needed.
+func (l *lease) release() {
+	st := l.st
+	st.view.Lock()
+	if st.readers[l.man.Generation]--; st.readers[l.man.Generation] == 0 {
+		delete(st.readers, l.man.Generation)
+	}
+	free := st.freeLocked()
+	st.view.Unlock()
+	st.store.count.readers.Add(-1)
+	st.store.remove(free)
+	st.store.leave(st)
+}
+
+// freeLocked takes the garbage that no lease needs.
+func (st *state) freeLocked() []garbage {
+	if len(st.garbage) == 0 {
+		return nil
+	}
+	oldest := ^uint64(0)
+	for generation := range st.readers {
+		oldest = min(oldest, generation)
+	}
+	var free, kept []garbage
+	for _, g := range st.garbage {
+		if g.since <= oldest {
+			free = append(free, g)
+		} else {
+			kept = append(kept, g)
+		}
+	}
+	st.garbage = kept
+	return free
+}
+
+// remove deletes files that nothing names. A failure leaves an orphan for the next Open.
+func (s *Store) remove(files []garbage) {
+	for _, g := range files {
+		s.count.garbage.Add(-1)
+		if !g.marks {
+			s.opts.Files.Forget(g.segment)
+			s.count.deleted.Add(1)
+		}
+		if err := s.opts.Bucket.Delete(context.Background(), g.name); err != nil {
+			s.log.Warn("file is left for the next sweep", "file", g.name, "err", err)
+		}
+	}
+}
+
+// oldestPin is the smallest pinned Seq; ok is false when there is none.
+func (st *state) oldestPin() (seq manifest.Seq, ok bool) {
+	st.view.Lock()
+	defer st.view.Unlock()
+	for pin := range st.pins {
+		if !ok || pin < seq {
+			seq, ok = pin, true
+		}
+	}
+	return seq, ok
+}
+
+// forget drops what is in memory, so that the next call rebuilds it: after a drop, or when it is not known which manifest is in the bucket.
+// mu is held.
+func (st *state) forget() {
+	st.ready, st.keys, st.largest, st.ended, st.fixed = false, keyMap{}, nil, nil, nil
+	st.view.Lock()
+	st.man = nil
+	st.view.Unlock()
+}
+
+// prepareLocked rebuilds keys, ended and fixed from the log and the manifest, if that was not done yet. mu is held, so that every commit of
+// the tablet is in the log or not begun.
+func (st *state) prepareLocked(ctx context.Context, t manifest.Tablet) error {
+	if st.ready {
+		return nil
+	}
+	m, err := st.load(ctx, t)
+	if err != nil {
+		return err
+	}
+	log := st.store.opts.Log
+	tail, err := log.Scan(ctx, st.id, m.Flushed, log.Next())
+	if err != nil {
+		return fmt.Errorf("load tablet %s: %w", st.id, err)
+	}
+	defer tail.Release()
+	st.keys, st.largest, st.ended = keyMap{}, nil, map[manifest.RowRef]struct{}{}
+	for _, g := range m.Segments {
+		st.raise(g.LastKey)
+	}
+	st.fixed = pendingOf(m, tail)
+	for _, g := range st.fixed {
+		st.raise(g.LastKey)
+	}
+	for _, mark := range tail.Marks {
+		if fresh(m, st.fixed, mark) {
+			st.ended[mark.Target] = struct{}{}
+		}
+	}
+	for _, rows := range tail.Rows {
+		if err := st.indexHot(t.Table, m.Flushed, rows); err != nil {
+			return fmt.Errorf("load tablet %s: %w", st.id, err)
+		}
+	}
+	st.ready = true
+	return nil
+}
+
+// indexHot adds the keys of a batch of the log.
+func (st *state) indexHot(table *manifest.Table, flushed manifest.Seq, rows arrow.RecordBatch) error {
+	if len(table.Key) == 0 {
+		return nil
+	}
+	hot, err := newHotRows(rows)
+	if err != nil {
+		return err
+	}
+	keys, err := encodeKeys(table, hot.column)
+	if err != nil {
+		return err
+	}
+	for i := hot.after(flushed); i < hot.len(); i++ {
+		key := keys.At(i)
+		st.keys.put(key, hotKey{seq: hot.seq(i), ord: hot.ord(i), time: hot.time(i)})
+		st.raise(key)
+	}
+	return nil
+}
+
+// liveLocked checks that a referenced row version has not ended and has not moved. mu is held and the state is ready.
+func (st *state) liveLocked(ctx context.Context, t manifest.Tablet, m *manifest.Manifest, ref manifest.RowRef) error {
+	if _, gone := st.ended[ref]; gone {
+		return st.conflict()
+	}
+	if ref.Segment == 0 {
+		if ref.Seq <= m.Flushed {
+			return ErrMoved
+		}
+		return nil
+	}
+	g := findSegment(m, st.fixed, ref.Segment)
+	switch {
+	case g == nil:
+		return ErrMoved
+	case int64(ref.Row) >= g.Rows:
+		return fmt.Errorf("tablet %s: row %d of segment %016x: %w", st.id, ref.Row, uint64(g.ID), fault.ErrInvalid)
+	}
+	set, err := st.store.marks.load(ctx, st.store.opts.Bucket, t.Dir(), g)
+	if err != nil {
+		return err
+	}
+	if set.has(ref.Row) {
+		return st.conflict()
+	}
+	return nil
+}
+
+func (st *state) conflict() error {
+	return fmt.Errorf("tablet %s: a row was changed by another commit: %w", st.id, fault.ErrConflict)
+}
+
+func findSegment(m *manifest.Manifest, fixed []manifest.Segment, id manifest.SegmentID) *manifest.Segment {
+	for _, list := range [][]manifest.Segment{m.Segments, fixed} {
+		for i := range list {
+			if list[i].ID == id {
+				return &list[i]
+			}
+		}
+	}
+	return nil
+}
+
+// raise makes largest no smaller than a key; the key is copied.
+func (st *state) raise(key []byte) {
+	if bytes.Compare(key, st.largest) > 0 {
+		st.largest = append(st.largest[:0], key...)
+	}
+}
