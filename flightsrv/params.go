@@ -50,7 +50,7 @@ func kind(k manifest.TypeKind) manifest.Type { return manifest.Type{Kind: k} }
 
 // valueAt is a value of an Arrow array as manifest.Type describes values, and the logical type nearest to its own.
 func valueAt(a arrow.Array, i int) (any, manifest.Type, error) {
-	if a.IsNull(i) {
+	if _, null := a.(*array.Null); null || a.IsNull(i) {
 		return nil, kind(manifest.Null), nil
 	}
 	switch a := a.(type) {
