@@ -153,6 +153,8 @@ type Column struct {
 	NotNull bool     `json:"not_null,omitempty"`
 	// Default is the SQL text of the default expression, "" for none. sqlfront compiles it when an INSERT leaves the column out.
 	Default string `json:"default,omitempty"`
+	// Missing is the value (EncodeValue) of rows that were stored before the column was added; "" is NULL.
+	Missing string `json:"missing,omitempty"`
 	// Comment is free text; may be empty.
 	Comment string `json:"comment,omitempty"`
 }

@@ -83,6 +83,23 @@ func boolInt(b bool) int {
 	return 0
 }
 
+// EncodeValue writes a value of the type as the JSON text that manifest.json has for it; NULL is the empty string.
+func EncodeValue(t Type, v any) (string, error) {
+	if v == nil {
+		return "", nil
+	}
+	b, err := valueJSON(t, v)
+	return string(b), err
+}
+
+// DecodeValue is the inverse of EncodeValue.
+func DecodeValue(t Type, s string) (any, error) {
+	if s == "" {
+		return nil, nil
+	}
+	return parseValueJSON(t, json.RawMessage(s))
+}
+
 // columnStatsJSON is the form of ColumnStats in manifest.json.
 type columnStatsJSON struct {
 	ID    ColumnID        `json:"id"`

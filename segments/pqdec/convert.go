@@ -2,6 +2,7 @@ package pqdec
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"unsafe"
 
@@ -19,6 +20,14 @@ func conversion(c Column, width int) convert {
 	case arrow.INT16:
 		if c.Physical == parquet.Types.Int32 {
 			return narrow16
+		}
+	case arrow.INT64:
+		if c.Physical == parquet.Types.Int32 {
+			return widenTo64
+		}
+	case arrow.FLOAT64:
+		if c.Physical == parquet.Types.Float {
+			return widenFloat
 		}
 	case arrow.DECIMAL64:
 		switch c.Physical {
@@ -60,6 +69,14 @@ func signed(b []byte, width int) int64 {
 func widenTo64(dst, src []byte, n, width int) error {
 	for i := range n {
 		binary.LittleEndian.PutUint64(dst[8*i:], uint64(signed(src[i*width:], width)))
+	}
+	return nil
+}
+
+func widenFloat(dst, src []byte, n, _ int) error {
+	for i := range n {
+		f := math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
+		binary.LittleEndian.PutUint64(dst[8*i:], math.Float64bits(float64(f)))
 	}
 	return nil
 }

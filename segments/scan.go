@@ -1,0 +1,506 @@
+package segments
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"kalamflight/internal/fault"
+	"kalamflight/manifest"
+)
+
+// ScanRequest says what to read of a segment.
+type ScanRequest struct {
+	Tablet  manifest.Tablet
+	Segment *manifest.Segment
+	// Columns are those of the batches, in this order; system columns are allowed, but for `_row`.
+	Columns []manifest.ColumnID
+	// Where lets the scan leave out rows that cannot match all of these; others may come back all the same.
+	Where []manifest.Predicate
+	// First and End bound the rows, End exclusive; End 0 means all.
+	First, End uint32
+	// Plain: no dictionaries in the batches.
+	Plain bool
+}
+
+// Stats says what a scan skipped and read, up to now. Groups are counted for the whole request, pages as they are reached.
+type Stats struct {
+	Groups, GroupsPruned int64
+	Pages, PagesPruned   int64
+	BytesRead            int64
+	Rows                 int64
+}
+
+// counters are Stats that workers add to.
+type counters struct {
+	pages, pagesPruned, bytesRead, rows atomic.Int64
+}
+
+// Scan is one segment opened for reading. Its groups may be read at the same time. Close it once, after the last Read returned.
+type Scan struct {
+	// Groups are what is left after pruning, in row order.
+	Groups []Group
+
+	files    *Files
+	handle   *handle
+	request  ScanRequest
+	columns  []scanColumn
+	groups   int64
+	counters counters
+}
+
+// scanColumn is a column of the batches: one of the file, or, with a nil leaf, one that is made up.
+type scanColumn struct {
+	manifest.Column
+	leaf  *leaf
+	field arrow.Field
+}
+
+// Group is a run of rows of one row group, the unit of parallel work.
+type Group struct {
+	// FirstRow counts from 0 in the segment.
+	FirstRow uint32
+	Rows     int
+
+	scan *Scan
+	// index is the row group; first and end are the rows of it that are asked for.
+	index      int
+	first, end int
+}
+
+// Scan opens a segment and prunes its row groups.
+func (f *Files) Scan(ctx context.Context, r ScanRequest) (*Scan, error) {
+	if r.Segment == nil || r.Tablet.Table == nil {
+		return nil, fmt.Errorf("scan segment: tablet and segment are required: %w", fault.ErrInvalid)
+	}
+	h, err := f.acquire(ctx, r.Tablet, r.Segment)
+	if err != nil {
+		return nil, err
+	}
+	s := &Scan{files: f, handle: h, request: r}
+	if err = s.bind(); err == nil {
+		err = s.prune()
+	}
+	if err != nil {
+		_ = f.release(h)
+		return nil, fmt.Errorf("scan segment %d: %w", r.Segment.ID, err)
+	}
+	return s, nil
+}
+
+// Stats are counted up to now.
+func (s *Scan) Stats() Stats {
+	return Stats{Groups: s.groups, GroupsPruned: s.groups - int64(len(s.Groups)), Pages: s.counters.pages.Load(),
+		PagesPruned: s.counters.pagesPruned.Load(), BytesRead: s.counters.bytesRead.Load(), Rows: s.counters.rows.Load()}
+}
+
+// Close lets the segment go.
+func (s *Scan) Close() error { return s.files.release(s.handle) }
+
+// bind finds the columns in the file.
+func (s *Scan) bind() error {
+	s.columns = make([]scanColumn, len(s.request.Columns))
+	for i, id := range s.request.Columns {
+		c, ok := s.request.Tablet.Table.Column(id)
+		if !ok || id == manifest.ColumnRow {
+			return fmt.Errorf("column %d: %w", id, fault.ErrNotFound)
+		}
+		s.columns[i] = scanColumn{Column: c, leaf: s.handle.file.columns[id], field: Field(c)}
+	}
+	return nil
+}
+
+// prune finds the row groups that may have rows that match.
+func (s *Scan) prune() error {
+	end := int64(s.request.End)
+	if s.request.End == 0 || end > s.request.Segment.Rows {
+		end = s.request.Segment.Rows
+	}
+	for i := range s.handle.file.groups {
+		g := &s.handle.file.groups[i]
+		first, last := max(int64(s.request.First)-int64(g.first), 0), min(end-int64(g.first), int64(g.rows))
+		if first >= last {
+			continue
+		}
+		s.groups++
+		may, err := s.mayMatch(g)
+		if err != nil {
+			return err
+		}
+		if may {
+			s.Groups = append(s.Groups, Group{FirstRow: g.first + uint32(first), Rows: int(last - first), scan: s, index: i,
+				first: int(first), end: int(last)})
+		}
+	}
+	return nil
+}
+
+// mayMatch asks the footer's statistics and the Bloom filters.
+func (s *Scan) mayMatch(g *rowGroup) (bool, error) {
+	for i := range s.request.Where {
+		p := &s.request.Where[i]
+		leaf, t := s.find(p.Column)
+		if leaf == nil {
+			if sum, ok := s.madeUp(p.Column, g); ok && !sum.mayMatch(p) {
+				return false, nil
+			}
+			continue
+		}
+		sum := chunkSummary(t, g, leaf.index)
+		if !sum.mayMatch(p) {
+			return false, nil
+		}
+		if p.Op != manifest.Equal && p.Op != manifest.In || leaf.list {
+			continue
+		}
+		may, err := s.files.mayContain(s.handle.file, &g.chunks[leaf.index], leaf.storedType(t), p.Values)
+		if !may || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// find is a column of the file and its type; nil when the file does not have it.
+func (s *Scan) find(id manifest.ColumnID) (*leaf, manifest.Type) {
+	c, ok := s.request.Tablet.Table.Column(id)
+	if !ok {
+		return nil, manifest.Type{}
+	}
+	return s.handle.file.columns[id], c.Type
+}
+
+// madeUp is what is known of a column that the file does not have.
+func (s *Scan) madeUp(id manifest.ColumnID, g *rowGroup) (summary, bool) {
+	if _, system := manifest.SystemColumn(id); system {
+		return segmentSummary(s.request.Segment, id)
+	}
+	c, ok := s.request.Tablet.Table.Column(id)
+	if !ok {
+		return summary{}, false
+	}
+	v, err := manifest.DecodeValue(c.Type, c.Missing)
+	if err != nil {
+		return summary{}, false
+	}
+	sum := summary{t: c.Type, least: v, most: v, exact: true, rows: int64(g.rows)}
+	if v == nil {
+		sum.nulls = sum.rows
+	}
+	return sum, true
+}
+
+// span is a run of rows, counted from the start of the row group; end is exclusive.
+type span struct{ first, end int }
+
+// spans are the rows of the group whose pages may have rows that match, by the page indexes of the columns of Where.
+func (g *Group) spans() ([]span, error) {
+	s := g.scan
+	left := []span{{g.first, g.end}}
+	for i := range s.request.Where {
+		p := &s.request.Where[i]
+		leaf, t := s.find(p.Column)
+		if leaf == nil || leaf.list {
+			continue
+		}
+		index, err := s.handle.file.pages(g.index, leaf.index)
+		if err != nil {
+			return nil, err
+		}
+		if index == nil || !index.bounded {
+			continue
+		}
+		var may []span
+		for j := range index.pages {
+			page := &index.pages[j]
+			sum := pageSummary(t, page)
+			if !sum.mayMatch(p) {
+				s.counters.pagesPruned.Add(1)
+				continue
+			}
+			if n := len(may); n > 0 && may[n-1].end == page.first {
+				may[n-1].end = page.end
+			} else {
+				may = append(may, span{page.first, page.end})
+			}
+		}
+		left = intersect(left, may)
+	}
+	return left, nil
+}
+
+// intersect is the rows in both lists, each in ascending order.
+func intersect(a, b []span) []span {
+	var both []span
+	for len(a) > 0 && len(b) > 0 {
+		first, end := max(a[0].first, b[0].first), min(a[0].end, b[0].end)
+		if first < end {
+			both = append(both, span{first, end})
+		}
+		if a[0].end < b[0].end {
+			a = a[1:]
+		} else {
+			b = b[1:]
+		}
+	}
+	return both
+}
+
+// Read calls yield for the group's batches in row order: at most BatchRows rows, firstRow the segment's row of the batch's first. Rows
+// that cannot match may be missing between batches. The batch is borrowed until yield returns; Retain keeps it. Its fields have
+// ColumnKey metadata. Text may come as Dictionary<int32, utf8>, DECIMAL of precision <= 18 as Decimal64.
+func (g *Group) Read(ctx context.Context, yield func(firstRow uint32, rows arrow.RecordBatch) error) error {
+	s := g.scan
+	spans, err := g.spans()
+	if err != nil {
+		return fmt.Errorf("read segment %d: %w", s.request.Segment.ID, err)
+	}
+	if len(spans) == 0 {
+		return nil
+	}
+	r, err := g.open(spans)
+	if err != nil {
+		return fmt.Errorf("read segment %d: %w", s.request.Segment.ID, err)
+	}
+	defer r.close()
+	base := s.handle.file.groups[g.index].first
+	for _, run := range spans {
+		for first := run.first; first < run.end; {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			end := min(run.end, first-first%BatchRows+BatchRows)
+			batch, err := r.batch(first, end)
+			if err != nil {
+				return fmt.Errorf("read segment %d: %w", s.request.Segment.ID, err)
+			}
+			s.counters.rows.Add(int64(end - first))
+			err = yield(base+uint32(first), batch)
+			batch.Release()
+			if err != nil {
+				return err
+			}
+			first = end
+		}
+	}
+	return nil
+}
+
+// groupReader reads the columns of one group side by side.
+type groupReader struct {
+	group   *Group
+	columns []*columnReader // nil for those that are made up
+	schema  *arrow.Schema
+}
+
+func (g *Group) open(spans []span) (*groupReader, error) {
+	s := g.scan
+	r := &groupReader{group: g, columns: make([]*columnReader, len(s.columns))}
+	for i := range s.columns {
+		if s.columns[i].leaf == nil {
+			continue
+		}
+		c, err := s.openColumn(g.index, &s.columns[i], spans)
+		if err != nil {
+			r.close()
+			return nil, fmt.Errorf("column %s: %w", s.columns[i].Name, err)
+		}
+		r.columns[i] = c
+	}
+	return r, nil
+}
+
+func (r *groupReader) close() {
+	for _, c := range r.columns {
+		if c != nil {
+			c.close()
+		}
+	}
+}
+
+// batch reads the rows from first to end, counted in the row group.
+func (r *groupReader) batch(first, end int) (arrow.RecordBatch, error) {
+	s := r.group.scan
+	arrays := make([]arrow.Array, len(s.columns))
+	defer func() {
+		for _, a := range arrays {
+			if a != nil {
+				a.Release()
+			}
+		}
+	}()
+	var err error
+	for i := range s.columns {
+		if c := r.columns[i]; c != nil {
+			arrays[i], err = c.read(first, end)
+		} else {
+			arrays[i], err = s.makeUp(&s.columns[i], int64(s.handle.file.groups[r.group.index].first)+int64(first), end-first)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("column %s: %w", s.columns[i].Name, err)
+		}
+	}
+	r.schema = s.schemaOf(r.schema, arrays)
+	return array.NewRecordBatch(r.schema, arrays, int64(end-first)), nil
+}
+
+// schemaOf is the schema of a batch of these arrays: last itself when it fits.
+func (s *Scan) schemaOf(last *arrow.Schema, arrays []arrow.Array) *arrow.Schema {
+	same := last != nil
+	for i := 0; same && i < len(arrays); i++ {
+		same = arrow.TypeEqual(last.Field(i).Type, arrays[i].DataType())
+	}
+	if same {
+		return last
+	}
+	fields := make([]arrow.Field, len(arrays))
+	for i := range fields {
+		fields[i] = s.columns[i].field
+		fields[i].Type = arrays[i].DataType()
+	}
+	return arrow.NewSchema(fields, nil)
+}
+
+// makeUp is n rows, from row first of the segment, of a column that the file does not have.
+func (s *Scan) makeUp(c *scanColumn, first int64, n int) (arrow.Array, error) {
+	seg, alloc := s.request.Segment, s.files.alloc
+	switch c.ID {
+	case manifest.ColumnSeq, manifest.ColumnOrdinal, manifest.ColumnTime:
+		if !seg.Fixed {
+			return nil, fmt.Errorf("file without system columns: %w", fault.ErrCorrupt)
+		}
+	}
+	switch c.ID {
+	case manifest.ColumnSeq:
+		return words(c.field.Type, n, alloc, func(int) int64 { return int64(seg.FirstSeq) }), nil
+	case manifest.ColumnTime:
+		return words(c.field.Type, n, alloc, func(int) int64 { return seg.FirstTime }), nil
+	case manifest.ColumnOrdinal:
+		return words(c.field.Type, n, alloc, func(i int) int32 { return int32(int64(seg.FirstOrdinal) + first + int64(i)) }), nil
+	case manifest.ColumnDeleted:
+		return constantArray(c.Type, false, n, alloc)
+	}
+	return missingArray(c.Column, n, alloc)
+}
+
+// ReadRows reads single rows, given in ascending order without repeats; the batch has them in that order, without dictionaries, and
+// belongs to the caller.
+func (f *Files) ReadRows(ctx context.Context, t manifest.Tablet, seg *manifest.Segment, rows []uint32,
+	columns []manifest.ColumnID) (arrow.RecordBatch, error) {
+	for i, row := range rows {
+		if int64(row) >= seg.Rows || i > 0 && rows[i-1] >= row {
+			return nil, fmt.Errorf("read rows of segment %d: row %d: %w", seg.ID, row, fault.ErrInvalid)
+		}
+	}
+	s, err := f.Scan(ctx, ScanRequest{Tablet: t, Segment: seg, Columns: columns, Plain: true})
+	if err != nil {
+		return nil, err
+	}
+	batch, err := s.readRows(ctx, rows)
+	if err != nil {
+		err = fmt.Errorf("read rows of segment %d: %w", seg.ID, err)
+	}
+	if closeErr := s.Close(); err == nil && closeErr != nil {
+		batch.Release()
+		return nil, closeErr
+	}
+	return batch, err
+}
+
+func (s *Scan) readRows(ctx context.Context, rows []uint32) (arrow.RecordBatch, error) {
+	var parts []arrow.RecordBatch
+	defer func() {
+		for _, p := range parts {
+			p.Release()
+		}
+	}()
+	for i := range s.Groups {
+		g := &s.Groups[i]
+		n, _ := slices.BinarySearch(rows, g.FirstRow+uint32(g.Rows))
+		part, err := g.rows(ctx, rows[:n])
+		rows = rows[n:]
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, part...)
+	}
+	return s.concatenate(parts)
+}
+
+// rows reads the given rows, of the segment, all in this group, one batch for each run of neighbours.
+func (g *Group) rows(ctx context.Context, rows []uint32) (parts []arrow.RecordBatch, err error) {
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	base := g.scan.handle.file.groups[g.index].first
+	var spans []span
+	for _, row := range rows {
+		at := int(row - base)
+		if n := len(spans); n > 0 && spans[n-1].end == at {
+			spans[n-1].end++
+		} else {
+			spans = append(spans, span{at, at + 1})
+		}
+	}
+	r, err := g.open(spans)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	for _, run := range spans {
+		for first := run.first; first < run.end && err == nil; first += BatchRows {
+			var batch arrow.RecordBatch
+			if batch, err = r.batch(first, min(run.end, first+BatchRows)); err == nil {
+				parts = append(parts, batch)
+				err = ctx.Err()
+			}
+		}
+		if err != nil {
+			for _, p := range parts {
+				p.Release()
+			}
+			return nil, err
+		}
+	}
+	return parts, nil
+}
+
+// concatenate makes one batch of all parts.
+func (s *Scan) concatenate(parts []arrow.RecordBatch) (arrow.RecordBatch, error) {
+	if len(parts) == 1 {
+		parts[0].Retain()
+		return parts[0], nil
+	}
+	arrays := make([]arrow.Array, len(s.columns))
+	defer func() {
+		for _, a := range arrays {
+			if a != nil {
+				a.Release()
+			}
+		}
+	}()
+	rows := int64(0)
+	for _, p := range parts {
+		rows += p.NumRows()
+	}
+	for i := range s.columns {
+		var err error
+		if len(parts) == 0 {
+			arrays[i], err = constantArray(s.columns[i].Type, nil, 0, s.files.alloc)
+		} else {
+			column := make([]arrow.Array, len(parts))
+			for j, p := range parts {
+				column[j] = p.Column(i)
+			}
+			arrays[i], err = array.Concatenate(column, s.files.alloc)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("column %s: %w", s.columns[i].Name, err)
+		}
+	}
+	return array.NewRecordBatch(s.schemaOf(nil, arrays), arrays, rows), nil
+}
