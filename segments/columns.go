@@ -105,14 +105,31 @@ func logicalType(t manifest.Type) schema.LogicalType {
 	return schema.NoLogicalType{}
 }
 
-// node is the column in the file's schema. The field id is the ColumnID.
+// systemBit is set in the ids of system columns and, since field ids are positive, left out in files.
+const (
+	systemBit     = 1 << 31
+	firstSystemID = 0x7FFF_FF00
+)
+
+// fieldID is the id of a column in the file's schema.
+func fieldID(id manifest.ColumnID) int32 { return int32(id &^ systemBit) }
+
+// columnID is the column of a field id.
+func columnID(field int32) manifest.ColumnID {
+	if field >= firstSystemID {
+		return manifest.ColumnID(field) | systemBit
+	}
+	return manifest.ColumnID(field)
+}
+
+// node is the column in the file's schema.
 func (c *stored) node() (schema.Node, error) {
 	repetition := parquet.Repetitions.Required
 	if c.enc.Optional {
 		repetition = parquet.Repetitions.Optional
 	}
 	if c.enc.List == 0 {
-		return schema.NewPrimitiveNodeLogical(c.Name, repetition, logicalType(c.Type), c.enc.Physical, c.enc.Width, int32(c.ID))
+		return schema.NewPrimitiveNodeLogical(c.Name, repetition, logicalType(c.Type), c.enc.Physical, c.enc.Width, fieldID(c.ID))
 	}
 	element, err := schema.NewPrimitiveNode("element", parquet.Repetitions.Required, c.enc.Physical, -1, -1)
 	if err != nil {
@@ -122,7 +139,7 @@ func (c *stored) node() (schema.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return schema.NewGroupNodeLogical(c.Name, repetition, schema.FieldList{list}, schema.ListLogicalType{}, int32(c.ID))
+	return schema.NewGroupNodeLogical(c.Name, repetition, schema.FieldList{list}, schema.ListLogicalType{}, fieldID(c.ID))
 }
 
 // fileSchema is the schema of a file with these columns.

@@ -141,7 +141,7 @@ func newFile(meta *metadata.FileMetaData, size int64) (*file, error) {
 		if c.MaxRepetitionLevel() > 1 || c.MaxDefinitionLevel() > 3 || !l.list && c.MaxDefinitionLevel() > 1 {
 			return nil, fmt.Errorf("column %s is nested: %w", c.Path(), fault.ErrUnsupported)
 		}
-		f.columns[manifest.ColumnID(root.FieldID())] = l
+		f.columns[columnID(root.FieldID())] = l
 	}
 	for g := range meta.RowGroups {
 		rg := meta.RowGroups[g]
