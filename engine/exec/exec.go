@@ -94,10 +94,11 @@ type Query struct {
 	closed sync.Once
 }
 
-// Build compiles a plan and opens its scans. The query starts to run at the first Next.
+// Build compiles a plan and opens its scans. The query starts to run at the first Next, and ends when ctx does: ctx is that of the whole
+// query, not of the call.
 func Build(ctx context.Context, node plan.Node, env Env) (*Query, error) {
 	env.fill()
-	x := newExecution(&env)
+	x := newExecution(ctx, &env)
 	b := &builder{exec: x}
 	root, err := b.build(ctx, node)
 	if err != nil {

@@ -31,7 +31,7 @@ type stage interface {
 }
 
 // stopError tells whoever pushes that no more rows are needed. Each limit has its own, so that it ends its own input and no other.
-type stopError struct{}
+type stopError struct{ _ byte }
 
 func (*stopError) Error() string { return "no more rows are needed" }
 
@@ -159,6 +159,7 @@ func (s *countStage) finish(ctx context.Context) error {
 type worker struct {
 	stage stage
 	halt  *atomic.Pointer[stopError]
+	own   *expr.Batch
 }
 
 // push hands on a batch unless some worker of the pipeline heard that no more rows are needed.

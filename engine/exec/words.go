@@ -170,7 +170,6 @@ func (t *wordTable[K]) find(words []uint64, n int, ids []uint32) {
 type longIndex struct {
 	words   int
 	strings *interner
-	buf     []uint64
 }
 
 func (t *longIndex) len() int    { return t.strings.len() }
@@ -178,9 +177,9 @@ func (t *longIndex) size() int64 { return t.strings.size() }
 func (t *longIndex) pad()        { t.strings.pad() }
 
 func (t *longIndex) key(id uint32) []uint64 {
-	t.buf = append(t.buf[:0], make([]uint64, t.words)...)
-	copy(bytesOf(t.buf), t.strings.text(nil, id))
-	return t.buf
+	key := make([]uint64, t.words)
+	copy(bytesOf(key), t.strings.text(nil, id))
+	return key
 }
 
 func (t *longIndex) assign(keys []uint64, n int, ids []uint32) error {

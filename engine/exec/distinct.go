@@ -1,0 +1,126 @@
+package exec
+
+import (
+	"context"
+	"sync"
+
+	"kalamflight/engine/expr"
+	"kalamflight/engine/plan"
+	"kalamflight/manifest"
+)
+
+// columnRefs refers to every column.
+func columnRefs(cols []plan.Column) []plan.Expr {
+	out := make([]plan.Expr, len(cols))
+	for i, c := range cols {
+		out[i] = &plan.ColumnRef{Index: i, Name: c.Name, Type: c.Type}
+	}
+	return out
+}
+
+func (b *builder) buildDistinct(ctx context.Context, n *plan.Distinct) (operator, error) {
+	if len(n.On) == 0 {
+		cols := n.Columns()
+		op, err := b.buildAggregate(ctx, &plan.Aggregate{Input: n.Input, Groups: columnRefs(cols), Cols: cols})
+		if a, ok := op.(*aggregateOp); ok {
+			a.name, a.detail = "Distinct", ""
+		}
+		return op, err
+	}
+	in, types, err := b.input(ctx, n.Input)
+	if err != nil {
+		return nil, err
+	}
+	op := &distinctOnOp{exec: b.exec, input: in, set: newExprSet(types, b.exec.env.Expr), types: typesOf(n.On)}
+	if op.place, err = op.set.addAll(n.On); err != nil {
+		return nil, err
+	}
+	op.name, op.detail, op.inputs, op.cols = "Distinct", "on "+exprsText(n.On, n.Input.Columns()), []operator{in}, n.Columns()
+	return op, nil
+}
+
+// distinctOnOp passes the first row of each key on.
+type distinctOnOp struct {
+	opInfo
+	exec  *execution
+	input operator
+	set   *exprSet
+	place []int
+	types []manifest.Type
+}
+
+// distinctState is the keys that were seen by any worker of one run.
+type distinctState struct {
+	mu   sync.Mutex
+	seen *grouper
+	mem  account
+}
+
+func (o *distinctOnOp) run(ctx context.Context, out sink) error {
+	out = o.counted(out)
+	st := &distinctState{seen: newGrouper(o.types, o.exec.seed), mem: o.exec.account("DISTINCT")}
+	defer st.mem.free()
+	return o.input.run(ctx, func(ctx context.Context) (stage, error) {
+		next, err := out(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &distinctStage{op: o, state: st, next: next, ev: o.set.eval(), keys: make([]*expr.Vector, len(o.place))}, nil
+	})
+}
+
+type distinctStage struct {
+	op     *distinctOnOp
+	state  *distinctState
+	next   stage
+	ev     *exprEval
+	keys   []*expr.Vector
+	groups []uint32
+	sel    []uint16
+}
+
+func (s *distinctStage) push(ctx context.Context, b *expr.Batch) error {
+	values, err := s.ev.all(b)
+	if err != nil {
+		return err
+	}
+	for i, p := range s.op.place {
+		s.keys[i] = values[p]
+	}
+	if err := s.unseen(b); err != nil || len(s.sel) == 0 {
+		return err
+	}
+	part := *b
+	part.Sel = s.sel
+	return s.next.push(ctx, &part)
+}
+
+// unseen fills sel with the rows whose key is new.
+func (s *distinctStage) unseen(b *expr.Batch) error {
+	st := s.state
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	n := b.Rows()
+	s.groups = room(s.groups, n)
+	known := uint32(st.seen.len())
+	if err := st.seen.assign(s.keys, b.Sel, n, s.groups); err != nil {
+		return err
+	}
+	s.sel = newGroups(s.sel, s.groups, known, b)
+	s.op.note(st.seen.size())
+	return st.mem.hold(st.seen.size())
+}
+
+// newGroups are the rows of b that were the first of a group numbered known or higher: groups are numbered in the order of rows.
+func newGroups(sel []uint16, groups []uint32, known uint32, b *expr.Batch) []uint16 {
+	sel = room(sel, len(groups))[:0]
+	for i, g := range groups {
+		if g >= known {
+			known = g + 1
+			sel = append(sel, uint16(rowAt(b, i)))
+		}
+	}
+	return sel
+}
+
+func (s *distinctStage) finish(ctx context.Context) error { return s.next.finish(ctx) }

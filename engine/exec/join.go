@@ -1,0 +1,361 @@
+package exec
+
+import (
+	"context"
+	"fmt"
+	"math/bits"
+	"sync"
+
+	"kalamflight/engine/expr"
+	"kalamflight/engine/plan"
+	"kalamflight/manifest"
+)
+
+// joinOp pairs rows: the right side is stored and, when there are keys, grouped by them; the left side is streamed past it.
+type joinOp struct {
+	opInfo
+	exec        *execution
+	kind        plan.JoinKind
+	left, right operator
+	leftTypes   []manifest.Type
+	rightTypes  []manifest.Type
+	leftSet     *exprSet
+	rightSet    *exprSet
+	leftKeys    []int
+	rightKeys   []int
+	nullEqual   bool
+	// where is over the left, then the right columns; nil for none.
+	where *expr.Program
+	// pads: left rows without a partner come with NULLs; flags: right rows without one come in the end.
+	pads, flags bool
+	// tests: only whether there is a partner matters.
+	tests bool
+}
+
+func (b *builder) buildJoin(ctx context.Context, n *plan.Join) (operator, error) {
+	left, lt, err := b.input(ctx, n.LeftSide)
+	if err != nil {
+		return nil, err
+	}
+	right, rt, err := b.input(ctx, n.RightSide)
+	if err != nil {
+		return nil, err
+	}
+	env := b.exec.env.Expr
+	op := &joinOp{exec: b.exec, kind: n.Kind, left: left, right: right, leftTypes: lt, rightTypes: rt, nullEqual: n.NullEqual,
+		leftSet: newExprSet(lt, env), rightSet: newExprSet(rt, env)}
+	if len(n.LeftKeys) != len(n.RightKeys) {
+		return nil, fmt.Errorf("join on %d and %d keys: the plan is not sound", len(n.LeftKeys), len(n.RightKeys))
+	}
+	if op.leftKeys, err = op.leftSet.addAll(n.LeftKeys); err != nil {
+		return nil, err
+	}
+	if op.rightKeys, err = op.rightSet.addAll(n.RightKeys); err != nil {
+		return nil, err
+	}
+	both := append(append([]manifest.Type(nil), lt...), rt...)
+	if op.where, err = compileWhere(n.Where, both, env); err != nil {
+		return nil, err
+	}
+	op.classify()
+	op.name, op.detail, op.inputs, op.cols = "Join", joinDetail(n), []operator{left, right}, n.Cols
+	return op, nil
+}
+
+func (o *joinOp) classify() {
+	switch o.kind {
+	case plan.Left, plan.Single:
+		o.pads = true
+	case plan.Right:
+		o.flags = true
+	case plan.Full:
+		o.pads, o.flags = true, true
+	case plan.Semi, plan.Anti, plan.AntiNull, plan.MarkJoin:
+		o.tests = true
+	}
+}
+
+// buildSide is the stored right side.
+type buildSide struct {
+	op     *joinOp
+	mu     sync.Mutex
+	parts  []*buildPart
+	chunks []*chunk
+	rows   int64
+	// groups numbers the keys; rows of group g are ids[starts[g]:starts[g+1]]. unique: no group has more than one row.
+	groups *grouper
+	starts []uint32
+	ids    []uint32
+	unique bool
+	// nulls are the rows whose key has a NULL, where NULL does not equal NULL.
+	nulls []uint32
+	mem   account
+	// matched has a bit for every row id, for Right and Full; workers or theirs in at the end.
+	matched []uint64
+}
+
+// buildPart is what one worker stored: the columns, then the keys that are not columns.
+type buildPart struct {
+	side  *buildSide
+	store *rowStore
+	ev    *exprEval
+	cols  []*expr.Vector
+}
+
+// rightTypesStored are the columns of a stored right row.
+func (o *joinOp) stored() []manifest.Type {
+	types := append([]manifest.Type(nil), o.rightTypes...)
+	for i := range o.rightSet.exprs {
+		if o.rightSet.col[i] < 0 {
+			types = append(types, o.rightSet.types[i])
+		}
+	}
+	return types
+}
+
+// keyColumn is where stored rows have key k.
+func (o *joinOp) keyColumn(k int) int {
+	p := o.rightKeys[k]
+	if c := o.rightSet.col[p]; c >= 0 {
+		return c
+	}
+	at := len(o.rightTypes)
+	for i := range p {
+		if o.rightSet.col[i] < 0 {
+			at++
+		}
+	}
+	return at
+}
+
+func (s *buildSide) open(context.Context) (stage, error) {
+	p := &buildPart{side: s, ev: s.op.rightSet.eval(), store: newRowStore(s.op.stored(), s.op.exec.account("the join"))}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.parts = append(s.parts, p)
+	return p, nil
+}
+
+func (p *buildPart) push(_ context.Context, b *expr.Batch) error {
+	p.cols = append(p.cols[:0], b.Vectors...)
+	values, err := p.ev.all(b)
+	if err != nil {
+		return err
+	}
+	for i, v := range values {
+		if p.side.op.rightSet.col[i] < 0 {
+			p.cols = append(p.cols, v)
+		}
+	}
+	return p.store.append(p.cols, b.Sel, b.Rows())
+}
+
+func (p *buildPart) finish(context.Context) error { return nil }
+
+// build runs the right side and indexes it.
+func (o *joinOp) build(ctx context.Context) (*buildSide, error) {
+	s := &buildSide{op: o, mem: o.exec.account("the join")}
+	if err := o.right.run(ctx, s.open); err != nil {
+		s.free()
+		return nil, err
+	}
+	for _, p := range s.parts {
+		s.chunks = append(s.chunks, p.store.chunks...)
+		s.rows += p.store.rows
+	}
+	if len(s.chunks) > 1<<(32-chunkShift)-1 {
+		s.free()
+		return nil, errTooLong()
+	}
+	if o.flags {
+		s.matched = make([]uint64, (len(s.chunks)<<chunkShift)/64)
+	}
+	if len(o.rightKeys) > 0 {
+		if err := s.index(ctx); err != nil {
+			s.free()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *buildSide) free() {
+	for _, p := range s.parts {
+		p.store.free()
+	}
+	s.mem.free()
+}
+
+// index groups the stored rows by their keys.
+func (s *buildSide) index(ctx context.Context) error {
+	o := s.op
+	types := make([]manifest.Type, len(o.rightKeys))
+	cols := make([]int, len(types))
+	for k := range types {
+		cols[k] = o.keyColumn(k)
+		types[k] = o.rightSet.types[o.rightKeys[k]]
+	}
+	s.groups = newGrouper(types, o.exec.seed)
+	owners := make([]uint32, 0, s.rows)
+	keys := make([]*expr.Vector, len(cols))
+	groups := make([]uint32, chunkRows)
+	var live []uint16
+	for ci, c := range s.chunks {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		for k, col := range cols {
+			keys[k] = &c.cols[col]
+		}
+		sel, n := s.withoutNulls(keys, ci, c.rows, &live)
+		if err := s.groups.assign(keys, sel, n, groups); err != nil {
+			return err
+		}
+		owners = append(owners, groups[:n]...)
+		if err := s.mem.hold(s.groups.size() + int64(8*cap(owners))); err != nil {
+			return err
+		}
+	}
+	o.note(s.mem.held)
+	s.chain(owners)
+	return nil
+}
+
+// withoutNulls leaves out the rows of a chunk whose key has a NULL and remembers them.
+func (s *buildSide) withoutNulls(keys []*expr.Vector, ci, rows int, live *[]uint16) ([]uint16, int) {
+	if s.op.nullEqual || !anyNulls(keys) {
+		return nil, rows
+	}
+	sel := (*live)[:0]
+	for r := range rows {
+		if allValid(keys, r) {
+			sel = append(sel, uint16(r))
+		} else {
+			s.nulls = append(s.nulls, uint32(ci<<chunkShift+r))
+		}
+	}
+	*live = sel
+	return sel, len(sel)
+}
+
+func anyNulls(vectors []*expr.Vector) bool {
+	for _, v := range vectors {
+		if v.Valid != nil || v.Type.Kind == manifest.Null {
+			return true
+		}
+	}
+	return false
+}
+
+func allValid(vectors []*expr.Vector, r int) bool {
+	for _, v := range vectors {
+		if v.Type.Kind == manifest.Null || !v.IsValid(r) {
+			return false
+		}
+	}
+	return true
+}
+
+// chain lists the rows of each group; owners are the groups of the indexed rows in the order of their ids.
+func (s *buildSide) chain(owners []uint32) {
+	n := s.groups.len()
+	s.starts = make([]uint32, n+1)
+	s.unique = true
+	for _, g := range owners {
+		s.starts[g+1]++
+	}
+	for g := range n {
+		s.unique = s.unique && s.starts[g+1] <= 1
+		s.starts[g+1] += s.starts[g]
+	}
+	s.ids = make([]uint32, len(owners))
+	next := append([]uint32(nil), s.starts...)
+	at, skip := 0, 0
+	for ci, c := range s.chunks {
+		for r := range c.rows {
+			id := uint32(ci<<chunkShift + r)
+			if skip < len(s.nulls) && s.nulls[skip] == id {
+				skip++
+				continue
+			}
+			g := owners[at]
+			s.ids[next[g]] = id
+			next[g]++
+			at++
+		}
+	}
+}
+
+func (o *joinOp) run(ctx context.Context, out sink) error {
+	out = o.counted(out)
+	side, err := o.build(ctx)
+	if err != nil {
+		return err
+	}
+	defer side.free()
+	if side.rows == 0 && (o.kind == plan.Inner || o.kind == plan.Semi || o.kind == plan.Right) {
+		return finishOnly(ctx, out)
+	}
+	err = o.left.run(ctx, func(ctx context.Context) (stage, error) {
+		next, err := out(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return newProbe(side, next), nil
+	})
+	if err != nil || !o.flags {
+		return err
+	}
+	return side.unmatched(ctx, out)
+}
+
+// finishOnly gives what follows its end without a row.
+func finishOnly(ctx context.Context, out sink) error {
+	s, err := out(ctx)
+	if err != nil {
+		return err
+	}
+	return s.finish(ctx)
+}
+
+// unmatched pushes the right rows without a partner, the left columns NULL.
+func (s *buildSide) unmatched(ctx context.Context, out sink) error {
+	o := s.op
+	return o.exec.each(ctx, &o.opInfo, len(s.chunks), min(len(s.chunks), 1+len(s.chunks)/8), out, func(ctx context.Context, w *worker, ci int) error {
+		c := s.chunks[ci]
+		b := &expr.Batch{Len: c.rows, Sel: make([]uint16, 0, c.rows)}
+		for r := range c.rows {
+			if id := ci<<chunkShift + r; s.matched[id>>6]>>(uint(id)&63)&1 == 0 {
+				b.Sel = append(b.Sel, uint16(r))
+			}
+		}
+		if len(b.Sel) == 0 {
+			return nil
+		}
+		for _, t := range o.leftTypes {
+			b.Vectors = append(b.Vectors, nullConst(t, c.rows))
+		}
+		for i := range o.rightTypes {
+			b.Vectors = append(b.Vectors, &c.cols[i])
+		}
+		return w.push(ctx, b)
+	})
+}
+
+// mergeMatched adds a worker's matches to those of all.
+func (s *buildSide) mergeMatched(m []uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, w := range m {
+		s.matched[i] |= w
+	}
+}
+
+// countBits counts the ones.
+func countBits(words []uint64) int {
+	n := 0
+	for _, w := range words {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}

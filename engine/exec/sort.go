@@ -1,0 +1,425 @@
+package exec
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"unsafe"
+
+	"kalamflight/engine/expr"
+	"kalamflight/engine/plan"
+	"kalamflight/manifest"
+)
+
+// topRows is the largest LIMIT (with OFFSET) for which a sort keeps only the best rows.
+const topRows = 1 << 20
+
+// sortOp orders its input: each worker sorts a run, then the runs are merged. With count it keeps only the first rows.
+type sortOp struct {
+	opInfo
+	exec  *execution
+	input operator
+	set   *exprSet
+	keys  []plan.SortKey
+	// place are the keys in set.
+	place []int
+	// types are the columns of a stored row: the input, then the keys that are not columns of it.
+	types []manifest.Type
+	width int
+	// extra are the places in set of those keys.
+	extra []int
+	order *sortOrder
+	// count is -1 for all; rows before skip are left out.
+	count, skip int64
+}
+
+func (b *builder) buildSort(ctx context.Context, n *plan.Sort) (operator, error) {
+	if len(n.Keys) == 0 {
+		return b.build(ctx, n.Input)
+	}
+	return b.sortOp(ctx, n, -1, 0)
+}
+
+func (b *builder) buildTop(ctx context.Context, n *plan.Sort, count, skip int64) (operator, error) {
+	if len(n.Keys) == 0 || count == 0 {
+		in, err := b.build(ctx, n.Input)
+		if err != nil {
+			return nil, err
+		}
+		op := &limitOp{input: in, count: count, skip: skip}
+		op.name, op.detail, op.inputs, op.cols = "Limit", limitDetail(count, skip), []operator{in}, n.Columns()
+		return op, nil
+	}
+	return b.sortOp(ctx, n, count, skip)
+}
+
+func (b *builder) sortOp(ctx context.Context, n *plan.Sort, count, skip int64) (operator, error) {
+	in, types, err := b.input(ctx, n.Input)
+	if err != nil {
+		return nil, err
+	}
+	op := &sortOp{exec: b.exec, input: in, set: newExprSet(types, b.exec.env.Expr), keys: n.Keys, count: count, skip: skip}
+	op.types, op.width = types, len(types)
+	if op.place, err = op.set.addKeys(n.Keys); err != nil {
+		return nil, err
+	}
+	cols := make([]int, len(n.Keys))
+	for i, p := range op.place {
+		cols[i] = op.column(p)
+	}
+	op.order = newSortOrder(n.Keys, cols)
+	op.name, op.detail = "Sort", sortText(n.Keys, n.Input.Columns())
+	if count >= 0 {
+		op.name, op.detail = "Top", fmt.Sprintf("%s by %s", limitDetail(count, skip), op.detail)
+	}
+	op.inputs, op.cols = []operator{in}, n.Columns()
+	return op, nil
+}
+
+// column is where the stored rows have expression p of the set.
+func (o *sortOp) column(p int) int {
+	if c := o.set.col[p]; c >= 0 {
+		return c
+	}
+	for i, e := range o.extra {
+		if e == p {
+			return o.width + i
+		}
+	}
+	o.extra = append(o.extra, p)
+	o.types = append(o.types[:len(o.types):len(o.types)], o.set.types[p])
+	return len(o.types) - 1
+}
+
+// sortRun is one worker's rows.
+type sortRun struct {
+	op      *sortOp
+	store   *rowStore
+	entries []sortEntry
+	spare   []sortEntry
+	fresh   []sortEntry
+	ev      *exprEval
+	vectors []*expr.Vector
+	mem     account
+	sel     []uint16
+	// limit is how many rows are wanted, -1 for all; bound is the last of them when full.
+	limit int64
+	full  bool
+	bound sortEntry
+	base  uint32
+}
+
+type sortRuns struct {
+	op   *sortOp
+	mu   sync.Mutex
+	runs []*sortRun
+}
+
+func (s *sortRuns) open(context.Context) (stage, error) {
+	o := s.op
+	r := &sortRun{op: o, ev: o.set.eval(), limit: -1, mem: o.exec.account("the sort")}
+	r.store = newRowStore(o.types, o.exec.account("the sort"))
+	if o.count >= 0 {
+		r.limit = o.count + o.skip
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.runs = append(s.runs, r)
+	return r, nil
+}
+
+func (r *sortRun) push(_ context.Context, b *expr.Batch) error {
+	o := r.op
+	values, err := r.ev.all(b)
+	if err != nil {
+		return err
+	}
+	keys := make([]*expr.Vector, len(o.place))
+	for i, p := range o.place {
+		keys[i] = values[p]
+	}
+	n := b.Rows()
+	r.fresh = room(r.fresh, n)
+	o.order.encode(r.fresh, keys, b.Sel, n)
+	sel := b.Sel
+	if r.full {
+		if sel = r.promising(b); len(sel) == 0 {
+			return nil
+		}
+		n = len(sel)
+	}
+	r.vectors = append(r.vectors[:0], b.Vectors...)
+	for _, p := range o.extra {
+		r.vectors = append(r.vectors, values[p])
+	}
+	return r.add(sel, n)
+}
+
+// promising are the rows that may be among the best; their entries move to the front of fresh.
+func (r *sortRun) promising(b *expr.Batch) []uint16 {
+	sel := room(r.sel, len(r.fresh))[:0]
+	exact := r.op.order.exact == len(r.op.keys)
+	for i := range r.fresh {
+		e := &r.fresh[i]
+		if e.hi > r.bound.hi || e.hi == r.bound.hi && (e.lo > r.bound.lo || e.lo == r.bound.lo && exact) {
+			continue
+		}
+		row := uint16(i)
+		if b.Sel != nil {
+			row = b.Sel[i]
+		}
+		r.fresh[len(sel)] = *e
+		sel = append(sel, row)
+	}
+	r.sel = sel
+	return sel
+}
+
+// add stores rows and their entries.
+func (r *sortRun) add(sel []uint16, n int) error {
+	for done := 0; done < n; {
+		id, err := r.store.nextID()
+		if err != nil {
+			return err
+		}
+		step := min(n-done, chunkRows-int(id&(chunkRows-1)))
+		vectors, rows := r.vectors, sel
+		if sel != nil {
+			rows = sel[done:]
+		} else if done > 0 {
+			rows = identity(done, done+step)
+		}
+		if err := r.store.append(vectors, rows, step); err != nil {
+			return err
+		}
+		for i := range step {
+			e := r.fresh[done+i]
+			e.id = id + uint32(i)
+			r.entries = append(r.entries, e)
+		}
+		done += step
+	}
+	if err := r.mem.hold(int64(cap(r.entries)+cap(r.spare)) * int64(unsafe.Sizeof(sortEntry{}))); err != nil {
+		return err
+	}
+	r.op.note(r.mem.held + r.store.mem.held)
+	if r.limit >= 0 && int64(len(r.entries)) >= 2*r.limit+chunkRows {
+		return r.cut()
+	}
+	return nil
+}
+
+// identity is the selection from..to.
+func identity(from, to int) []uint16 {
+	sel := make([]uint16, 0, to-from)
+	for i := from; i < to; i++ {
+		sel = append(sel, uint16(i))
+	}
+	return sel
+}
+
+// cut keeps the best rows only.
+func (r *sortRun) cut() error {
+	r.sort()
+	r.entries = r.entries[:min(int64(len(r.entries)), r.limit)]
+	old := r.store
+	r.store = newRowStore(old.types, r.op.exec.account("the sort"))
+	ids := make([]uint32, 0, chunkRows)
+	cols := make([]expr.Vector, len(old.types))
+	vectors := make([]*expr.Vector, len(cols))
+	for first := 0; first < len(r.entries); first += chunkRows {
+		part := r.entries[first:min(first+chunkRows, len(r.entries))]
+		ids = ids[:0]
+		for i := range part {
+			ids = append(ids, part[i].id)
+		}
+		for c := range cols {
+			if err := gather(&cols[c], old.chunks, c, old.types[c], ids); err != nil {
+				return err
+			}
+			vectors[c] = &cols[c]
+		}
+		for done := 0; done < len(part); {
+			id, err := r.store.nextID()
+			if err != nil {
+				return err
+			}
+			// A chunk can end early when its strings are long, so ids come from the store.
+			step := min(len(part)-done, chunkRows-int(id&(chunkRows-1)))
+			if err := r.store.append(vectors, identity(done, done+step), step); err != nil {
+				return err
+			}
+			for i := range step {
+				part[done+i].id = id + uint32(i)
+			}
+			done += step
+		}
+	}
+	old.free()
+	if r.full = int64(len(r.entries)) == r.limit; r.full {
+		r.bound = r.entries[len(r.entries)-1]
+	}
+	return nil
+}
+
+func (r *sortRun) sort() {
+	r.entries, r.spare = r.op.order.sort(r.store.chunks, r.entries, r.spare)
+}
+
+// finish sorts the run, on the worker that made it.
+func (r *sortRun) finish(context.Context) error {
+	if len(r.entries) >= radixRows {
+		if err := r.mem.hold(int64(2*cap(r.entries)) * int64(unsafe.Sizeof(sortEntry{}))); err != nil {
+			return err
+		}
+	}
+	r.sort()
+	r.spare = nil
+	if r.limit >= 0 && int64(len(r.entries)) > r.limit {
+		r.entries = r.entries[:r.limit]
+	}
+	return nil
+}
+
+func (r *sortRun) free() {
+	r.store.free()
+	r.mem.free()
+}
+
+func (o *sortOp) run(ctx context.Context, out sink) error {
+	s := &sortRuns{op: o}
+	if err := o.input.run(ctx, s.open); err != nil {
+		return err
+	}
+	defer func() {
+		for _, r := range s.runs {
+			r.free()
+		}
+	}()
+	return o.exec.one(ctx, &o.opInfo, o.counted(out), func(ctx context.Context, w *worker) error { return s.merge(ctx, w) })
+}
+
+// merge pushes the rows of all runs in order.
+func (s *sortRuns) merge(ctx context.Context, w *worker) error {
+	o := s.op
+	var chunks []*chunk
+	var heads []*sortRun
+	total := int64(0)
+	for _, r := range s.runs {
+		if len(r.entries) == 0 {
+			continue
+		}
+		r.base = uint32(len(chunks) << chunkShift)
+		chunks = append(chunks, r.store.chunks...)
+		total += int64(len(r.entries))
+		heads = append(heads, r)
+	}
+	if len(chunks) > 1<<(32-chunkShift)-1 {
+		return errTooLong()
+	}
+	m := &merger{order: o.order, chunks: chunks, heads: heads}
+	m.start()
+	from, to := min(o.skip, total), total
+	if o.count >= 0 {
+		to = min(total, o.skip+o.count)
+	}
+	m.skip(from)
+	b := w.batch(o.width)
+	ids := make([]uint32, 0, chunkRows)
+	for at := from; at < to; {
+		ids = m.take(ids[:0], min(chunkRows, int(to-at)))
+		at += int64(len(ids))
+		for c := range o.width {
+			if err := gather(b.Vectors[c], chunks, c, o.types[c], ids); err != nil {
+				return err
+			}
+		}
+		b.Len = len(ids)
+		if err := w.push(ctx, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// merger takes the least row of several sorted runs, again and again: a heap of the runs' first entries.
+type merger struct {
+	order  *sortOrder
+	chunks []*chunk
+	heads  []*sortRun
+	heap   []mergeHead
+}
+
+type mergeHead struct {
+	entry sortEntry
+	rest  []sortEntry
+	base  uint32
+}
+
+func (m *merger) start() {
+	for _, r := range m.heads {
+		h := mergeHead{rest: r.entries, base: r.base}
+		h.advance()
+		m.heap = append(m.heap, h)
+	}
+	for i := len(m.heap)/2 - 1; i >= 0; i-- {
+		m.down(i)
+	}
+}
+
+func (h *mergeHead) advance() {
+	h.entry, h.rest = h.rest[0], h.rest[1:]
+	h.entry.id += h.base
+}
+
+func (m *merger) less(i, j int) bool {
+	return m.order.compare(m.chunks, &m.heap[i].entry, &m.heap[j].entry) < 0
+}
+
+func (m *merger) down(i int) {
+	for {
+		c := 2*i + 1
+		if c >= len(m.heap) {
+			return
+		}
+		if c+1 < len(m.heap) && m.less(c+1, c) {
+			c++
+		}
+		if !m.less(c, i) {
+			return
+		}
+		m.heap[i], m.heap[c] = m.heap[c], m.heap[i]
+		i = c
+	}
+}
+
+// next is the id of the next row.
+func (m *merger) next() uint32 {
+	h := &m.heap[0]
+	id := h.entry.id
+	if len(h.rest) > 0 {
+		h.advance()
+	} else {
+		last := len(m.heap) - 1
+		m.heap[0] = m.heap[last]
+		m.heap = m.heap[:last]
+	}
+	if len(m.heap) > 1 {
+		m.down(0)
+	}
+	return id
+}
+
+func (m *merger) skip(n int64) {
+	for range n {
+		m.next()
+	}
+}
+
+// take appends the ids of at most n rows.
+func (m *merger) take(ids []uint32, n int) []uint32 {
+	for len(ids) < n && len(m.heap) > 0 {
+		ids = append(ids, m.next())
+	}
+	return ids
+}
