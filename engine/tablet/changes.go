@@ -341,7 +341,10 @@ func (c *Changes) rows(ctx context.Context) (*Change, error) {
 		}
 	}
 	change := &Change{Seq: seq, Time: r.rows.time(first)}
-	change.New = project(c.view.st.store.alloc, r.rows, c.columns, first, end, 0)
+	var err error
+	if change.New, err = project(c.view.st.store.alloc, r.rows, c.columns, first, end, 0); err != nil {
+		return nil, fmt.Errorf("changes of tablet %s: %w", c.view.st.id, err)
+	}
 	var replaced []manifest.Mark
 	for i := first; i < end && len(c.marks) > 0; i++ {
 		ord := int32(r.rows.ord(i))
@@ -416,7 +419,7 @@ func (c *Changes) images(ctx context.Context, marks []manifest.Mark) (arrow.Reco
 	}
 	alloc := c.view.st.store.alloc
 	if len(pieces) == 1 {
-		return project(alloc, pieces[0].rows, c.columns, pieces[0].first, pieces[0].end, 0), nil
+		return project(alloc, pieces[0].rows, c.columns, pieces[0].first, pieces[0].end, 0)
 	}
 	return gather(alloc, pieces, c.columns)
 }

@@ -384,13 +384,9 @@ func arrayBytes(a arrow.Array) int64 {
 	n := int64(a.Len()) / 8
 	switch a := a.(type) {
 	case *array.String:
-		if a.Len() > 0 {
-			n += int64(a.ValueOffset(a.Len())-a.ValueOffset(0)) + 4*int64(a.Len())
-		}
+		n += textBytes(a.ValueOffsets())
 	case *array.Binary:
-		if a.Len() > 0 {
-			n += a.ValueOffset64(a.Len()) - a.ValueOffset64(0) + 4*int64(a.Len())
-		}
+		n += textBytes(a.ValueOffsets())
 	case *array.FixedSizeList:
 		n += int64(a.Len()) * 4 * int64(a.DataType().(*arrow.FixedSizeListType).Len())
 	default:
@@ -399,4 +395,12 @@ func arrayBytes(a arrow.Array) int64 {
 		}
 	}
 	return n
+}
+
+// textBytes is how many bytes the values between offsets take, the offsets included.
+func textBytes(offsets []int32) int64 {
+	if len(offsets) == 0 {
+		return 0
+	}
+	return int64(offsets[len(offsets)-1]-offsets[0]) + 4*int64(len(offsets)-1)
 }

@@ -10,6 +10,7 @@ import (
 
 	"kalamflight/internal/fault"
 	"kalamflight/manifest"
+	"kalamflight/segments"
 )
 
 // columnsOf are the definitions of the columns asked for.
@@ -26,9 +27,11 @@ func columnsOf(t *manifest.Table, ids []manifest.ColumnID) ([]manifest.Column, e
 }
 
 // project makes a batch of some columns of rows [first, end) of h. row is the ColumnRow of row 0. The caller releases it.
-func project(alloc memory.Allocator, h *hotRows, columns []manifest.Column, first, end int, row int64) arrow.RecordBatch {
+func project(alloc memory.Allocator, h *hotRows, columns []manifest.Column, first, end int, row int64) (arrow.RecordBatch,
+	error) {
 	fields := make([]arrow.Field, len(columns))
 	arrays := make([]arrow.Array, len(columns))
+	defer func() { releaseAll(arrays) }()
 	for i, c := range columns {
 		fields[i] = idMetadata(c.Field(), c.ID)
 		switch have := h.column(c.ID); {
@@ -38,12 +41,13 @@ func project(alloc memory.Allocator, h *hotRows, columns []manifest.Column, firs
 		case c.ID == manifest.ColumnRow:
 			arrays[i] = rowNumbers(alloc, row+int64(first), end-first)
 		default:
-			arrays[i] = constant(alloc, c, end-first)
+			var err error
+			if arrays[i], err = constant(alloc, c, end-first); err != nil {
+				return nil, err
+			}
 		}
 	}
-	batch := array.NewRecordBatch(arrow.NewSchema(fields, nil), arrays, int64(end-first))
-	releaseAll(arrays)
-	return batch
+	return array.NewRecordBatch(arrow.NewSchema(fields, nil), arrays, int64(end-first)), nil
 }
 
 func releaseAll(arrays []arrow.Array) {
@@ -65,10 +69,10 @@ func rowNumbers(alloc memory.Allocator, first int64, n int) arrow.Array {
 	return b.NewArray()
 }
 
-// constant is the column of rows that were written before it was there: NULL; and `_deleted`, which is false.
-func constant(alloc memory.Allocator, c manifest.Column, n int) arrow.Array {
+// constant is the column of rows that were written before it was there; and `_deleted`, which is false.
+func constant(alloc memory.Allocator, c manifest.Column, n int) (arrow.Array, error) {
 	if c.ID != manifest.ColumnDeleted {
-		return array.MakeArrayOfNull(alloc, c.Type.Arrow(), n)
+		return segments.Missing(c, n, alloc)
 	}
 	b := array.NewBooleanBuilder(alloc)
 	defer b.Release()
@@ -76,7 +80,7 @@ func constant(alloc memory.Allocator, c manifest.Column, n int) arrow.Array {
 	for range n {
 		b.UnsafeAppend(false)
 	}
-	return b.NewArray()
+	return b.NewArray(), nil
 }
 
 // plain turns the forms in which segments give columns into the stored form, so that columns of several sources fit together. The caller
@@ -164,7 +168,11 @@ func gatherColumn(alloc memory.Allocator, pieces []piece, c manifest.Column, n i
 	for _, p := range pieces {
 		have := p.rows.column(c.ID)
 		if have == nil {
-			parts = append(parts, constant(alloc, c, p.end-p.first))
+			part, err := constant(alloc, c, p.end-p.first)
+			if err != nil {
+				return nil, err
+			}
+			parts = append(parts, part)
 			continue
 		}
 		slice := array.NewSlice(have, int64(p.first), int64(p.end))

@@ -275,7 +275,10 @@ func (m Morsel) Scan(ctx context.Context, yield func(rows arrow.RecordBatch, sel
 	if sel != nil && len(sel) == 0 {
 		return nil
 	}
-	rows := project(s.view.st.store.alloc, h.rows, s.columns, m.first, m.end, int64(h.number)<<rowBits)
+	rows, err := project(s.view.st.store.alloc, h.rows, s.columns, m.first, m.end, int64(h.number)<<rowBits)
+	if err != nil {
+		return err
+	}
 	defer rows.Release()
 	return yield(rows, sel)
 }
@@ -299,7 +302,10 @@ func (m Morsel) scanCold(ctx context.Context, yield func(rows arrow.RecordBatch,
 				return nil
 			}
 		}
-		out := s.assemble(src, rows, first, n)
+		out, err := s.assemble(src, rows, first, n)
+		if err != nil {
+			return err
+		}
 		defer out.Release()
 		return yield(out, sel)
 	})
@@ -324,10 +330,10 @@ func (src *source) through(rows arrow.RecordBatch, seq manifest.Seq) int {
 }
 
 // assemble gives a batch of a segment the columns asked for.
-func (s *Snapshot) assemble(src *source, rows arrow.RecordBatch, first uint32, n int) arrow.RecordBatch {
+func (s *Snapshot) assemble(src *source, rows arrow.RecordBatch, first uint32, n int) (arrow.RecordBatch, error) {
 	if len(src.ids) == len(s.columns) && n == int(rows.NumRows()) && !src.computes(s.columns) {
 		rows.Retain() // its second owner releases it after yield
-		return rows
+		return rows, nil
 	}
 	h := &hotRows{rows: rows, ids: src.ids}
 	return project(s.view.st.store.alloc, h, s.columns, 0, n, int64(src.number)<<rowBits|int64(first))

@@ -68,6 +68,8 @@ type Write struct {
 // Effect is what a write does once its keys are resolved: the new rows in ordinal order, and the ends.
 type Effect struct {
 	Rows []Row
+	// From says which row of Write.Insert each row is, -1 for one of Write.Rows.
+	From []int
 	Ends []End
 }
 
@@ -132,9 +134,13 @@ func (t *Tablet) Resolve(w Write) (Effect, error) {
 	}
 	var e Effect
 	mine := map[string]int{}
-	for i, r := range w.keep(t) {
+	last := w.last(t)
+	for i, r := range w.Insert {
 		if len(t.Key) == 0 {
-			e.Rows = append(e.Rows, r)
+			e.Rows, e.From = append(e.Rows, r), append(e.From, i)
+			continue
+		}
+		if w.Policy == Replace && last[t.key(r)] != i {
 			continue
 		}
 		v := taken(r)
@@ -148,7 +154,7 @@ func (t *Tablet) Resolve(w Write) (Effect, error) {
 			e.Ends = append(e.Ends, End{v.ID, int32(len(e.Rows))})
 		}
 		mine[t.key(r)] = len(e.Rows)
-		e.Rows = append(e.Rows, r)
+		e.Rows, e.From = append(e.Rows, r), append(e.From, i)
 	}
 	for i, r := range w.Rows {
 		if len(t.Key) > 0 {
@@ -158,7 +164,7 @@ func (t *Tablet) Resolve(w Write) (Effect, error) {
 			mine[t.key(r)] = len(e.Rows)
 		}
 		e.Ends = append(e.Ends, End{w.Replaced[i], int32(len(e.Rows))})
-		e.Rows = append(e.Rows, r)
+		e.Rows, e.From = append(e.Rows, r), append(e.From, -1)
 	}
 	for _, id := range w.Deleted {
 		e.Ends = append(e.Ends, End{id, -1})
@@ -166,22 +172,15 @@ func (t *Tablet) Resolve(w Write) (Effect, error) {
 	return e, nil
 }
 
-// keep leaves out, of an upsert's rows with one key, all but the last.
-func (w Write) keep(t *Tablet) []Row {
-	if w.Policy != Replace || len(t.Key) == 0 {
-		return w.Insert
-	}
+// last is the last row of the insert with each key: the one of an upsert that counts.
+func (w Write) last(t *Tablet) map[string]int {
 	last := map[string]int{}
 	for i, r := range w.Insert {
-		last[t.key(r)] = i
-	}
-	var kept []Row
-	for i, r := range w.Insert {
-		if last[t.key(r)] == i {
-			kept = append(kept, r)
+		if len(t.Key) > 0 {
+			last[t.key(r)] = i
 		}
 	}
-	return kept
+	return last
 }
 
 // Commit applies an effect as the commit seq.
