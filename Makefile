@@ -10,7 +10,7 @@ BENCH ?= .
 REF ?= main
 FUZZTIME ?= 60s
 
-.PHONY: all build test race assert lint clients demo bench benchcmp nightly rewrite ci clean
+.PHONY: all build test race assert fmt lint clients demo bench benchcmp nightly rewrite ci clean
 all: build test lint
 
 build:
@@ -25,6 +25,9 @@ race:
 # arrow-go checks its own reference counts under this tag.
 assert:
 	go test -tags assert ./segments/... ./engine/... ./flightsrv/...
+
+fmt:
+	go run ./internal/lint/wrap $$(git ls-files '*.go')
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted" >&2; exit 1; }

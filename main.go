@@ -1,5 +1,5 @@
-// Command kalamflight is a real-time SQL database that speaks Arrow Flight SQL, the server and its shell in one binary. This file is its
-// command line: flags, environment, settings file, signals and exit codes, and nothing else.
+// Command kalamflight is a real-time SQL database that speaks Arrow Flight SQL, the server and its shell in one binary.
+// This file is its command line: flags, environment, settings file, signals and exit codes, and nothing else.
 package main
 
 import (
@@ -52,7 +52,8 @@ const description = `A real-time SQL database that speaks Arrow Flight SQL.
   kalamflight sql                        open a shell on it
   kalamflight exec -c "SELECT 1"         run a statement
 
-A setting is taken from its flag, else from its variable in the environment, else from the file of --config, else it has its default.`
+A setting is taken from its flag, else from its variable in the environment, else from the file of --config;
+else it has its default.`
 
 type commandLine struct {
 	Config    string `help:"Settings file (TOML); its keys are the long names of flags." placeholder:"FILE" env:"KALAMFLIGHT_CONFIG" config:"-"`
@@ -101,8 +102,8 @@ type process struct {
 	interrupts chan struct{}
 }
 
-// listen turns signals into the end of a ctx or, for a client, into interrupts of the running statement. A second signal that ends the
-// process ends it at once.
+// listen turns signals into the end of a ctx or, for a client, into interrupts of the running statement. A second
+// signal that ends the process ends it at once.
 func (p *process) listen(serving bool) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
@@ -152,7 +153,8 @@ func exitCode(err error) int {
 }
 
 func logger(format, level string) *slog.Logger {
-	options := &slog.HandlerOptions{Level: map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn,
+	options := &slog.HandlerOptions{Level: map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo,
+		"warn":  slog.LevelWarn,
 		"error": slog.LevelError}[level]}
 	if format == "json" {
 		return slog.New(slog.NewJSONHandler(os.Stderr, options))
@@ -246,7 +248,8 @@ func origins(parsed *kong.Context, file configFile) []server.Setting {
 		if given[flag.Name] {
 			origin = "flag"
 		}
-		settings = append(settings, server.Setting{Name: flag.Name, Value: fmt.Sprint(parsed.FlagValue(flag)), Origin: origin})
+		settings = append(settings, server.Setting{Name: flag.Name, Value: fmt.Sprint(parsed.FlagValue(flag)),
+			Origin: origin})
 	}
 	return settings
 }
@@ -270,9 +273,11 @@ func (c *serveCommand) Run(ctx context.Context, p *process) error {
 	if c.Durability == "async" {
 		durability = hotlog.Async
 	}
-	s, err := server.Start(ctx, server.Options{DataDir: c.DataDir, Listen: c.Listen, Insecure: c.Insecure, Durability: durability,
-		QueryBytes: int64(c.QueryBytes), TotalBytes: int64(c.TotalBytes), HotBytes: int64(c.HotBytes), LogBytes: int64(c.LogBytes),
-		Workers: c.Workers, QueriesMax: c.QueriesMax, Version: build(), Settings: p.settings, Logger: p.log})
+	s, err := server.Start(ctx, server.Options{DataDir: c.DataDir, Listen: c.Listen, Insecure: c.Insecure,
+		Durability: durability,
+		QueryBytes: int64(c.QueryBytes), TotalBytes: int64(c.TotalBytes), HotBytes: int64(c.HotBytes),
+		LogBytes: int64(c.LogBytes),
+		Workers:  c.Workers, QueriesMax: c.QueriesMax, Version: build(), Settings: p.settings, Logger: p.log})
 	if err != nil {
 		return err
 	}
@@ -320,7 +325,8 @@ func (c *connection) dial(ctx context.Context) (shell.Conn, error) {
 		return nil, err
 	}
 	conn, err := shell.Dial(ctx, c.URL, o)
-	if !shell.NeedsPassword(err) || c.User == "" || o.Password != "" || o.Token != "" || !term.IsTerminal(int(os.Stdin.Fd())) {
+	if !shell.NeedsPassword(err) || c.User == "" || o.Password != "" || o.Token != "" ||
+		!term.IsTerminal(int(os.Stdin.Fd())) {
 		return conn, err
 	}
 	fmt.Fprintf(os.Stderr, "Password for %s: ", c.User)

@@ -75,7 +75,8 @@ var listening = regexp.MustCompile(`msg=listening url=(\S+)`)
 
 func serve(t *testing.T, dir string, args ...string) *serving {
 	t.Helper()
-	s := &serving{Cmd: command(t, append([]string{"serve", "--data-dir", dir, "--listen", "127.0.0.1:0"}, args...)...), log: make(chan string, 1)}
+	s := &serving{Cmd: command(t, append([]string{"serve", "--data-dir", dir, "--listen", "127.0.0.1:0"}, args...)...),
+		log: make(chan string, 1)}
 	stderr, err := s.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +153,8 @@ func TestCommandLine(t *testing.T) {
 	} {
 		got := finish(t, command(t, test.args...))
 		if got.code != test.code || !strings.Contains(got.messages, test.said) || got.stdout != "" && test.code != 80 {
-			t.Errorf("%q: exit code %d, said %q, printed %q; want %d and %q", test.args, got.code, got.messages, got.stdout, test.code, test.said)
+			t.Errorf("%q: exit code %d, said %q, printed %q; want %d and %q", test.args, got.code, got.messages, got.stdout,
+				test.code, test.said)
 		}
 	}
 	if got := finish(t, command(t, "version")); got.code != 0 || !strings.HasPrefix(got.stdout, "kalamflight "+version) {
@@ -179,8 +181,10 @@ func TestServeAndExec(t *testing.T) {
 		code         int
 		stdout, said string
 	}{
-		{[]string{"exec", "-c", "SELECT id, name FROM app.t ORDER BY id", "--format", "csv"}, "", 0, "id,name\n1,\"\"\n2,\n9007199254740993,a;b\n", ""},
-		{[]string{"exec", "-c", "SELECT id FROM app.t WHERE id > 2", "--format", "json"}, "", 0, "{\"id\":\"9007199254740993\"}\n", ""},
+		{[]string{"exec", "-c", "SELECT id, name FROM app.t ORDER BY id", "--format", "csv"}, "", 0,
+			"id,name\n1,\"\"\n2,\n9007199254740993,a;b\n", ""},
+		{[]string{"exec", "-c", "SELECT id FROM app.t WHERE id > 2", "--format", "json"}, "", 0,
+			"{\"id\":\"9007199254740993\"}\n", ""},
 		{[]string{"exec", "-f", "-", "--format", "csv"}, "SELECT 1 AS a; SELECT 2 AS b", 0, "a\n1\nb\n2\n", ""},
 		{[]string{"sql", "--format", "csv"}, "USE app;\nSELECT count(*) AS n FROM t;\n", 0, "n\n3\n", ""},
 		{[]string{"exec", "-c", "SELECT nothing"}, "", exitFailed, "", "error:"},
@@ -207,7 +211,8 @@ func TestServeAndExec(t *testing.T) {
 // TestSignals has a subscription open while its client, and then the server, are told to end.
 func TestSignals(t *testing.T) {
 	s := serve(t, t.TempDir())
-	if got := finish(t, command(t, "exec", "--url", s.url, "-c", "CREATE SHARED TABLE t (id BIGINT PRIMARY KEY)")); got.code != 0 {
+	if got := finish(t, command(t, "exec", "--url", s.url, "-c",
+		"CREATE SHARED TABLE t (id BIGINT PRIMARY KEY)")); got.code != 0 {
 		t.Fatalf("create: %+v", got)
 	}
 	follow := func() (*exec.Cmd, *bufio.Reader) {
@@ -250,13 +255,15 @@ func TestSignals(t *testing.T) {
 func TestSettingsSayWhereTheyCameFrom(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "k.toml")
-	if err := os.WriteFile(file, []byte("hot-bytes = \"64MiB\"\nlog-bytes = \"32MiB\"\nworkers = 3\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("hot-bytes = \"64MiB\"\nlog-bytes = \"32MiB\"\nworkers = 3\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("LC_ALL", "C")
 	s := serve(t, filepath.Join(dir, "data"), "--config", file, "--log-bytes", "48MiB")
 	got := finish(t, command(t, "exec", "--url", s.url, "--format", "csv", "-c",
-		"SELECT name, value, origin FROM system.settings WHERE name IN ('hot-bytes', 'log-bytes', 'workers', 'durability') ORDER BY name"))
+		"SELECT name, value, origin FROM system.settings"+
+			" WHERE name IN ('hot-bytes', 'log-bytes', 'workers', 'durability') ORDER BY name"))
 	want := "name,value,origin\ndurability,sync,default\nhot-bytes,64MiB,config\nlog-bytes,48MiB,flag\nworkers,3,config\n"
 	if got.stdout != want {
 		t.Errorf("%+v, want %q", got, want)

@@ -21,8 +21,10 @@ import (
 const batchRows = 65_536
 
 func ingestSchema() *arrow.Schema {
-	return arrow.NewSchema([]arrow.Field{{Name: "id", Type: arrow.PrimitiveTypes.Int64}, {Name: "sensor", Type: arrow.PrimitiveTypes.Int32},
-		{Name: "at", Type: &arrow.TimestampType{Unit: arrow.Microsecond}}, {Name: "value", Type: arrow.PrimitiveTypes.Float64},
+	return arrow.NewSchema([]arrow.Field{{Name: "id", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "sensor", Type: arrow.PrimitiveTypes.Int32},
+		{Name: "at", Type: &arrow.TimestampType{Unit: arrow.Microsecond}},
+		{Name: "value", Type: arrow.PrimitiveTypes.Float64},
 		{Name: "place", Type: arrow.BinaryTypes.String}}, nil)
 }
 
@@ -54,7 +56,8 @@ func each(all []arrow.RecordBatch) iter.Seq2[arrow.RecordBatch, error] {
 	}
 }
 
-// ingest writes rows in bulk to a table without a key and to one with, each time a new table. Making the rows is not measured.
+// ingest writes rows in bulk to a table without a key and to one with, each time a new table. Making the rows is not
+// measured.
 func (l *load) ingest(ctx context.Context) error {
 	all := batches(l.rows)
 	for _, key := range []string{"", "id"} {
@@ -64,7 +67,8 @@ func (l *load) ingest(ctx context.Context) error {
 		}
 		reader := array.ReaderFromIter(ingestSchema(), each(all))
 		began := time.Now()
-		n, err := l.db.IngestWith(ctx, client.IngestOptions{Namespace: namespace, Table: table, Mode: client.Create, Options: options}, reader)
+		n, err := l.db.IngestWith(ctx, client.IngestOptions{Namespace: namespace, Table: table, Mode: client.Create,
+			Options: options}, reader)
 		took := time.Since(began)
 		reader.Release()
 		if err != nil {

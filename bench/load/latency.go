@@ -92,7 +92,8 @@ func (l *load) oneWriter(ctx context.Context) error {
 }
 
 // write inserts rows one statement after the other until a time.
-func write(ctx context.Context, db *client.Client, table string, ids *atomic.Int64, until time.Time) (took latencies, err error) {
+func write(ctx context.Context, db *client.Client, table string, ids *atomic.Int64,
+	until time.Time) (took latencies, err error) {
 	s, err := db.Prepare(ctx, "INSERT INTO "+namespace+"."+table+" VALUES (?, ?)")
 	if err != nil {
 		return nil, err

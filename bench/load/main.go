@@ -1,6 +1,6 @@
-// Command load drives a server through the Go client and prints what a client feels: the latency of durable statements with one writer
-// and with many, bulk ingest, the delay from a commit to its delivery, and the memory of idle subscriptions. It makes its own namespace
-// and drops it at the end. bench/run starts a server for it.
+// Command load drives a server through the Go client and prints what a client feels: the latency of durable statements
+// with one writer and with many, bulk ingest, the delay from a commit to its delivery, and the memory of idle
+// subscriptions. It makes its own namespace and drops it at the end. bench/run starts a server for it.
 package main
 
 import (
@@ -31,7 +31,8 @@ func main() {
 	var c config
 	flag.StringVar(&c.url, "url", "grpc://127.0.0.1:8815", "server")
 	flag.StringVar(&c.user, "user", "root", "user; the password is in KALAMFLIGHT_PASSWORD")
-	flag.StringVar(&c.dir, "dir", "", "folder on the server's disk, where raw fdatasync is measured for comparison; empty leaves that out")
+	flag.StringVar(&c.dir, "dir", "",
+		"folder on the server's disk, where raw fdatasync is measured for comparison; empty leaves that out")
 	flag.IntVar(&c.pid, "pid", 0, "the server's process, whose memory is read; 0 asks the server for its heap")
 	flag.DurationVar(&c.seconds, "time", 5*time.Second, "time of each measurement of latency")
 	flag.IntVar(&c.writers, "writers", 64, "writers of the concurrent measurement")
@@ -66,7 +67,8 @@ func run(ctx context.Context, c config) (err error) {
 		}
 	}
 	fmt.Printf("%-44s %14s %12s %12s %12s\n", "measurement", "rate", "p50", "p99", "ratio")
-	for _, step := range []func(context.Context) error{l.rawSync, l.oneWriter, l.manyWriters, l.ingest, l.delivery, l.idle} {
+	for _, step := range []func(context.Context) error{l.rawSync, l.oneWriter, l.manyWriters, l.ingest, l.delivery,
+		l.idle} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -76,7 +78,8 @@ func run(ctx context.Context, c config) (err error) {
 }
 
 func (l *load) connect(ctx context.Context) (*client.Client, error) {
-	return client.Dial(ctx, l.url, client.Options{User: l.user, Password: os.Getenv("KALAMFLIGHT_PASSWORD"), Namespace: ""})
+	return client.Dial(ctx, l.url, client.Options{User: l.user, Password: os.Getenv("KALAMFLIGHT_PASSWORD"),
+		Namespace: ""})
 }
 
 // row prints one line of the table.

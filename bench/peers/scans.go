@@ -59,7 +59,8 @@ func scans(ctx context.Context, dir string, rows int64, rounds int) (err error) 
 	}
 	defer duck.Close()
 	files := fmt.Sprintf("read_parquet('%s')", filepath.Join(data, "storage", "shared", "tpch", "lineitem", "*.parquet"))
-	fmt.Printf("\n%-32s %12s %12s %12s %12s %10s\n", "scan of "+strconv.FormatInt(rows, 10)+" rows", "ours", "ours CPU", "DuckDB", "DuckDB CPU", "CPU ratio")
+	fmt.Printf("\n%-32s %12s %12s %12s %12s %10s\n", "scan of "+strconv.FormatInt(rows, 10)+" rows", "ours", "ours CPU",
+		"DuckDB", "DuckDB CPU", "CPU ratio")
 	for _, q := range queries() {
 		var a, b []cost
 		var want, got string
@@ -166,9 +167,11 @@ func askDuck(ctx context.Context, db *sql.DB, text string) (string, error) {
 func lineitem() *arrow.Schema {
 	return arrow.NewSchema([]arrow.Field{{Name: "l_orderkey", Type: arrow.PrimitiveTypes.Int64},
 		{Name: "l_suppkey", Type: arrow.PrimitiveTypes.Int32}, {Name: "l_quantity", Type: arrow.PrimitiveTypes.Float64},
-		{Name: "l_extendedprice", Type: arrow.PrimitiveTypes.Float64}, {Name: "l_discount", Type: arrow.PrimitiveTypes.Float64},
+		{Name: "l_extendedprice", Type: arrow.PrimitiveTypes.Float64},
+		{Name: "l_discount", Type: arrow.PrimitiveTypes.Float64},
 		{Name: "l_tax", Type: arrow.PrimitiveTypes.Float64}, {Name: "l_returnflag", Type: arrow.BinaryTypes.String},
-		{Name: "l_linestatus", Type: arrow.BinaryTypes.String}, {Name: "l_shipdate", Type: arrow.FixedWidthTypes.Date32}}, nil)
+		{Name: "l_linestatus", Type: arrow.BinaryTypes.String}, {Name: "l_shipdate", Type: arrow.FixedWidthTypes.Date32}},
+		nil)
 }
 
 // fill ingests rows that are distributed like those of TPC-H; the same for every run.

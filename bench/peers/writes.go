@@ -37,7 +37,8 @@ func writes(ctx context.Context, dir string, seconds time.Duration) error {
 	fmt.Printf("%-34s %8s %12s %12s %12s %10s\n", "durable writes", "writers", "rate/s", "p50", "p99", "of ours")
 	for _, writers := range []int{1, 64} {
 		ours := 0.0
-		for i, s := range []store{{"kalamflight hotlog", openHotlog}, {"raw fdatasync of 4 KiB", openRaw}, {"bbolt, own group commit", openGroup},
+		for i, s := range []store{{"kalamflight hotlog", openHotlog}, {"raw fdatasync of 4 KiB", openRaw},
+			{"bbolt, own group commit", openGroup},
 			{"bbolt, db.Batch", openBatch}, {"pebble, Sync", openPebble}} {
 			folder := filepath.Join(dir, strconv.Itoa(writers)+"-"+strconv.Itoa(i))
 			if err := os.Mkdir(folder, 0o700); err != nil {
@@ -59,7 +60,8 @@ func writes(ctx context.Context, dir string, seconds time.Duration) error {
 	return nil
 }
 
-func measure(ctx context.Context, s store, dir string, writers int, seconds time.Duration) ([]time.Duration, time.Duration, error) {
+func measure(ctx context.Context, s store, dir string, writers int,
+	seconds time.Duration) ([]time.Duration, time.Duration, error) {
 	put, closeStore, err := s.open(dir)
 	if err != nil {
 		return nil, 0, err
@@ -98,8 +100,10 @@ func openHotlog(dir string) (func(int, uint64) error, func() error, error) {
 		return nil, nil, err
 	}
 	schema := arrow.NewSchema([]arrow.Field{
-		{Name: "id", Type: arrow.PrimitiveTypes.Int64, Metadata: arrow.MetadataFrom(map[string]string{hotlog.ColumnKey: "1"})},
-		{Name: "body", Type: arrow.BinaryTypes.String, Metadata: arrow.MetadataFrom(map[string]string{hotlog.ColumnKey: "2"})}}, nil)
+		{Name: "id", Type: arrow.PrimitiveTypes.Int64,
+			Metadata: arrow.MetadataFrom(map[string]string{hotlog.ColumnKey: "1"})},
+		{Name: "body", Type: arrow.BinaryTypes.String,
+			Metadata: arrow.MetadataFrom(map[string]string{hotlog.ColumnKey: "2"})}}, nil)
 	put := func(writer int, n uint64) error {
 		b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
 		defer b.Release()
@@ -138,7 +142,8 @@ func openRaw(dir string) (func(int, uint64) error, func() error, error) {
 }
 
 func openBolt(dir string) (*bbolt.DB, error) {
-	db, err := bbolt.Open(filepath.Join(dir, "bolt"), 0o600, &bbolt.Options{NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
+	db, err := bbolt.Open(filepath.Join(dir, "bolt"), 0o600,
+		&bbolt.Options{NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
 	if err != nil {
 		return nil, err
 	}

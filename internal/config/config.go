@@ -1,5 +1,5 @@
-// Package config reads the settings file: TOML with one key for each setting, and nothing that is not a setting. It does not know what
-// the settings mean, nor the environment or flags that stand above it.
+// Package config reads the settings file: TOML with one key for each setting, and nothing that is not a setting. It
+// does not know what the settings mean, nor the environment or flags that stand above it.
 package config
 
 import (
@@ -17,8 +17,9 @@ import (
 // BytesMax is the size of the largest file that is read as settings.
 const BytesMax = 1 << 20
 
-// Parse reads a file's text. keys are the settings that there are, such as data-dir; the result has those that the file sets, as flags
-// spell their values. A key that is not among them, or a value that is a table, is an error that shows the line with a caret below it.
+// Parse reads a file's text. keys are the settings that there are, such as data-dir; the result has those that the file
+// sets, as flags spell their values. A key that is not among them, or a value that is a table, is an error that shows
+// the line with a caret below it.
 func Parse(name string, text []byte, keys []string) (map[string]string, error) {
 	if len(text) > BytesMax {
 		return nil, fmt.Errorf("%s has %d bytes, more than the %d of a settings file", name, len(text), BytesMax)
@@ -46,8 +47,8 @@ func Parse(name string, text []byte, keys []string) (map[string]string, error) {
 	return values, nil
 }
 
-// shape is a pointer to a struct with a field for each key, so that the decoder itself finds the keys that do not belong and where they
-// stand.
+// shape is a pointer to a struct with a field for each key, so that the decoder itself finds the keys that do not
+// belong and where they stand.
 func shape(keys []string) (reflect.Value, error) {
 	fields := make([]reflect.StructField, len(keys))
 	for i, key := range keys {

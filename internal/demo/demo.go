@@ -1,5 +1,6 @@
-// Package demo shows what the database does, on a server that main has started, through the same client that anybody could use. Every
-// step is checked: the demo fails where the database does not do what the step says. It knows nothing of the server's packages.
+// Package demo shows what the database does, on a server that main has started, through the same client that anybody
+// could use. Every step is checked: the demo fails where the database does not do what the step says. It knows nothing
+// of the server's packages.
 package demo
 
 import (
@@ -101,7 +102,8 @@ func (d *demo) people(ctx context.Context) (err error) {
 	d.aliPass, d.beaPass = rand.Text(), rand.Text()
 	for _, sql := range []string{
 		"CREATE NAMESPACE chat",
-		"CREATE USER TABLE chat.messages (id BIGINT PRIMARY KEY, room TEXT NOT NULL, body TEXT NOT NULL, at TIMESTAMP DEFAULT NOW())",
+		"CREATE USER TABLE chat.messages (id BIGINT PRIMARY KEY, room TEXT NOT NULL, body TEXT NOT NULL, " +
+			"at TIMESTAMP DEFAULT NOW())",
 		"CREATE USER 'ali' WITH PASSWORD '" + d.aliPass + "' ROLE 'user'",
 		"CREATE USER 'bea' WITH PASSWORD '" + d.beaPass + "' ROLE 'user'",
 	} {
@@ -130,7 +132,8 @@ func (d *demo) isolation(ctx context.Context) error {
 		words []string
 	}{{"ali", d.ali, []string{"salaam", "how are you"}}, {"bea", d.bea, []string{"bonjour"}}} {
 		for i, word := range user.words {
-			if err := d.exec(ctx, user.c, "INSERT INTO chat.messages (id, room, body) VALUES (?, 'home', ?)", int64(i+1), word); err != nil {
+			if err := d.exec(ctx, user.c, "INSERT INTO chat.messages (id, room, body) VALUES (?, 'home', ?)", int64(i+1),
+				word); err != nil {
 				return err
 			}
 		}

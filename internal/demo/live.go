@@ -25,7 +25,8 @@ type event struct {
 	body string
 }
 
-// events reads the rows of a subscription to chat.messages one by one, in the order in which they came. handle returns false to stop.
+// events reads the rows of a subscription to chat.messages one by one, in the order in which they came. handle returns
+// false to stop.
 func events(rows *client.Rows, handle func(event) (bool, error)) error {
 	index := map[string]int{}
 	for i, f := range rows.Schema().Fields() {
@@ -74,7 +75,8 @@ func (d *demo) live(ctx context.Context) error {
 		go func() {
 			err := d.exec(ctx, d.bea, "INSERT INTO chat.messages (id, room, body) VALUES (?, 'garden', 'not for ali')", 100+id)
 			if err == nil {
-				err = d.exec(ctx, d.ali, "INSERT INTO chat.messages (id, room, body) VALUES (?, 'garden', ?)", 100+id, "message "+strconv.FormatInt(id, 10))
+				err = d.exec(ctx, d.ali, "INSERT INTO chat.messages (id, room, body) VALUES (?, 'garden', ?)", 100+id, "message "+
+					strconv.FormatInt(id, 10))
 			}
 			written <- err
 		}()
@@ -114,8 +116,8 @@ func (d *demo) live(ctx context.Context) error {
 	return nil
 }
 
-// resume cuts a subscription's connection in the middle of a stream of changes, some of them deletes, and goes on behind the last complete
-// sequence from a new connection.
+// resume cuts a subscription's connection in the middle of a stream of changes, some of them deletes, and goes on
+// behind the last complete sequence from a new connection.
 func (d *demo) resume(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*liveTime)
 	defer cancel()
@@ -164,8 +166,8 @@ func (d *demo) resume(ctx context.Context) error {
 // errCut is the demo cutting its own connection.
 var errCut = errors.New("cut")
 
-// fold counts changes of complete commits. A commit is complete when a row with a larger sequence, or a progress row, has come; what
-// has come of an incomplete one is forgotten, because it comes again.
+// fold counts changes of complete commits. A commit is complete when a row with a larger sequence, or a progress row,
+// has come; what has come of an incomplete one is forgotten, because it comes again.
 type fold struct {
 	through int64
 	seen    map[int64]int

@@ -27,8 +27,10 @@ const (
 const sensorQuery = "SELECT count(*), sum(temperature), max(id) FROM plant.readings WHERE id >= %d AND id < %d"
 
 func sensorSchema() *arrow.Schema {
-	return arrow.NewSchema([]arrow.Field{{Name: "id", Type: arrow.PrimitiveTypes.Int64}, {Name: "sensor", Type: arrow.PrimitiveTypes.Int32},
-		{Name: "at", Type: &arrow.TimestampType{Unit: arrow.Microsecond}}, {Name: "temperature", Type: arrow.PrimitiveTypes.Float64}}, nil)
+	return arrow.NewSchema([]arrow.Field{{Name: "id", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "sensor", Type: arrow.PrimitiveTypes.Int32},
+		{Name: "at", Type: &arrow.TimestampType{Unit: arrow.Microsecond}},
+		{Name: "temperature", Type: arrow.PrimitiveTypes.Float64}}, nil)
 }
 
 // temperature of a reading, in steps of a quarter of a degree.
@@ -59,8 +61,8 @@ func readings(from, end int64, progress func(rows int64)) iter.Seq2[arrow.Record
 
 // sensors ingests the rows in bulk in three parts with a flush behind each, and a few more that stay hot.
 func (d *demo) sensors(ctx context.Context) error {
-	for _, sql := range []string{"CREATE NAMESPACE plant", `CREATE SHARED TABLE plant.readings (id BIGINT PRIMARY KEY, sensor INT NOT NULL,
-		at TIMESTAMP NOT NULL, temperature DOUBLE) WITH (ACCESS_LEVEL = 'public')`} {
+	for _, sql := range []string{"CREATE NAMESPACE plant", `CREATE SHARED TABLE plant.readings (
+		id BIGINT PRIMARY KEY, sensor INT NOT NULL, at TIMESTAMP NOT NULL, temperature DOUBLE) WITH (ACCESS_LEVEL = 'public')`} {
 		if err := d.exec(ctx, d.root, sql); err != nil {
 			return err
 		}

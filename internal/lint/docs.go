@@ -47,7 +47,8 @@ func fileDocs(tree *Tree, p *Package, f *File) []Problem {
 	return problems
 }
 
-// sameBlock tells whether a method stands directly below one of the same name, in a block of one-line methods under one comment.
+// sameBlock tells whether a method stands directly below one of the same name, in a block of one-line methods under one
+// comment.
 func sameBlock(tree *Tree, before, d *ast.FuncDecl) bool {
 	return before != nil && d.Doc == nil && d.Name.Name == before.Name.Name &&
 		tree.Set.Position(before.End()).Line+1 == tree.Set.Position(d.Pos()).Line
@@ -78,8 +79,8 @@ func exportedFunc(d *ast.FuncDecl) bool {
 	}
 }
 
-// groupDocs checks a declaration of types, constants or variables. In a group of values the group's comment may speak for all of them, and
-// a name of one line may have its comment behind it.
+// groupDocs checks a declaration of types, constants or variables. In a group of values the group's comment may speak
+// for all of them, and a name of one line may have its comment behind it.
 func groupDocs(tree *Tree, d *ast.GenDecl) []Problem {
 	var problems []Problem
 	grouped := d.Lparen.IsValid()

@@ -23,7 +23,8 @@ type Rule struct {
 // Layers is the allow-list: a rule for each package of the module.
 type Layers map[string]Rule
 
-// foreignPaths spells out the words of the table's last column whose import path is not plain from the word. A minus takes away.
+// foreignPaths spells out the words of the table's last column whose import path is not plain from the word. A minus
+// takes away.
 var foreignPaths = map[string][]string{
 	"arrow": {"github.com/apache/arrow-go/v18/arrow", "github.com/apache/arrow-go/v18/internal",
 		"-github.com/apache/arrow-go/v18/arrow/compute", "-github.com/apache/arrow-go/v18/arrow/flight"},
@@ -38,9 +39,9 @@ var foreignPaths = map[string][]string{
 	"go-toml":  {"github.com/pelletier/go-toml"},
 }
 
-// ParseLayers reads the table of rooms in ARCHITECTURE.md: rows of a layer number, package paths, packages of ours, foreign modules. Ours
-// are named by path or by their last element; "the above" is every package of a lower layer, "x never" takes x away from it, "rooms to
-// wire" is every package.
+// ParseLayers reads the table of rooms in ARCHITECTURE.md: rows of a layer number, package paths, packages of ours,
+// foreign modules. Ours are named by path or by their last element; "the above" is every package of a lower layer, "x
+// never" takes x away from it, "rooms to wire" is every package.
 func ParseLayers(page string) (Layers, error) {
 	type row struct {
 		layer                   int
@@ -155,7 +156,8 @@ func (l Layers) resolve(word string) (string, error) {
 	return found[0], nil
 }
 
-// room finds the rule for a package. A folder below a room belongs to that room, unless the table has other folders below it.
+// room finds the rule for a package. A folder below a room belongs to that room, unless the table has other folders
+// below it.
 func (l Layers) room(p string) (room string, rule Rule, known bool) {
 	if rule, known = l[p]; known {
 		return p, rule, true
@@ -184,13 +186,15 @@ func (l Layers) within(imported, room string) bool {
 	return known && its == room
 }
 
-// Imports are the imports that the allow-list does not allow, and the packages it does not know. Tests may import what they like.
+// Imports are the imports that the allow-list does not allow, and the packages it does not know. Tests may import what
+// they like.
 func Imports(tree *Tree, layers Layers) []Problem {
 	var problems []Problem
 	for _, p := range tree.Packages {
 		room, rule, known := layers.room(p.Path)
 		if !known && len(p.Files) > 0 {
-			problems = append(problems, Problem{p.Files[0].Name, 1, "package " + p.Path + " is not in the table of ARCHITECTURE.md"})
+			problems = append(problems, Problem{p.Files[0].Name, 1, "package " + p.Path +
+				" is not in the table of ARCHITECTURE.md"})
 			continue
 		}
 		for _, f := range p.Files {

@@ -1,6 +1,6 @@
-// Package lint has the rules of this repository that a compiler does not know, and the tests that hold it to them: who may import whom
-// (the table in ARCHITECTURE.md), a doc comment on every package and exported name, no init function, no mutable package state, lines
-// that fit a screen. It is a test of the source and no part of the server.
+// Package lint has the rules of this repository that a compiler does not know, and the tests that hold it to them: who
+// may import whom (the table in ARCHITECTURE.md), a doc comment on every package and exported name, no init function,
+// no mutable package state, lines that fit a screen. It is a test of the source and no part of the server.
 package lint
 
 import (
@@ -51,8 +51,8 @@ type Problem struct {
 // String is the place and what is wrong there, as compilers print it.
 func (p Problem) String() string { return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Text) }
 
-// Load parses every Go file below root that belongs to this module. Folders that start with a dot or an underscore, testdata, and nested
-// modules are left out, as by the go command.
+// Load parses every Go file below root that belongs to this module. Folders that start with a dot or an underscore,
+// testdata, and nested modules are left out, as by the go command.
 func Load(root string) (*Tree, error) {
 	tree := &Tree{Set: token.NewFileSet()}
 	byPath := map[string]*Package{}

@@ -73,8 +73,10 @@ func TestImports(t *testing.T) {
 		"low/fault/f.go": "package fault\nimport _ \"fmt\"\nimport _ \"kalamflight/store\"",
 		"other/o.go":     "package other",
 		"high/new/n.go":  "package new",
-		"store/in/i.go":  "package in\nimport _ \"kalamflight/low/fault\"\nimport _ \"kalamflight/store\"\nimport _ \"kalamflight/high\"",
-		"store/s.go": "package store\nimport _ \"kalamflight/store/in\"\nimport _ \"go.etcd.io/bbolt\"\nimport _ \"github.com/apache/arrow-go/v18/arrow/array\"\n" +
+		"store/in/i.go":  "package in\nimport _ \"kalamflight/low/fault\"\nimport _ \"kalamflight/store\"\n" +
+			"import _ \"kalamflight/high\"",
+		"store/s.go": "package store\nimport _ \"kalamflight/store/in\"\nimport _ \"go.etcd.io/bbolt\"\n" +
+			"import _ \"github.com/apache/arrow-go/v18/arrow/array\"\n" +
 			"import _ \"github.com/klauspost/compress/zstd\"\nimport _ \"github.com/apache/arrow-go/v18/arrow/compute/exprs\"",
 		"store/s_test.go": "package store\nimport _ \"kalamflight/high\"",
 	})
@@ -108,7 +110,8 @@ const Loose = 1
 type G[K any] struct{}
 func (*G[K]) N() {}
 `, "b/b.go": "// Package c is odd.\npackage b\n"})
-	check(t, lint.Docs(tree), "a.go:4: U has no", "a.go:5: M has no", "a.go:7: the comment of F", "a.go:16: the comment of Blue",
+	check(t, lint.Docs(tree), "a.go:4: U has no", "a.go:5: M has no", "a.go:7: the comment of F",
+		"a.go:16: the comment of Blue",
 		"Loose has no", "N has no", "package a has no doc", "b/b.go:1: the package comment")
 }
 
@@ -137,8 +140,10 @@ func f() {
 //go:embed x
 var file []byte
 `, "a/b.go": "package a\nfunc g() *map[string]int { delete(table, \"a\"); return &table }"})
-	check(t, lint.State(tree), "Exported is", "mu is package state: a sync.Mutex", "n is package state", "c is package state: a channel",
-		"empty is a package variable without", "has an init", "counter is incremented", "list is assigned", "b.go:2: package variable table is emptied",
+	check(t, lint.State(tree), "Exported is", "mu is package state: a sync.Mutex", "n is package state",
+		"c is package state: a channel",
+		"empty is a package variable without", "has an init", "counter is incremented", "list is assigned",
+		"b.go:2: package variable table is emptied",
 		"table is shared")
 }
 

@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// State is the init functions and the package variables that can change. Allowed are blank ones, errors named Err or err, embedded files,
-// pools, and unexported tables that nothing in the package assigns to, increments, deletes from or takes the address of.
+// State is the init functions and the package variables that can change. Allowed are blank ones, errors named Err or
+// err, embedded files, pools, and unexported tables that nothing in the package assigns to, increments, deletes from or
+// takes the address of.
 func State(tree *Tree) []Problem {
 	var problems []Problem
 	for _, p := range tree.Packages {
@@ -32,8 +33,8 @@ func State(tree *Tree) []Problem {
 	return problems
 }
 
-// resolve finds what each identifier of a package refers to. Imports are stood in for by empty packages: what they declare is unknown, and
-// the errors that follow from it do not matter here.
+// resolve finds what each identifier of a package refers to. Imports are stood in for by empty packages: what they
+// declare is unknown, and the errors that follow from it do not matter here.
 func resolve(tree *Tree, p *Package) *types.Info {
 	info := &types.Info{Uses: map[*ast.Ident]types.Object{}, Defs: map[*ast.Ident]types.Object{}}
 	files := make([]*ast.File, len(p.Files))
@@ -92,8 +93,8 @@ func embedded(doc *ast.CommentGroup) bool {
 	return false
 }
 
-// stateType names a type, or the type of a literal, that exists to be changed: locks, atomics, channels. A sync.Pool keeps nothing that a
-// caller could tell, so it is not one of them.
+// stateType names a type, or the type of a literal, that exists to be changed: locks, atomics, channels. A sync.Pool
+// keeps nothing that a caller could tell, so it is not one of them.
 func stateType(e ast.Expr) string {
 	switch t := e.(type) {
 	case *ast.ChanType:

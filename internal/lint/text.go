@@ -11,7 +11,8 @@ import (
 // ColumnsMax is the greatest length of a line of Go, in runes; a tab counts as one.
 const ColumnsMax = 120
 
-// Lines are the lines that are too long, and the notes to oneself. A line with the tag of a field may be long: it cannot be broken.
+// Lines are the lines that are too long, and the notes to oneself. A line with the tag of a field may be long: it
+// cannot be broken.
 func Lines(tree *Tree) []Problem {
 	var problems []Problem
 	for _, p := range tree.Packages {
@@ -48,7 +49,8 @@ func notes(tree *Tree, f *File) []Problem {
 	for _, group := range f.AST.Comments {
 		for _, c := range group.List {
 			for _, word := range []string{"TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"} {
-				for field := range strings.FieldsFuncSeq(c.Text, func(r rune) bool { return r > utf8.RuneSelf || !isWord(byte(r)) }) {
+				for field := range strings.FieldsFuncSeq(c.Text,
+					func(r rune) bool { return r > utf8.RuneSelf || !isWord(byte(r)) }) {
 					if field == word {
 						problems = append(problems, tree.problem(c.Pos(), "a comment says %s", word))
 					}
@@ -59,8 +61,8 @@ func notes(tree *Tree, f *File) []Problem {
 	return problems
 }
 
-// World is what reaches outside of a room without being handed in: flags, signals and the environment belong to package main, printing to
-// standard output to nobody but it, and exiting the process too. Tests and internal/testkit are free.
+// World is what reaches outside of a room without being handed in: flags, signals and the environment belong to package
+// main, printing to standard output to nobody but it, and exiting the process too. Tests and internal/testkit are free.
 func World(tree *Tree) []Problem {
 	var problems []Problem
 	for _, p := range tree.Packages {

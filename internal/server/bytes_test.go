@@ -7,7 +7,8 @@ import (
 )
 
 func TestByteCount(t *testing.T) {
-	for text, want := range map[string]int64{"0": 0, "1000": 1000, "1KiB": 1024, "1kb": 1000, "1.5 GiB": 3 << 29, "2T": 2 << 40, "7b": 7} {
+	for text, want := range map[string]int64{"0": 0, "1000": 1000, "1KiB": 1024, "1kb": 1000, "1.5 GiB": 3 << 29,
+		"2T": 2 << 40, "7b": 7} {
 		var got server.ByteCount
 		if err := got.UnmarshalText([]byte(text)); err != nil || int64(got) != want {
 			t.Errorf("%q = %d, %v; want %d", text, got, err, want)

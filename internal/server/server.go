@@ -1,5 +1,5 @@
-// Package server puts the rooms together: a data folder, an engine over it, and the wire in front. It opens them bottom up and closes
-// them top down, and decides nothing else; flags and signals are main's.
+// Package server puts the rooms together: a data folder, an engine over it, and the wire in front. It opens them bottom
+// up and closes them top down, and decides nothing else; flags and signals are main's.
 package server
 
 import (
@@ -36,11 +36,16 @@ type Options struct {
 	Insecure bool
 	// Durability is what an acknowledged write means; the zero value is hotlog.Sync.
 	Durability hotlog.Durability
-	// QueryBytes bounds the memory of one query, TotalBytes that of all together, HotBytes the rows that are not flushed, LogBytes the log;
-	// 0 means the engine's defaults.
+	// QueryBytes bounds the memory of one query, TotalBytes that of all together, HotBytes the rows that are not flushed,
+	// LogBytes the log; 0 means the engine's defaults.
 	QueryBytes, TotalBytes, HotBytes, LogBytes int64
-	// Workers bounds the goroutines of a query; 0 means the number of cores. QueriesMax bounds the queries at once; 0 means 100,000.
+	// Workers bounds the goroutines of a query; 0 means the number of cores. QueriesMax bounds the queries at once; 0
+	// means 100,000.
 	Workers, QueriesMax int
+	// LogFS is where the write-ahead log's files are; nil means the local disk. UnsafeNoSync turns off every sync of the
+	// log. Both are for crash tests.
+	LogFS        hotlog.FS
+	UnsafeNoSync bool
 	// NoJobs leaves flush, compaction and eviction to statements, for tests.
 	NoJobs bool
 	// Version is what clients are told.
@@ -85,13 +90,15 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 }
 
 func start(ctx context.Context, o Options, listener net.Listener) (*Server, error) {
-	e, err := engine.Open(ctx, engine.Options{Dir: o.DataDir, Durability: o.Durability, Default: compileDefault, QueryBytes: o.QueryBytes,
+	e, err := engine.Open(ctx, engine.Options{Dir: o.DataDir, Durability: o.Durability, Default: compileDefault,
+		QueryBytes:  o.QueryBytes,
 		ServerBytes: o.TotalBytes, Workers: o.Workers, QueriesMax: o.QueriesMax, HotBytes: o.HotBytes, LogBytes: o.LogBytes,
-		NoJobs: o.NoJobs, Settings: o.Settings, Logger: o.Logger})
+		LogFS: o.LogFS, UnsafeNoSync: o.UnsafeNoSync, NoJobs: o.NoJobs, Settings: o.Settings, Logger: o.Logger})
 	if err != nil {
 		return nil, err
 	}
-	wire, err := flightsrv.New(flightsrv.Options{Backend: flightsrv.Engine(e), Version: o.Version, Plaintext: o.Insecure, Logger: o.Logger})
+	wire, err := flightsrv.New(flightsrv.Options{Backend: flightsrv.Engine(e), Version: o.Version, Plaintext: o.Insecure,
+		Logger: o.Logger})
 	if err != nil {
 		return nil, errors.Join(err, e.Close(ctx))
 	}
@@ -124,7 +131,8 @@ func (s *Server) URL() string {
 // Failed has the error when the server ends on its own, and is closed when it has ended.
 func (s *Server) Failed() <-chan error { return s.failed }
 
-// Shutdown refuses new work, ends subscriptions, waits for what runs until ctx ends, and closes the data folder. It is called once.
+// Shutdown refuses new work, ends subscriptions, waits for what runs until ctx ends, and closes the data folder. It is
+// called once.
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.wire.Shutdown(ctx)
 	for e := range s.failed {
@@ -152,8 +160,10 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	l, err := config.Listen(ctx, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		_, port, _ := net.SplitHostPort(address)
-		return nil, fmt.Errorf("port %s is in use, perhaps by another kalamflight: stop it, or choose a port with --listen HOST:PORT: %w",
-			port, fault.ErrUnavailable)
+		return nil,
+			fmt.Errorf(
+				"port %s is in use, perhaps by another kalamflight: stop it, or choose a port with --listen HOST:PORT: %w",
+				port, fault.ErrUnavailable)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)

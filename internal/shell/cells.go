@@ -107,7 +107,8 @@ func fixed(b []byte, isUUID bool) string {
 	return `\x` + h
 }
 
-// temporal is the text of a date, time, timestamp, duration or interval; layout is that of timestamps, zone stands behind those in UTC.
+// temporal is the text of a date, time, timestamp, duration or interval; layout is that of timestamps, zone stands
+// behind those in UTC.
 func temporal(a arrow.Array, i int, layout, zone string) (string, bool) {
 	switch v := a.(type) {
 	case *array.Date32:
@@ -191,7 +192,8 @@ func textOrNull(a arrow.Array, i int, isUUID bool) string {
 	return cell(a, i, isUUID)
 }
 
-// appendJSON appends a value as JSON. Integers beyond 2^53, decimals and what has no number in JSON are strings; bytes are base64.
+// appendJSON appends a value as JSON. Integers beyond 2^53, decimals and what has no number in JSON are strings; bytes
+// are base64.
 func appendJSON(b []byte, a arrow.Array, i int, isUUID bool) []byte {
 	if isNull(a, i) {
 		return append(b, "null"...)

@@ -105,8 +105,8 @@ func (s *Shell) include(ctx context.Context, name string) error {
 	return s.Script(ctx, name, string(text), false)
 }
 
-// subscription makes a SUBSCRIBE of what stands behind \subscribe: a SUBSCRIBE as it is, a table, or a SELECT whose trailing OPTIONS (...),
-// AS OF and UP TO belong to the subscription.
+// subscription makes a SUBSCRIBE of what stands behind \subscribe: a SUBSCRIBE as it is, a table, or a SELECT whose
+// trailing OPTIONS (...), AS OF and UP TO belong to the subscription.
 func subscription(text string) string {
 	switch firstWord(text) {
 	case "SUBSCRIBE":
@@ -134,7 +134,8 @@ func cutOptions(text string) (query, options string) {
 			s.comment()
 		case wordByte(c):
 			word := firstWord(text[s.at:])
-			if behind := strings.TrimLeft(text[s.at+len(word):], " \t\r\n"); depth == 0 && word == "OPTIONS" && strings.HasPrefix(behind, "(") {
+			if behind := strings.TrimLeft(text[s.at+len(word):], " \t\r\n"); depth == 0 && word == "OPTIONS" &&
+				strings.HasPrefix(behind, "(") {
 				cut = s.at
 			}
 			s.step(len(word))

@@ -11,8 +11,8 @@ import (
 	"kalamflight/flightsrv/client"
 )
 
-// Dial connects to a server and asks it for a sign of life with the user's credentials, so that a connection that stands can be used. Its
-// failure wraps ErrConnect.
+// Dial connects to a server and asks it for a sign of life with the user's credentials, so that a connection that
+// stands can be used. Its failure wraps ErrConnect.
 func Dial(ctx context.Context, address string, o client.Options) (Conn, error) {
 	c, err := client.Dial(ctx, address, o)
 	if err != nil {

@@ -35,8 +35,8 @@ type printer interface {
 	end() error
 }
 
-// newPrinter begins to print rows of a schema. A live result comes slowly and may never end: each batch of it is printed at once, and no
-// row is left out.
+// newPrinter begins to print rows of a schema. A live result comes slowly and may never end: each batch of it is
+// printed at once, and no row is left out.
 func newPrinter(w *bufio.Writer, schema *arrow.Schema, o Options, live bool) (printer, error) {
 	columns := columnsOf(schema)
 	switch o.Format {
@@ -169,7 +169,8 @@ func (e *expanded) batch(rows arrow.RecordBatch) error {
 		for c, a := range rows.Columns() {
 			name := e.columns[c].name
 			pad := strings.Repeat(" ", widest-displayWidth(name))
-			if _, err := fmt.Fprintf(e.w, "%s%s │ %s\n", name, pad, printable(textOrNull(a, i, e.columns[c].isUUID))); err != nil {
+			if _, err := fmt.Fprintf(e.w, "%s%s │ %s\n", name, pad,
+				printable(textOrNull(a, i, e.columns[c].isUUID))); err != nil {
 				return err
 			}
 		}

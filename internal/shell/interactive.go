@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// LineReader reads what a person types. Read returns one whole statement or command, which may have several lines; io.EOF ends the
-// session, ErrInterrupted drops what was typed.
+// LineReader reads what a person types. Read returns one whole statement or command, which may have several lines;
+// io.EOF ends the session, ErrInterrupted drops what was typed.
 type LineReader interface {
 	Read() (string, error)
 }
 
-// Interactive runs what the reader gives until it ends. A statement that fails does not end it; a lost connection is said and left to the
-// next statement.
+// Interactive runs what the reader gives until it ends. A statement that fails does not end it; a lost connection is
+// said and left to the next statement.
 func (s *Shell) Interactive(ctx context.Context, reader LineReader) error {
 	s.learn(ctx)
 	for {
@@ -55,7 +55,8 @@ func (s *Shell) Interactive(ctx context.Context, reader LineReader) error {
 	}
 }
 
-// Whole tells whether a text that is being typed can be run: a command, nothing at all, or statements that all end with a semicolon.
+// Whole tells whether a text that is being typed can be run: a command, nothing at all, or statements that all end with
+// a semicolon.
 func Whole(text string) bool {
 	trimmed := strings.TrimSpace(text)
 	if trimmed == "" || trimmed[0] == '\\' {

@@ -1,6 +1,6 @@
-// Package shell runs SQL for a person or a script: it cuts scripts into statements, runs them through a connection, prints rows as
-// tables, CSV or JSON, and has the interactive loop. It does not parse SQL beyond quotes and comments, and knows no flags,
-// environment or signals: main hands those in.
+// Package shell runs SQL for a person or a script: it cuts scripts into statements, runs them through a connection,
+// prints rows as tables, CSV or JSON, and has the interactive loop. It does not parse SQL beyond quotes and comments,
+// and knows no flags, environment or signals: main hands those in.
 package shell
 
 import (
@@ -27,7 +27,8 @@ var ErrConnect = errors.New("cannot connect")
 // ErrInterrupted is wrapped when the user cancelled.
 var ErrInterrupted = errors.New("interrupted")
 
-// Conn runs statements one after the other. Implementations are for one goroutine; cancelling a ctx may come from another.
+// Conn runs statements one after the other. Implementations are for one goroutine; cancelling a ctx may come from
+// another.
 type Conn interface {
 	// Run starts a statement. The rows are the caller's to close; the end of ctx ends them.
 	Run(ctx context.Context, sql string) (Rows, error)
@@ -55,7 +56,8 @@ type Options struct {
 	Out, Err io.Writer
 	// Format is how rows are printed; "" means table.
 	Format Format
-	// RowsShown is how many rows of a table are printed, the first and the last of them; 0 means all. Subscriptions show all.
+	// RowsShown is how many rows of a table are printed, the first and the last of them; 0 means all. Subscriptions show
+	// all.
 	RowsShown int
 	// CellMax is the greatest width of a cell in a table; 0 means any.
 	CellMax int
@@ -90,8 +92,8 @@ func New(o Options) (*Shell, error) {
 	return &Shell{o: o, out: bufio.NewWriterSize(o.Out, 64<<10)}, nil
 }
 
-// Script runs the statements of a text one by one. name is what messages call it. A statement that fails stops the script, and its place
-// is printed as name:line, unless keepGoing says otherwise.
+// Script runs the statements of a text one by one. name is what messages call it. A statement that fails stops the
+// script, and its place is printed as name:line, unless keepGoing says otherwise.
 func (s *Shell) Script(ctx context.Context, name, text string, keepGoing bool) error {
 	statements, rest := Split(text)
 	if rest != "" {
@@ -118,7 +120,8 @@ func (s *Shell) Script(ctx context.Context, name, text string, keepGoing bool) e
 			continue
 		}
 		if len(statements) > 1 {
-			return fmt.Errorf("%w at %s:%d, %d of %d statements done: %w", ErrStopped, name, statement.Line, i, len(statements), err)
+			return fmt.Errorf("%w at %s:%d, %d of %d statements done: %w", ErrStopped, name, statement.Line, i, len(statements),
+				err)
 		}
 		return err
 	}

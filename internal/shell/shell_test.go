@@ -216,7 +216,8 @@ func TestTablePrintsEveryRow(t *testing.T) {
 
 func TestNoValueMovesTheCursor(t *testing.T) {
 	alloc := testkit.Alloc(t)
-	b := array.NewRecordBuilder(alloc, arrow.NewSchema([]arrow.Field{{Name: "a\x1b[2J", Type: arrow.BinaryTypes.String}}, nil))
+	b := array.NewRecordBuilder(alloc,
+		arrow.NewSchema([]arrow.Field{{Name: "a\x1b[2J", Type: arrow.BinaryTypes.String}}, nil))
 	defer b.Release()
 	b.Field(0).(*array.StringBuilder).AppendValues([]string{"\x1b[31mred\r\n\tx", "\u202eevil", "\xff"}, nil)
 	out, _, _ := run(t, shell.Options{}, b.NewRecordBatch())
@@ -272,7 +273,8 @@ func TestInterruptCancelsTheStatement(t *testing.T) {
 	if err := s.Interactive(t.Context(), reader); err != nil {
 		t.Fatal(err)
 	}
-	if len(c.ran) != 2 || !strings.Contains(stderr.String(), "error: cancelled\n") || !strings.Contains(stdout.String(), "│     1 │") {
+	if len(c.ran) != 2 || !strings.Contains(stderr.String(), "error: cancelled\n") ||
+		!strings.Contains(stdout.String(), "│     1 │") {
 		t.Errorf("ran %q, stdout %q, stderr %q", c.ran, stdout.String(), stderr.String())
 	}
 }
@@ -299,7 +301,8 @@ func TestCommands(t *testing.T) {
 		{`\dn`, "SHOW NAMESPACES", ""},
 		{`\subscribe app.t WHERE a = 1`, "SUBSCRIBE TO app.t WHERE a = 1", ""},
 		{`\subscribe SUBSCRIBE t`, "SUBSCRIBE t", ""},
-		{`\subscribe select ')OPTIONS(' from t OPTIONS (last_rows=5)`, "SUBSCRIBE TO (select ')OPTIONS(' from t) OPTIONS (last_rows=5)", ""},
+		{`\subscribe select ')OPTIONS(' from t OPTIONS (last_rows=5)`,
+			"SUBSCRIBE TO (select ')OPTIONS(' from t) OPTIONS (last_rows=5)", ""},
 		{`\subscribe`, "", "needs a table"},
 		{`\format xml`, "", "unknown format"},
 		{`\format csv`, "", ""},
@@ -316,12 +319,13 @@ func TestCommands(t *testing.T) {
 	} {
 		c := &conn{}
 		var stderr bytes.Buffer
-		s, err := shell.New(shell.Options{Conn: c, Out: io.Discard, Err: &stderr, ReadFile: func(name string) ([]byte, error) {
-			if text, ok := files[name]; ok {
-				return []byte(text), nil
-			}
-			return nil, errors.New("no file")
-		}})
+		s, err := shell.New(shell.Options{Conn: c, Out: io.Discard, Err: &stderr,
+			ReadFile: func(name string) ([]byte, error) {
+				if text, ok := files[name]; ok {
+					return []byte(text), nil
+				}
+				return nil, errors.New("no file")
+			}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,8 +12,9 @@ type Statement struct {
 	Command bool
 }
 
-// Split cuts a script into statements at semicolons, leaving alone those in strings, quoted names, dollar quotes and comments. rest is the
-// text behind the last semicolon when it is a statement that has not ended; complete scripts may leave out the last semicolon.
+// Split cuts a script into statements at semicolons, leaving alone those in strings, quoted names, dollar quotes and
+// comments. rest is the text behind the last semicolon when it is a statement that has not ended; complete scripts may
+// leave out the last semicolon.
 func Split(script string) (statements []Statement, rest string) {
 	s := splitter{text: script, line: 1}
 	for {

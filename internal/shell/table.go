@@ -22,8 +22,8 @@ type tableOptions struct {
 	live    bool
 }
 
-// table prints rows in a box, under a row of names and a row of types. The widths are those of the first rows; a wider cell behind
-// them widens its column from there on.
+// table prints rows in a box, under a row of names and a row of types. The widths are those of the first rows; a wider
+// cell behind them widens its column from there on.
 type table struct {
 	w       *bufio.Writer
 	columns []column

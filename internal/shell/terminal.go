@@ -15,8 +15,8 @@ type TerminalOptions struct {
 	Prompt string
 	// HistoryFile keeps statements between sessions; "" keeps them for this one.
 	HistoryFile string
-	// Words are offered as completions besides the keywords, such as the names of tables; nil means none. It is called while a line is
-	// typed and must be quick.
+	// Words are offered as completions besides the keywords, such as the names of tables; nil means none. It is called
+	// while a line is typed and must be quick.
 	Words func() []string
 }
 
@@ -71,15 +71,17 @@ func (d discreet) Write(line string) (int, error) {
 // secret tells whether a statement seems to hold a password.
 func secret(line string) bool {
 	upper := strings.ToUpper(line)
-	return strings.Contains(upper, "PASSWORD") || strings.Contains(upper, "IDENTIFIED") || strings.Contains(upper, "SECRET") ||
+	return strings.Contains(upper, "PASSWORD") || strings.Contains(upper, "IDENTIFIED") ||
+		strings.Contains(upper, "SECRET") ||
 		strings.Contains(upper, "TOKEN")
 }
 
 // keywords begin the list of completions.
-const keywords = `SELECT FROM WHERE GROUP BY ORDER LIMIT INSERT INTO VALUES UPDATE SET DELETE CREATE DROP ALTER TABLE USER SHARED STREAM
-NAMESPACE VIEW SUBSCRIBE TO OPTIONS SNAPSHOT AS OF SEQ NOW JOIN LEFT RIGHT FULL ON USING AND OR NOT NULL IS IN LIKE BETWEEN EXISTS
-DISTINCT HAVING UNION ALL CASE WHEN THEN ELSE END CAST RETURNING CONFLICT PRIMARY KEY DEFAULT WITH DESCRIBE SHOW TABLES NAMESPACES
-EXPLAIN ANALYZE FLUSH COMPACT BEGIN COMMIT ROLLBACK USE BIGINT INT TEXT BOOLEAN DOUBLE TIMESTAMP DECIMAL JSON UUID`
+const keywords = `SELECT FROM WHERE GROUP BY ORDER LIMIT INSERT INTO VALUES UPDATE SET DELETE CREATE DROP ALTER TABLE USER
+SHARED STREAM NAMESPACE VIEW SUBSCRIBE TO OPTIONS SNAPSHOT AS OF SEQ NOW JOIN LEFT RIGHT FULL ON USING AND OR
+NOT NULL IS IN LIKE BETWEEN EXISTS DISTINCT HAVING UNION ALL CASE WHEN THEN ELSE END CAST RETURNING CONFLICT
+PRIMARY KEY DEFAULT WITH DESCRIBE SHOW TABLES NAMESPACES EXPLAIN ANALYZE FLUSH COMPACT BEGIN COMMIT ROLLBACK
+USE BIGINT INT TEXT BOOLEAN DOUBLE TIMESTAMP DECIMAL JSON UUID`
 
 func completions(words func() []string) []string {
 	all := strings.Fields(keywords)

@@ -1,5 +1,5 @@
-// Package testkit has what tests of several rooms share: an allocator that fails the test on a leak, and a seed that is printed when a
-// test fails and can be passed back. Only tests import it; it knows nothing of the rooms.
+// Package testkit has what tests of several rooms share: an allocator that fails the test on a leak, and a seed that is
+// printed when a test fails and can be passed back. Only tests import it; it knows nothing of the rooms.
 package testkit
 
 import (
@@ -12,11 +12,12 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 )
 
-// SeedVariable is the environment variable that replays a randomised test: SEED=7 go test -run Metamorphic ./engine/tablet.
+// SeedVariable is the environment variable that replays a randomised test: SEED=7 go test -run Metamorphic
+// ./engine/tablet.
 const SeedVariable = "SEED"
 
-// Alloc is an allocator that fails the test when, after every other cleanup, a byte of it has not been released. It is safe for
-// concurrent use.
+// Alloc is an allocator that fails the test when, after every other cleanup, a byte of it has not been released. It is
+// safe for concurrent use.
 func Alloc(tb testing.TB) *memory.CheckedAllocator {
 	tb.Helper()
 	a := memory.NewCheckedAllocator(memory.NewGoAllocator())
@@ -29,8 +30,8 @@ func Alloc(tb testing.TB) *memory.CheckedAllocator {
 	return a
 }
 
-// Rand is a random source for one test, and its seed. The seed is that of SeedVariable, or a new one, and is logged when the test fails.
-// The source is for one goroutine.
+// Rand is a random source for one test, and its seed. The seed is that of SeedVariable, or a new one, and is logged
+// when the test fails. The source is for one goroutine.
 func Rand(tb testing.TB) (*rand.Rand, uint64) {
 	tb.Helper()
 	seed := rand.Uint64()
@@ -49,8 +50,8 @@ func Rand(tb testing.TB) (*rand.Rand, uint64) {
 	return rand.New(rand.NewPCG(seed, 0)), seed
 }
 
-// Recorder is a testing.TB for tests of test helpers: it notes a failure and does not fail the test it was made in. Cleanups run when
-// Finish is called.
+// Recorder is a testing.TB for tests of test helpers: it notes a failure and does not fail the test it was made in.
+// Cleanups run when Finish is called.
 type Recorder struct {
 	testing.TB
 	failed   atomic.Bool
