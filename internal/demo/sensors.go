@@ -62,7 +62,8 @@ func readings(from, end int64, progress func(rows int64)) iter.Seq2[arrow.Record
 // sensors ingests the rows in bulk in three parts with a flush behind each, and a few more that stay hot.
 func (d *demo) sensors(ctx context.Context) error {
 	for _, sql := range []string{"CREATE NAMESPACE plant", `CREATE SHARED TABLE plant.readings (
-		id BIGINT PRIMARY KEY, sensor INT NOT NULL, at TIMESTAMP NOT NULL, temperature DOUBLE) WITH (ACCESS_LEVEL = 'public')`} {
+		id BIGINT PRIMARY KEY, sensor INT NOT NULL, at TIMESTAMP NOT NULL, temperature DOUBLE)
+		WITH (ACCESS_LEVEL = 'public')`} {
 		if err := d.exec(ctx, d.root, sql); err != nil {
 			return err
 		}

@@ -73,7 +73,7 @@ func TestImports(t *testing.T) {
 		"low/fault/f.go": "package fault\nimport _ \"fmt\"\nimport _ \"kalamflight/store\"",
 		"other/o.go":     "package other",
 		"high/new/n.go":  "package new",
-		"store/in/i.go":  "package in\nimport _ \"kalamflight/low/fault\"\nimport _ \"kalamflight/store\"\n" +
+		"store/in/i.go": "package in\nimport _ \"kalamflight/low/fault\"\nimport _ \"kalamflight/store\"\n" +
 			"import _ \"kalamflight/high\"",
 		"store/s.go": "package store\nimport _ \"kalamflight/store/in\"\nimport _ \"go.etcd.io/bbolt\"\n" +
 			"import _ \"github.com/apache/arrow-go/v18/arrow/array\"\n" +
