@@ -1,7 +1,6 @@
 package expr
 
 import (
-	"bytes"
 	"fmt"
 	"math/bits"
 	"unsafe"
@@ -130,7 +129,7 @@ func (v *Vector) Value(i int) any {
 	case manifest.Text, manifest.JSON, manifest.File:
 		return string(v.Slice(i))
 	case manifest.Bytes:
-		return bytes.Clone(v.Slice(i))
+		return append([]byte{}, v.Slice(i)...)
 	case manifest.UUID:
 		return wides[[16]byte](v)[i]
 	case manifest.Interval:

@@ -117,6 +117,9 @@ func (c *callNode) run(f *frame, n int, sel []uint16, args []*Vector) (*Vector, 
 		valid = f.bothValid(n, args...)
 		if valid != nil {
 			sel = chooseValid(valid, n, sel, f.selection(0, rowsOf(n, sel)))
+			if len(sel) == 0 {
+				return f.null(c.result, n), nil
+			}
 		}
 	}
 	f.start(c.result, n, valid)
@@ -166,6 +169,9 @@ func (c *callNode) viaDictionary(f *frame, n int, sel []uint16, args []*Vector) 
 	codes := Values[int32](arg)
 	if arg.Valid != nil {
 		sel = chooseValid(arg.Valid, n, sel, f.selection(0, rows))
+		if len(sel) == 0 {
+			return f.null(c.result, n), true, nil
+		}
 	}
 	used := f.usedCodes(d.Len, codes, n, sel)
 	f.start(c.result, d.Len, nil)

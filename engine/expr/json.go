@@ -437,9 +437,6 @@ func jsonLibrary() map[string]maker {
 }
 
 func jsonObject(b *binding) (kernel, error) {
-	if len(b.types)%2 != 0 && len(b.types) != 1 {
-		return nil, invalid(codeParameter, "json_object takes names and values in turn")
-	}
 	zone := b.env.zone()
 	return writeText(false, func(dst []byte, args []*Vector, i int) ([]byte, error) {
 		dst = append(dst, '{')

@@ -20,7 +20,7 @@ type Env struct {
 	// Version is what version() answers; "" means "kalamflight".
 	Version string
 	// NewID makes the numbers of snowflake_id, never the same twice; nil makes snowflake_id an error. It is called by many goroutines.
-	NewID func() int64
+	NewID func() (int64, error)
 }
 
 func (e *Env) zone() *time.Location {
@@ -136,7 +136,7 @@ func all(n int, sel, dst []uint16) []uint16 {
 // chooseTrue lists the rows where a BOOLEAN vector is true.
 func chooseTrue(v *Vector, n int, sel, dst []uint16) []uint16 {
 	if v.Const {
-		if v.IsValid(0) && v.Type.Kind == manifest.Boolean && v.Fixed[0] != 0 {
+		if v.IsValid(0) && v.Type.Kind == manifest.Boolean && boolAt(v, 0) != 0 {
 			return all(n, sel, dst)
 		}
 		return dst[:0]
@@ -144,6 +144,12 @@ func chooseTrue(v *Vector, n int, sel, dst []uint16) []uint16 {
 	dst = dst[:rowsOf(n, sel)]
 	k := 0
 	switch {
+	case v.Dict != nil:
+		each(n, sel, func(i int) error {
+			dst[k] = uint16(i)
+			k += one(v.IsValid(i) && boolAt(v, i) != 0)
+			return nil
+		})
 	case sel == nil && v.Valid == nil:
 		for i, b := range v.Fixed[:n] {
 			dst[k] = uint16(i)

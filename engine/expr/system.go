@@ -54,7 +54,7 @@ func systemLibrary() map[string]maker {
 					return fault.At(fault.ErrUnsupported, "0A000", "", -1, "snowflake_id has no source of numbers here")
 				}
 				out := payload[int64](f, n)
-				return each(n, sel, func(i int) error { out[i] = env.NewID(); return nil })
+				return each(n, sel, func(i int) (err error) { out[i], err = env.NewID(); return err })
 			}, nil
 		},
 		"ulid": plain(func(f *frame, n int, sel []uint16, _ []*Vector) error {

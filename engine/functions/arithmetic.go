@@ -225,3 +225,20 @@ func decimalSum() overload {
 		examples: [][]manifest.Type{{decimal(10, 2)}},
 	}
 }
+
+// pairs is the rule of json_object: names and values in turn, as they are.
+func pairs() overload {
+	return overload{
+		text: "(any, any...) JSON",
+		rule: func(args []manifest.Type) (match, int, bool) {
+			m := match{result: typ(manifest.JSON)}
+			for _, a := range args {
+				a.Length = lengthOf(a)
+				m.args = append(m.args, a)
+			}
+			return m, 0, len(args)%2 == 0
+		},
+		examples: [][]manifest.Type{{}, {typ(manifest.Text), typ(manifest.Int)},
+			{typ(manifest.Int), typ(manifest.Date), typ(manifest.Text), decimal(10, 2)}},
+	}
+}

@@ -188,7 +188,7 @@ func documents() []spec {
 		{names: "json_array json_build_array", group: g, nullSafe: true, doc: "A JSON array of any values.",
 			overloads: []string{"() json", "(any...) json"}},
 		{names: "json_object json_build_object", group: g, nullSafe: true, doc: "A JSON object of names and values in turn.",
-			overloads: []string{"() json", "(any, any...) json"}},
+			rules: []overload{pairs()}},
 	}
 }
 
