@@ -459,7 +459,7 @@ func (e *Engine) purgeUser(ctx context.Context, u *catalog.User) error {
 // compactTable merges the segments of the caller's tablets of a table, or of every user's.
 func (e *Engine) compactTable(ctx context.Context, p access.Principal, st *plan.CompactTable) error {
 	return e.maintain(ctx, p, st.Table, func(ctx context.Context, t manifest.Tablet) error {
-		_, err := e.tablets.Compact(ctx, t, tablet.CompactOptions{Purge: st.Purge, All: true})
+		_, err := e.tablets.Compact(ctx, t, tablet.CompactOptions{Purge: st.Purge})
 		return err
 	})
 }

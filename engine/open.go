@@ -45,6 +45,10 @@ type Options struct {
 	HotBytes, LogBytes int64
 	// BigBytes is the size from which a statement's rows go straight to segments; 0 means 8 MiB.
 	BigBytes int64
+	// LogFS is where the write-ahead log's files are; nil means the local disk. UnsafeNoSync turns off every sync of the log. Both are
+	// for crash tests.
+	LogFS        hotlog.FS
+	UnsafeNoSync bool
 	// NoJobs leaves flush, compaction and eviction to whoever calls them: for tests.
 	NoJobs bool
 	// Settings are the server's settings as system.settings shows them to those who may observe.
@@ -121,7 +125,7 @@ func (e *Engine) open(ctx context.Context) error {
 	}
 	e.bucket = bucket
 	e.hot, err = hotlog.Open(hotlog.Options{Dir: filepath.Join(e.opts.Dir, "hot"), Durability: e.opts.Durability,
-		BudgetBytes: e.opts.LogBytes, Ephemeral: e.ephemeral, Logger: e.log})
+		BudgetBytes: e.opts.LogBytes, Ephemeral: e.ephemeral, FS: e.opts.LogFS, UnsafeNoSync: e.opts.UnsafeNoSync, Logger: e.log})
 	if err != nil {
 		return err
 	}

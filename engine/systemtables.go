@@ -247,7 +247,7 @@ func statRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
 		"subscriptions.tails": int64(hub.Tails), "subscriptions.tablets": int64(hub.Tablets), "subscriptions.commits": hub.Commits,
 		"subscriptions.made": hub.Made, "subscriptions.shared": hub.Shared,
 		"process.heap_bytes": int64(m.HeapAlloc), "process.system_bytes": int64(m.Sys), "process.goroutines": int64(runtime.NumGoroutine())}
-	rooms := map[string]any{"hotlog": e.hot.Stats(), "segments": e.files.Stats(), "tablets": e.tablets.Stats(), "jobs": e.jobs.Stats()}
+	rooms := map[string]any{"hotlog": e.hot.Stats(), "tablets": e.tablets.Stats(), "jobs": e.jobs.Stats()}
 	for room, stats := range rooms {
 		for name, v := range numbers(stats) {
 			own[room+"."+name] = v

@@ -154,11 +154,15 @@ func TestNamespaces(t *testing.T) {
 func TestBadTables(t *testing.T) {
 	c := open(t, newMemory())
 	change := map[string]func(*manifest.Table){
-		"no columns":      func(d *manifest.Table) { d.Columns = nil },
-		"reserved":        func(d *manifest.Table) { d.Columns[0].Name = "_SEQ" },
-		"twice":           func(d *manifest.Table) { d.Columns = append(d.Columns, manifest.Column{Name: "ID", Type: d.Columns[0].Type}) },
-		"not storable":    func(d *manifest.Table) { d.Columns[0].Type = manifest.Type{Kind: manifest.Interval} },
-		"nullable key":    func(d *manifest.Table) { d.Columns[0].NotNull, d.Columns[0].ID, d.Key = false, 1, []manifest.ColumnID{1} },
+		"no columns": func(d *manifest.Table) { d.Columns = nil },
+		"reserved":   func(d *manifest.Table) { d.Columns[0].Name = "_SEQ" },
+		"twice": func(d *manifest.Table) {
+			d.Columns = append(d.Columns, manifest.Column{Name: "ID", Type: d.Columns[0].Type})
+		},
+		"not storable": func(d *manifest.Table) { d.Columns[0].Type = manifest.Type{Kind: manifest.Interval} },
+		"nullable key": func(d *manifest.Table) {
+			d.Columns[0].NotNull, d.Columns[0].ID, d.Key = false, 1, []manifest.ColumnID{1}
+		},
 		"foreign key col": func(d *manifest.Table) { d.Key = []manifest.ColumnID{9} },
 		"stream no ttl":   func(d *manifest.Table) { d.Kind = manifest.Stream },
 		"ttl elsewhere":   func(d *manifest.Table) { d.TTL = 1 },
