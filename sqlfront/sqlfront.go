@@ -1,13 +1,18 @@
 // Package sqlfront turns SQL text into a resolved, typed plan. Compile is pure: it reads the catalog it is given and nothing else, runs
-// nothing and decides no rights. Inside, text goes through the lexer with its limits (token), the rewrite into neutral text (dialect),
-// the one file that knows vitess (lift), our own tree (ast) and the binder (bind); DDL and commands have a parser of their own
-// (command) over the same tokens.
+// nothing and decides no rights. Inside, text goes through the lexer with its limits (token), the parser of the dialect (dialect),
+// which writes expressions and joins as neutral text for the one file that knows vitess (lift), to our own tree (ast), and through the
+// binder (bind) to the plan.
 package sqlfront
 
 import (
+	"fmt"
+
 	"kalamflight/engine/plan"
 	"kalamflight/internal/fault"
 	"kalamflight/manifest"
+	"kalamflight/sqlfront/bind"
+	"kalamflight/sqlfront/dialect"
+	"kalamflight/sqlfront/token"
 )
 
 // Catalog is what a session may see of the catalog, fixed for one call of Compile. Its names are exact: Compile does the matching
@@ -50,18 +55,44 @@ type Piece struct {
 	Line int
 }
 
-// Compile parses and binds the one statement in text.
-func Compile(text string, o Options) (*plan.Compiled, error) {
-	return nil, fault.At(fault.ErrUnsupported, "0A000", text, -1, "statements are not compiled yet")
+func (o *Options) fill() {
+	def := token.DefaultLimits()
+	if o.Namespace == "" {
+		o.Namespace = "default"
+	}
+	if o.Limits.Bytes == 0 {
+		o.Limits.Bytes = def.Bytes
+	}
+	if o.Limits.Tokens == 0 {
+		o.Limits.Tokens = def.Tokens
+	}
+	if o.Limits.Depth == 0 {
+		o.Limits.Depth = def.Depth
+	}
+	if o.Limits.Views == 0 {
+		o.Limits.Views = 32
+	}
 }
 
-// Split cuts a script into its statements at semicolons outside strings, comments and brackets.
-func Split(script string) ([]Piece, error) { return nil, nil }
+// Compile parses and binds the one statement in text. It is safe for concurrent use. The error is a *fault.SQL that points at the text,
+// or what the catalog gave.
+func Compile(text string, o Options) (*plan.Compiled, error) {
+	o.fill()
+	if o.Catalog == nil {
+		return nil, fmt.Errorf("compile without a catalog: %w", fault.ErrPrecondition)
+	}
+	lim := token.Limits{Bytes: o.Limits.Bytes, Tokens: o.Limits.Tokens, Depth: o.Limits.Depth}
+	parsed, err := dialect.Parse(text, lim)
+	if err != nil {
+		return nil, err
+	}
+	return bind.Bind(text, parsed, bind.Options{Namespace: o.Namespace, Catalog: o.Catalog, Limits: lim, Views: o.Limits.Views})
+}
 
 // CompileDefault compiles the text of a column's default (manifest.Column.Default) to an expression of the column's type.
 func CompileDefault(text string, t manifest.Type) (plan.Expr, error) {
-	return nil, fault.At(fault.ErrUnsupported, "0A000", text, -1, "defaults are not compiled yet")
+	return bind.Default(text, t, token.DefaultLimits())
 }
 
 // Keywords lists the words of the grammar in upper case, sorted, for completion.
-func Keywords() []string { return nil }
+func Keywords() []string { return dialect.Keywords() }

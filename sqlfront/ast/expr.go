@@ -223,7 +223,7 @@ type Bound struct {
 	By   Expr
 }
 
-// OrderItem is one item of an ORDER BY. NullsFirst is nil when it is not said.
+// OrderItem is one item of an ORDER BY. Expr is nil for ORDER BY ALL; NullsFirst is nil when it is not said.
 type OrderItem struct {
 	Expr       Expr
 	Desc       bool

@@ -96,7 +96,11 @@ type orderEntry struct {
 func (o orderList) items(args []ast.Expr) []ast.OrderItem {
 	var out []ast.OrderItem
 	for _, e := range o {
-		out = append(out, ast.OrderItem{Expr: args[e.arg], Desc: e.desc, NullsFirst: e.first})
+		item := ast.OrderItem{Desc: e.desc, NullsFirst: e.first}
+		if e.arg >= 0 {
+			item.Expr = args[e.arg]
+		}
+		out = append(out, item)
 	}
 	return out
 }

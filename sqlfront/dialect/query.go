@@ -128,7 +128,13 @@ func (p *parser) tail(q *ast.Query) {
 	limit, offset := -1, -1
 	var order orderList
 	if p.accept("ORDER", "BY") {
-		order = p.orderItems(func() int { return b.add(p) })
+		order = p.orderItems(func() int {
+			if p.key() == "ALL" && p.keyAt(1) != "(" {
+				p.advance()
+				return -1
+			}
+			return b.add(p)
+		})
 	}
 	for p.err == nil {
 		at := p.tok().Start

@@ -1,0 +1,367 @@
+package bind
+
+import (
+	"kalamflight/engine/functions"
+	"kalamflight/engine/plan"
+	"kalamflight/manifest"
+	"kalamflight/sqlfront/ast"
+)
+
+// Placeholders: until the input of the select list is known, an aggregate, a window call and GROUPING are column references with
+// indexes that no row has. settleRow puts the real ones in.
+const (
+	aggregateBase = 1 << 28
+	windowBase    = 1 << 29
+	groupingBase  = 1 << 30
+)
+
+// selection collects the aggregates, window calls and GROUPINGs of one SELECT.
+type selection struct {
+	aggregates []plan.Agg
+	byKey      map[string]int
+	windows    []plan.WindowCall
+	windowKeys map[string]int
+	groupings  [][]plan.Expr
+	// named are the windows of the WINDOW clause.
+	named []ast.NamedWindow
+}
+
+func newSelection(named []ast.NamedWindow) *selection {
+	return &selection{byKey: map[string]int{}, windowKeys: map[string]int{}, named: named}
+}
+
+// call binds a call of a function.
+func (e *env) call(n *ast.Call) plan.Expr {
+	b := e.b
+	switch n.Name {
+	case "coalesce", "ifnull", "nvl":
+		return e.coalesce(n)
+	case "if", "iff":
+		if len(n.Args) == 3 {
+			return e.caseOf(&ast.Case{Span: n.Span, Whens: []ast.When{{Cond: n.Args[0], Then: n.Args[1]}}, Else: n.Args[2]})
+		}
+	case "grouping", "grouping_id":
+		return e.grouping(n)
+	}
+	f, known := functions.Lookup(n.Name)
+	if !known {
+		_, err := functions.Resolve(n.Name, nil)
+		b.place(err, n.Start)
+		return null()
+	}
+	switch {
+	case n.Over != nil:
+		return e.window(n, f)
+	case f.Class == functions.Aggregate:
+		return e.aggregate(n)
+	case f.Class == functions.Window:
+		b.invalid("42809", n.Start, "%s needs a window", n.Name).hint("write %s(..) OVER (..)", n.Name)
+		return null()
+	case f.Class == functions.Table:
+		b.unsupported(n.Start, "%s returns rows and stands only in FROM", n.Name)
+		return null()
+	}
+	if what := modifiers(n); what != "" {
+		b.invalid("42809", n.Start, "%s is no aggregate: %s does not belong here", n.Name, what)
+		return null()
+	}
+	return b.resolved(n.Name, e.args(n), n.Start)
+}
+
+// modifiers names what only aggregates and windows have.
+func modifiers(n *ast.Call) string {
+	switch {
+	case n.Star:
+		return "*"
+	case n.Distinct:
+		return "DISTINCT"
+	case n.Filter != nil:
+		return "FILTER"
+	case n.Order != nil:
+		return "ORDER BY"
+	case n.IgnoreNulls:
+		return "IGNORE NULLS"
+	}
+	return ""
+}
+
+func (e *env) args(n *ast.Call) []plan.Expr {
+	out := make([]plan.Expr, len(n.Args))
+	for i, a := range n.Args {
+		out[i] = e.expr(a)
+	}
+	return out
+}
+
+func (e *env) coalesce(n *ast.Call) plan.Expr {
+	args := e.args(n)
+	if what := modifiers(n); len(args) == 0 || what != "" || n.Over != nil {
+		e.b.invalid("42601", n.Start, "%s takes values and nothing else", n.Name)
+		return null()
+	}
+	t := e.b.unify(args, n.Args, "the arguments of "+n.Name)
+	return &plan.Coalesce{Args: args, Type: t}
+}
+
+func (e *env) grouping(n *ast.Call) plan.Expr {
+	if e.selection == nil || e.inAggregate {
+		e.b.invalid("42803", n.Start, "%s cannot stand in %s", n.Name, e.where())
+		return null()
+	}
+	const most = 31
+	if len(n.Args) == 0 || len(n.Args) > most {
+		e.b.invalid("42601", n.Start, "%s takes from 1 to %d expressions of GROUP BY", n.Name, most)
+		return null()
+	}
+	e.selection.groupings = append(e.selection.groupings, e.args(n))
+	ref := &plan.ColumnRef{Index: groupingBase + len(e.selection.groupings) - 1, Name: n.Name, Type: kind(manifest.BigInt)}
+	e.b.places[ref] = n.Start
+	return ref
+}
+
+// inside is the env of the arguments of an aggregate.
+func (e *env) inside() *env {
+	inner := *e
+	inner.inAggregate = true
+	return &inner
+}
+
+// aggregate binds a call of an aggregate that is not over a window.
+func (e *env) aggregate(n *ast.Call) plan.Expr {
+	b := e.b
+	switch {
+	case e.selection == nil:
+		b.invalid("42803", n.Start, "the aggregate %s cannot stand in %s", n.Name, e.where()).
+			hint("conditions on aggregates stand in HAVING, or around the query")
+		return null()
+	case e.inAggregate:
+		b.invalid("42803", n.Start, "an aggregate cannot stand inside another").hint("compute the inner one in a subquery")
+		return null()
+	}
+	agg, ok := e.inside().aggCall(n)
+	if !ok {
+		return null()
+	}
+	s := e.selection
+	key := aggKey(&agg)
+	i, known := s.byKey[key]
+	if !known {
+		i = len(s.aggregates)
+		s.byKey[key] = i
+		s.aggregates = append(s.aggregates, agg)
+	}
+	ref := &plan.ColumnRef{Index: aggregateBase + i, Name: n.Name, Type: agg.Type}
+	b.places[ref] = n.Start
+	return ref
+}
+
+// aggCall binds the arguments of an aggregate; e is inside it.
+func (e *env) aggCall(n *ast.Call) (plan.Agg, bool) {
+	b := e.b
+	agg := plan.Agg{Distinct: n.Distinct}
+	var args []plan.Expr
+	switch {
+	case n.Star && n.Name != "count":
+		b.invalid("42809", n.Start, "* is an argument of count alone")
+		return agg, false
+	case !n.Star:
+		args = e.args(n)
+	}
+	order := e.order(n.Order)
+	if n.Within {
+		args, order = within(args, order)
+	}
+	if n.Name == "count" && len(args) == 0 && n.Distinct {
+		b.invalid("42601", n.Start, "count(DISTINCT) needs a value")
+	}
+	if n.Name == "count" && len(args) > 1 && n.Distinct {
+		b.unsupported(n.Start, "count(DISTINCT ..) takes one value").hint("join them with concat_ws, or use a subquery with DISTINCT")
+		return agg, false
+	}
+	bound, ok := b.overload(n.Name, args, n.Start)
+	if !ok {
+		return agg, false
+	}
+	agg.Name, agg.Type, agg.Order = bound.Name, bound.Result, order
+	agg.Args = b.castAll(args, bound.Args, n.Start)
+	if agg.Type.Kind == manifest.Null {
+		agg.Type = kind(manifest.Text)
+	}
+	if n.Filter != nil {
+		filter := *e
+		filter.clause = "FILTER"
+		agg.Where = filter.condition(n.Filter)
+	}
+	return agg, b.err == nil
+}
+
+// within puts the key of WITHIN GROUP (ORDER BY x) before the fraction: percentile_cont(0.5) WITHIN GROUP (ORDER BY x) is
+// quantile_cont(x, 0.5). A descending order counts from the other end, which the key's order says.
+func within(args []plan.Expr, order []plan.SortKey) ([]plan.Expr, []plan.SortKey) {
+	if len(order) == 0 {
+		return args, order
+	}
+	return append([]plan.Expr{order[0].Expr}, args...), order
+}
+
+// order binds an ORDER BY of a call or a window.
+func (e *env) order(items []ast.OrderItem) []plan.SortKey {
+	var out []plan.SortKey
+	for _, it := range items {
+		x := e.b.settle(e.expr(it.Expr), it.Expr.Place().Start)
+		out = append(out, sortKey(x, it))
+	}
+	return out
+}
+
+// sortKey applies the default of NULLS: last ascending, first descending.
+func sortKey(x plan.Expr, it ast.OrderItem) plan.SortKey {
+	k := plan.SortKey{Expr: x, Desc: it.Desc, NullsFirst: it.Desc}
+	if it.NullsFirst != nil {
+		k.NullsFirst = *it.NullsFirst
+	}
+	return k
+}
+
+// window binds a call over a window.
+func (e *env) window(n *ast.Call, f *functions.Function) plan.Expr {
+	b := e.b
+	switch {
+	case e.selection == nil:
+		b.invalid("42P20", n.Start, "a window function cannot stand in %s", e.where()).hint("QUALIFY, or a query around this one, can ask for it")
+		return null()
+	case e.inWindow || e.inAggregate:
+		b.invalid("42P20", n.Start, "a window function cannot stand inside another or inside an aggregate")
+		return null()
+	case f.Class != functions.Aggregate && f.Class != functions.Window:
+		b.invalid("42809", n.Start, "%s cannot be called over a window", n.Name)
+		return null()
+	case n.Distinct && f.Class == functions.Window:
+		b.invalid("42809", n.Start, "%s takes no DISTINCT", n.Name)
+		return null()
+	}
+	inner := *e
+	inner.inWindow = true
+	w := inner.windowCall(n)
+	spec := inner.windowSpec(n.Over, 0)
+	w.Partition = make([]plan.Expr, len(spec.Partition))
+	for i, x := range spec.Partition {
+		w.Partition[i] = b.settle(inner.expr(x), x.Place().Start)
+	}
+	w.Order = inner.order(spec.Order)
+	w.Frame = inner.frame(spec.Frame, w.Order)
+	if b.err != nil {
+		return null()
+	}
+	key := windowKey(&w)
+	i, known := e.selection.windowKeys[key]
+	if !known {
+		i = len(e.selection.windows)
+		e.selection.windowKeys[key] = i
+		e.selection.windows = append(e.selection.windows, w)
+	}
+	ref := &plan.ColumnRef{Index: windowBase + i, Name: n.Name, Type: w.Type}
+	b.places[ref] = n.Start
+	return ref
+}
+
+func (e *env) windowCall(n *ast.Call) plan.WindowCall {
+	agg, _ := e.aggCall(n)
+	if len(agg.Order) > 0 {
+		e.b.unsupported(n.Start, "ORDER BY inside a window function is not supported").hint("put it into the window")
+	}
+	return plan.WindowCall{Name: agg.Name, Args: agg.Args, Distinct: agg.Distinct, IgnoreNulls: n.IgnoreNulls, Where: agg.Where, Type: agg.Type}
+}
+
+// windowSpec follows the references of a window to those of the WINDOW clause.
+func (e *env) windowSpec(w *ast.Window, depth int) ast.Window {
+	if w.Ref.Text == "" {
+		return *w
+	}
+	for _, named := range e.selection.named {
+		if sameName(w.Ref, named.Name.Text) == 0 || depth > len(e.selection.named) {
+			continue
+		}
+		base := e.windowSpec(named.Window, depth+1)
+		out := *w
+		out.Partition = base.Partition
+		switch {
+		case len(w.Partition) > 0:
+			e.b.invalid("42P20", w.Start, "the window %s has its partitions already", w.Ref.Text)
+		case len(base.Order) > 0 && len(w.Order) > 0:
+			e.b.invalid("42P20", w.Start, "the window %s has its order already", w.Ref.Text)
+		case len(w.Order) == 0:
+			out.Order = base.Order
+		}
+		if out.Frame == nil {
+			out.Frame = base.Frame
+		}
+		return out
+	}
+	e.b.invalid("42704", w.Ref.Start, "there is no window %s", w.Ref.Text)
+	return ast.Window{}
+}
+
+// frame applies the defaults of frames: to the current row's peers with an order, the whole partition without.
+func (e *env) frame(f *ast.Frame, order []plan.SortKey) plan.Frame {
+	out := plan.Frame{Unit: plan.FrameRange, Start: plan.UnboundedPreceding, End: plan.CurrentRow}
+	if f == nil {
+		if len(order) == 0 {
+			out.End = plan.UnboundedFollowing
+		}
+		return out
+	}
+	out.Unit = map[string]plan.FrameUnit{"rows": plan.FrameRows, "range": plan.FrameRange, "groups": plan.FrameGroups}[f.Unit]
+	out.Exclude = map[string]plan.FrameExclude{"current row": plan.ExcludeCurrentRow, "group": plan.ExcludeGroup,
+		"ties": plan.ExcludeTies}[f.Exclude]
+	out.Start, out.StartBy = e.bound(f, f.Start, order)
+	out.End, out.EndBy = e.bound(f, f.End, order)
+	if out.Start == plan.UnboundedFollowing || out.End == plan.UnboundedPreceding || out.Start > out.End {
+		e.b.invalid("42P20", f.Place().Start, "the frame ends before it starts")
+	}
+	if out.Unit == plan.FrameGroups && len(order) == 0 {
+		e.b.invalid("42P20", f.Place().Start, "GROUPS needs an ORDER BY in the window")
+	}
+	return out
+}
+
+func (e *env) bound(f *ast.Frame, bound ast.Bound, order []plan.SortKey) (plan.BoundKind, plan.Expr) {
+	switch bound.Kind {
+	case "unbounded preceding":
+		return plan.UnboundedPreceding, nil
+	case "unbounded following":
+		return plan.UnboundedFollowing, nil
+	case "current row":
+		return plan.CurrentRow, nil
+	}
+	out := plan.Preceding
+	if bound.Kind == "following" {
+		out = plan.Following
+	}
+	by := e.expr(bound.By)
+	at := bound.By.Place().Start
+	if f.Unit != "range" {
+		if t := by.ExprType(); t.Kind != manifest.Null && !t.Integer() {
+			e.b.invalid("42804", at, "the number of rows must be a whole number, not %s", article(t))
+		}
+		return out, e.b.cast(by, kind(manifest.BigInt), at)
+	}
+	if len(order) != 1 {
+		e.b.invalid("42P20", at, "RANGE with a distance needs exactly one ORDER BY expression")
+		return out, by
+	}
+	switch t := order[0].Expr.ExprType(); {
+	case t.Numeric():
+		if _, ok := e.b.meet(order[0].Expr, by); !ok {
+			e.b.invalid("42804", at, "the distance must be a number")
+		}
+		return out, e.b.cast(by, t, at)
+	case t.Kind == manifest.Date || t.Kind == manifest.Time || t.Kind == manifest.Timestamp || t.Kind == manifest.DateTime:
+		if k := by.ExprType().Kind; k != manifest.Interval && k != manifest.Null {
+			e.b.invalid("42804", at, "the distance must be an INTERVAL")
+		}
+		return out, e.b.cast(by, kind(manifest.Interval), at)
+	}
+	e.b.invalid("42804", at, "RANGE with a distance needs an order of numbers or times")
+	return out, by
+}

@@ -1,0 +1,422 @@
+package bind
+
+import (
+	"encoding/hex"
+	"math"
+	"math/big"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/decimal128"
+
+	"kalamflight/engine/plan"
+	"kalamflight/manifest"
+	"kalamflight/sqlfront/ast"
+)
+
+const (
+	maxPrecision   = 38
+	microsOfSecond = 1_000_000
+	microsOfDay    = 86_400 * microsOfSecond
+)
+
+// number gives a number its type: whole numbers the smallest of INT, BIGINT and DECIMAL that holds them, numbers with a point a
+// DECIMAL of the digits written, numbers with an exponent DOUBLE.
+func (b *binder) number(n *ast.Number) plan.Expr {
+	s := n.Text
+	digits := strings.TrimPrefix(s, "-")
+	if strings.HasPrefix(digits, "0x") || strings.HasPrefix(digits, "0X") {
+		if v, err := strconv.ParseInt(s, 0, 64); err == nil {
+			return wholeNumber(v)
+		}
+		b.invalid("22003", n.Start, "the number is too large")
+		return null()
+	}
+	if strings.ContainsAny(digits, "eE") {
+		v, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			b.invalid("22003", n.Start, "the number is out of the range of DOUBLE")
+		}
+		return &plan.Literal{Value: v, Type: kind(manifest.Double)}
+	}
+	whole, fraction, point := strings.Cut(digits, ".")
+	if !point {
+		if v, err := strconv.ParseInt(s, 10, 64); err == nil {
+			return wholeNumber(v)
+		}
+	}
+	whole = strings.TrimLeft(whole, "0")
+	if whole == "" {
+		whole = "0"
+	}
+	precision := len(whole) + len(fraction)
+	if precision > maxPrecision && whole == "0" {
+		precision--
+	}
+	if precision > maxPrecision {
+		v, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			b.invalid("22003", n.Start, "the number is out of the range of DOUBLE")
+		}
+		return &plan.Literal{Value: v, Type: kind(manifest.Double)}
+	}
+	v, ok := new(big.Int).SetString(whole+fraction, 10)
+	if !ok {
+		b.invalid("42601", n.Start, "this is no number")
+		return null()
+	}
+	if strings.HasPrefix(s, "-") {
+		v.Neg(v)
+	}
+	t := manifest.Type{Kind: manifest.Decimal, Precision: int32(precision), Scale: int32(len(fraction))}
+	return &plan.Literal{Value: decimal128.FromBigInt(v), Type: t}
+}
+
+func wholeNumber(v int64) plan.Expr {
+	if v >= math.MinInt32 && v <= math.MaxInt32 {
+		return &plan.Literal{Value: v, Type: kind(manifest.Int)}
+	}
+	return integer(v)
+}
+
+// convert gives a literal another type when the value stays exactly the same; false leaves it to a Cast at run time, which may round
+// or fail.
+func convert(lit *plan.Literal, t manifest.Type) (*plan.Literal, bool) {
+	if lit.Value == nil {
+		return &plan.Literal{Type: t}, true
+	}
+	if v, ok := convertValue(lit, t); ok {
+		return &plan.Literal{Value: v, Type: t}, true
+	}
+	return nil, false
+}
+
+func convertValue(lit *plan.Literal, t manifest.Type) (any, bool) {
+	switch v := lit.Value.(type) {
+	case string:
+		if lit.Type.Kind == manifest.Null || lit.Type.Kind == manifest.Text {
+			return convertText(v, t)
+		}
+	case int64:
+		switch {
+		case lit.Type.Integer():
+			return convertInteger(v, t)
+		case lit.Type.Kind == manifest.Date && t.Kind == manifest.Timestamp:
+			const days = math.MaxInt64 / microsOfDay
+			return v * microsOfDay, v < days && v > -days
+		case lit.Type.Kind == manifest.Timestamp && t.Kind == manifest.Date:
+			return v / microsOfDay, v%microsOfDay == 0
+		}
+	case decimal128.Num:
+		return convertDecimal(v, lit.Type.Scale, t)
+	case float64:
+		if lit.Type.Kind == manifest.Double && t.Kind == manifest.Float {
+			return v, float64(float32(v)) == v
+		}
+		return v, lit.Type.Kind == manifest.Float && t.Kind == manifest.Double
+	}
+	return nil, false
+}
+
+func convertInteger(v int64, t manifest.Type) (any, bool) {
+	switch t.Kind {
+	case manifest.SmallInt:
+		return v, v >= math.MinInt16 && v <= math.MaxInt16
+	case manifest.Int:
+		return v, v >= math.MinInt32 && v <= math.MaxInt32
+	case manifest.BigInt:
+		return v, true
+	case manifest.Float:
+		return float64(v), int64(float32(v)) == v && v > -1<<24 && v < 1<<24
+	case manifest.Double:
+		const exact = 1 << 53
+		return float64(v), v >= -exact && v <= exact
+	case manifest.Decimal:
+		return rescale(big.NewInt(v), 0, t)
+	}
+	return nil, false
+}
+
+func convertDecimal(v decimal128.Num, scale int32, t manifest.Type) (any, bool) {
+	switch {
+	case t.Kind == manifest.Decimal:
+		return rescale(v.BigInt(), scale, t)
+	case t.Integer():
+		x, ok := rescaleTo(v.BigInt(), scale, 0)
+		if !ok || !x.IsInt64() {
+			return nil, false
+		}
+		return convertInteger(x.Int64(), t)
+	case t.Kind == manifest.Double:
+		// The DOUBLE nearest to a DECIMAL is what comparing the two means.
+		f, err := strconv.ParseFloat(v.ToString(scale), 64)
+		return f, err == nil
+	case t.Kind == manifest.Float:
+		f, err := strconv.ParseFloat(v.ToString(scale), 32)
+		return f, err == nil
+	}
+	return nil, false
+}
+
+func rescale(v *big.Int, scale int32, t manifest.Type) (any, bool) {
+	x, ok := rescaleTo(v, scale, t.Scale)
+	if !ok || !holds(x, t.Precision) {
+		return nil, false
+	}
+	return decimal128.FromBigInt(x), true
+}
+
+func holds(x *big.Int, precision int32) bool {
+	limit := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(precision)), nil)
+	return new(big.Int).Abs(x).Cmp(limit) < 0
+}
+
+// rescaleTo changes the scale; false when digits would be lost.
+func rescaleTo(v *big.Int, from, to int32) (*big.Int, bool) {
+	if to >= from {
+		return new(big.Int).Mul(v, new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(to-from)), nil)), true
+	}
+	q, r := new(big.Int).QuoRem(v, new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(from-to)), nil), new(big.Int))
+	return q, r.Sign() == 0
+}
+
+// convertText reads the plain spellings of a value; the rest, and what is wrong, is left to a Cast.
+func convertText(s string, t manifest.Type) (any, bool) {
+	switch t.Kind {
+	case manifest.Text:
+		return s, t.Length == 0
+	case manifest.File:
+		return s, true
+	case manifest.SmallInt, manifest.Int, manifest.BigInt:
+		v, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)
+		if err != nil {
+			return nil, false
+		}
+		return convertInteger(v, t)
+	case manifest.Double:
+		v, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
+		return v, err == nil && !strings.ContainsAny(s, "_xXpP")
+	case manifest.Boolean:
+		switch strings.ToLower(s) {
+		case "true", "t":
+			return true, true
+		case "false", "f":
+			return false, true
+		}
+	case manifest.Date:
+		d, err := time.Parse("2006-01-02", s)
+		return d.Unix() / 86_400, err == nil
+	case manifest.Timestamp:
+		for _, layout := range []string{"2006-01-02 15:04:05", "2006-01-02T15:04:05", "2006-01-02"} {
+			if d, err := time.Parse(layout, s); err == nil && d.Nanosecond()%1000 == 0 {
+				return d.UnixMicro(), true
+			}
+		}
+	case manifest.DateTime:
+		if d, err := time.Parse(time.RFC3339, s); err == nil && d.Nanosecond()%1000 == 0 {
+			return d.UnixMicro(), true
+		}
+	case manifest.UUID:
+		return uuid(s)
+	case manifest.Interval:
+		return parseInterval(s, "")
+	}
+	return nil, false
+}
+
+func uuid(s string) (any, bool) {
+	var out [16]byte
+	const length = 36
+	if len(s) != length || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
+		return nil, false
+	}
+	_, err := hex.Decode(out[:], []byte(strings.ReplaceAll(s, "-", "")))
+	return out, err == nil
+}
+
+// interval binds INTERVAL; a string is read at once.
+func (e *env) interval(n *ast.Interval) plan.Expr {
+	if s, ok := n.Arg.(*ast.String); ok {
+		v, ok := parseInterval(s.Value, n.Unit)
+		if !ok {
+			e.b.invalid("22007", s.Start, "%q is no interval", s.Value).hint("write it like INTERVAL '1 day 2 hours'")
+		}
+		return &plan.Literal{Value: v, Type: kind(manifest.Interval)}
+	}
+	if num, ok := n.Arg.(*ast.Number); ok {
+		if v, ok := parseInterval(num.Text, n.Unit); ok {
+			return &plan.Literal{Value: v, Type: kind(manifest.Interval)}
+		}
+	}
+	arg := e.expr(n.Arg)
+	unit, times := n.Unit, int64(1)
+	switch n.Unit {
+	case "quarter":
+		unit, times = "month", 3
+	case "decade":
+		unit, times = "year", 10
+	case "century":
+		unit, times = "year", 100
+	case "millennium":
+		unit, times = "year", 1000
+	}
+	if times > 1 {
+		arg = e.b.resolved("*", []plan.Expr{arg, integer(times)}, n.Start)
+	}
+	if unit != "second" && arg.ExprType().Kind == manifest.Null {
+		arg = e.b.cast(arg, kind(manifest.BigInt), n.Start)
+	}
+	return e.b.resolved("to_"+unit+"s", []plan.Expr{arg}, n.Start)
+}
+
+// parseInterval reads "1 year 2 months -3 days 04:05:06.7"; a number without a unit takes the one given.
+func parseInterval(s, unit string) (arrow.MonthDayNanoInterval, bool) {
+	var out arrow.MonthDayNanoInterval
+	words := strings.Fields(strings.ToLower(s))
+	ago := len(words) > 1 && words[len(words)-1] == "ago"
+	if ago {
+		words = words[:len(words)-1]
+	}
+	if len(words) == 0 {
+		return out, false
+	}
+	for i := 0; i < len(words); i++ {
+		w := words[i]
+		if strings.Contains(w, ":") {
+			nanos, ok := clock(w)
+			if !ok {
+				return out, false
+			}
+			out.Nanoseconds += nanos
+			continue
+		}
+		digits := strings.TrimRightFunc(w, func(r rune) bool { return r >= 'a' && r <= 'z' })
+		name := w[len(digits):]
+		if name == "" && i+1 < len(words) && words[i+1][0] >= 'a' && words[i+1][0] <= 'z' {
+			i++
+			name = words[i]
+		}
+		if name == "" {
+			if name = unit; name == "" {
+				name = "second"
+			}
+		}
+		v, err := strconv.ParseFloat(digits, 64)
+		if err != nil || !addUnit(&out, v, name) {
+			return out, false
+		}
+	}
+	if ago {
+		out.Months, out.Days, out.Nanoseconds = -out.Months, -out.Days, -out.Nanoseconds
+	}
+	return out, true
+}
+
+// clock reads [-]hh:mm[:ss[.fraction]].
+func clock(s string) (int64, bool) {
+	rest, negative := strings.CutPrefix(s, "-")
+	parts := strings.Split(rest, ":")
+	if len(parts) > 3 {
+		return 0, false
+	}
+	total := 0.0
+	for i, scale := range []float64{3600, 60, 1} {
+		if i >= len(parts) {
+			break
+		}
+		v, err := strconv.ParseFloat(parts[i], 64)
+		if err != nil || v < 0 || i > 0 && v >= 60 || v > 1e6 {
+			return 0, false
+		}
+		total += v * scale
+	}
+	if negative {
+		total = -total
+	}
+	return int64(math.Round(total*1e6)) * 1000, true
+}
+
+// addUnit adds v of a unit; fractions go down to the next smaller part.
+func addUnit(out *arrow.MonthDayNanoInterval, v float64, unit string) bool {
+	const most = 1e6
+	if math.IsNaN(v) || math.Abs(v) > 1e15 {
+		return false
+	}
+	months, days, micros := 0.0, 0.0, 0.0
+	switch strings.TrimSuffix(unit, "s") {
+	case "millennium", "millennia":
+		months = v * 12_000
+	case "century", "centurie":
+		months = v * 1200
+	case "decade":
+		months = v * 120
+	case "year", "yr", "y":
+		months = v * 12
+	case "quarter":
+		months = v * 3
+	case "month", "mon":
+		months = v
+	case "week", "w":
+		days = v * 7
+	case "day", "d":
+		days = v
+	case "hour", "hr", "h":
+		micros = v * 3600e6
+	case "minute", "min", "m":
+		micros = v * 60e6
+	case "second", "sec", "":
+		micros = v * 1e6
+	case "millisecond", "msec":
+		micros = v * 1e3
+	case "microsecond", "usec", "u":
+		micros = v
+	default:
+		return false
+	}
+	whole := math.Trunc(months)
+	days += (months - whole) * 30
+	wholeDays := math.Trunc(days)
+	micros += (days - wholeDays) * microsOfDay
+	if math.Abs(whole) > most || math.Abs(wholeDays) > most*400 || math.Abs(micros) > 9e15 {
+		return false
+	}
+	out.Months += int32(whole)
+	out.Days += int32(wholeDays)
+	out.Nanoseconds += int64(math.Round(micros)) * 1000
+	return true
+}
+
+// foldDate computes a constant date or timestamp plus or minus a constant interval, so that comparisons with it can prune.
+func foldDate(op string, left, right plan.Expr) (plan.Expr, bool) {
+	if op == "+" && left.ExprType().Kind == manifest.Interval {
+		left, right = right, left
+	}
+	l, ok := left.(*plan.Literal)
+	r, isLiteral := right.(*plan.Literal)
+	if !ok || !isLiteral || op != "+" && op != "-" {
+		return nil, false
+	}
+	at, ok := l.Value.(int64)
+	iv, isInterval := r.Value.(arrow.MonthDayNanoInterval)
+	if !ok || !isInterval || l.Type.Kind != manifest.Date && l.Type.Kind != manifest.Timestamp || iv.Nanoseconds%1000 != 0 {
+		return nil, false
+	}
+	if l.Type.Kind == manifest.Date {
+		at *= microsOfDay
+	}
+	sign := int64(1)
+	if op == "-" {
+		sign = -1
+	}
+	d := addMonths(time.UnixMicro(at).UTC(), int(sign)*int(iv.Months)).AddDate(0, 0, int(sign)*int(iv.Days))
+	return &plan.Literal{Value: d.UnixMicro() + sign*iv.Nanoseconds/1000, Type: kind(manifest.Timestamp)}, true
+}
+
+// addMonths stays in the month that is meant: a month after 31 January is the last of February.
+func addMonths(d time.Time, months int) time.Time {
+	first := time.Date(d.Year(), d.Month(), 1, d.Hour(), d.Minute(), d.Second(), d.Nanosecond(), time.UTC).AddDate(0, months, 0)
+	last := first.AddDate(0, 1, -1).Day()
+	return first.AddDate(0, 0, min(d.Day(), last)-1)
+}

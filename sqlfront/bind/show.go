@@ -1,0 +1,91 @@
+package bind
+
+import (
+	"strings"
+
+	"kalamflight/engine/plan"
+	"kalamflight/sqlfront/ast"
+	"kalamflight/sqlfront/dialect"
+)
+
+// show lowers SHOW and DESCRIBE to a query over the system tables.
+func (b *binder) show(n *ast.Show, out *plan.Compiled) {
+	var query string
+	name := "name"
+	switch n.What {
+	case "namespaces":
+		query = "SELECT name FROM system.namespaces"
+	case "tables", "views":
+		query = "SELECT namespace, name, kind FROM system.tables WHERE namespace = " + quote(b.showNamespace(n))
+		if n.What == "views" {
+			query += " AND kind = 'VIEW'"
+		}
+	case "columns":
+		t := b.table(n.Table)
+		query = "SELECT name, type, nullable, \"default\", key FROM system.columns WHERE namespace = " + quote(t.Namespace) +
+			" AND table_name = " + quote(t.Name)
+	case "users":
+		query = "SELECT * FROM system.users"
+	case "settings", "stats", "storages":
+		query = "SELECT * FROM system." + n.What
+	default:
+		query, name = "SELECT * FROM system."+n.What, ""
+	}
+	if n.Like != nil {
+		if name == "" {
+			b.unsupported(n.Start, "SHOW %s takes no LIKE", strings.ToUpper(n.What))
+		}
+		word := " WHERE "
+		if strings.Contains(query, " WHERE ") {
+			word = " AND "
+		}
+		query += word + "name ILIKE " + quote(*n.Like)
+	}
+	switch n.What {
+	case "columns":
+		query += " ORDER BY ordinal"
+	case "namespaces", "tables", "views", "settings", "stats":
+		query += " ORDER BY name"
+	}
+	if b.err != nil {
+		return
+	}
+	b.lowered(query, n, out)
+}
+
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+func (b *binder) showNamespace(n *ast.Show) string {
+	if n.Namespace.Text == "" {
+		return b.options.Namespace
+	}
+	name, ok := b.namespace(fold(n.Namespace))
+	if !ok {
+		f := b.invalid("3F000", n.Namespace.Start, "there is no namespace %s", n.Namespace.Text)
+		if s := suggest(n.Namespace.Text, b.options.Catalog.Namespaces()); s != "" {
+			f.hint("did you mean %s?", s)
+		}
+	}
+	return name
+}
+
+// lowered binds a query that was written here.
+func (b *binder) lowered(query string, n *ast.Show, out *plan.Compiled) {
+	parsed, err := dialect.Parse(query, b.options.Limits)
+	if err != nil {
+		b.place(err, n.Start)
+		return
+	}
+	q, ok := parsed.Statement.(*ast.Query)
+	if !ok {
+		b.unsupported(n.Start, "SHOW %s is not supported", n.What)
+		return
+	}
+	inner := newBinder(query, b.options, b.shared)
+	node := inner.top(q)
+	if inner.err != nil {
+		b.place(inner.err, n.Start)
+		return
+	}
+	out.Statement, out.Columns = &plan.Select{Root: node}, node.Columns()
+}
