@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -70,6 +71,9 @@ func dial(url, user string) (*client, error) {
 	db, err := driver.NewDriver(memory.DefaultAllocator).NewDatabase(opts)
 	if err != nil {
 		return nil, err
+	}
+	if l, ok := db.(adbc.DatabaseLogging); ok {
+		l.SetLogger(slog.New(slog.DiscardHandler))
 	}
 	conn, err := db.Open(context.Background())
 	if err != nil {
