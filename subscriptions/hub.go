@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"kalamflight/hotlog"
 	"kalamflight/internal/fault"
@@ -36,6 +37,9 @@ type Hub struct {
 	topics map[manifest.TabletID]*topic
 	tails  int
 	closed bool
+
+	// seen is the newest commit whose tablets have all been told of it.
+	seen atomic.Int64
 
 	stats Stats
 }
@@ -110,6 +114,7 @@ func (h *Hub) commit(c hotlog.Committed) {
 	for _, t := range touched {
 		t.advance(c.Seq)
 	}
+	h.seen.Store(int64(c.Seq))
 }
 
 func (t *topic) advance(head manifest.Seq) {
@@ -179,6 +184,19 @@ func (t *Tail) Next(ctx context.Context, after manifest.Seq) (manifest.Seq, erro
 			return 0, fmt.Errorf("subscription ended: %w", fault.ErrUnavailable)
 		}
 	}
+}
+
+// Quiet returns the newest Seq up to which no commit later than after touched the tablet; it is at least after, and after itself when
+// one did.
+func (t *Tail) Quiet(after manifest.Seq) manifest.Seq {
+	// seen is read first: every commit up to it has reached the topic.
+	seen := manifest.Seq(t.hub.seen.Load())
+	t.topic.mu.Lock()
+	defer t.topic.mu.Unlock()
+	if t.topic.head > after {
+		return after
+	}
+	return max(seen, after)
 }
 
 // Close stops following.
