@@ -110,7 +110,7 @@ func TestTokenIsOurs(t *testing.T) {
 	}
 }
 
-func TestTokenExpiresAndIsRenewed(t *testing.T) {
+func TestTokenExpires(t *testing.T) {
 	s := start(t, flightsrv.Options{TokenTTL: time.Nanosecond})
 	header, _, _, err := s.raw(t).handshake(annCtx(), nil)
 	if err != nil {
@@ -118,24 +118,6 @@ func TestTokenExpiresAndIsRenewed(t *testing.T) {
 	}
 	_, err = s.raw(t).info(authorized(header), query("ROWS 1"))
 	wantCode(t, "an expired token", err, codes.Unauthenticated)
-
-	// A token of one second is past the half of its time at once, or not at all before it ends: seconds are what it counts.
-	s = start(t, flightsrv.Options{TokenTTL: 1500 * time.Millisecond})
-	r := s.raw(t)
-	if header, _, _, err = r.handshake(annCtx(), nil); err != nil {
-		t.Fatal(err)
-	}
-	deadline := time.Now().Add(1200 * time.Millisecond)
-	for renewed := ""; renewed == ""; {
-		if time.Now().After(deadline) {
-			t.Fatal("no fresh token came")
-		}
-		var md metadata.MD
-		if _, err := r.GetFlightInfo(authorized(header), cmd(t, query("ROWS 1")), grpc.Header(&md)); err != nil {
-			t.Fatal(err)
-		}
-		renewed = strings.Join(md.Get("authorization"), "")
-	}
 }
 
 func TestPasswordVerdictsAreKept(t *testing.T) {

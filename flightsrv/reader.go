@@ -33,7 +33,7 @@ type batches struct {
 
 // newBatches reads on after the first message, which had the descriptor and perhaps the schema.
 func newBatches(first *pb.FlightData, stream putStream, alloc memory.Allocator, limits flightdata.Limits) (b *batches, err error) {
-	m := &messages{stream: stream, limits: limits}
+	m := &messages{stream: stream, verifier: flightdata.NewVerifier(limits)}
 	if len(first.DataHeader) > 0 {
 		m.next = first
 	}
@@ -147,10 +147,10 @@ func eachText(a arrow.Array) error {
 
 // messages is the verifier as arrow-go's source of messages. It is for one goroutine.
 type messages struct {
-	stream putStream
-	limits flightdata.Limits
-	next   *pb.FlightData
-	last   *ipc.Message
+	stream   putStream
+	verifier *flightdata.Verifier
+	next     *pb.FlightData
+	last     *ipc.Message
 	// err is what the stream or the verifier said; arrow-go wraps it beyond recognition.
 	err error
 }
@@ -169,7 +169,7 @@ func (m *messages) Message() (*ipc.Message, error) {
 			return nil, err
 		}
 	}
-	if _, err := flightdata.Verify(fd.DataHeader, fd.DataBody, m.limits); err != nil {
+	if _, err := m.verifier.Check(fd.DataHeader, fd.DataBody); err != nil {
 		m.err = invalid("%s", err)
 		return nil, m.err
 	}

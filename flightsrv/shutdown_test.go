@@ -17,7 +17,9 @@ import (
 	"kalamflight/internal/fault"
 )
 
-func insecureOption() grpc.DialOption { return grpc.WithTransportCredentials(insecure.NewCredentials()) }
+func insecureOption() grpc.DialOption {
+	return grpc.WithTransportCredentials(insecure.NewCredentials())
+}
 
 // A subscription that nobody reads, one that is read, and one whose engine ignores that it is drained: the server ends all the same.
 func TestShutdownEndsSubscriptions(t *testing.T) {

@@ -50,15 +50,35 @@ const (
 	Batch      Kind = 3
 )
 
-// Verify checks a message's Arrow metadata before anything follows an offset in it: every table, vector and string lies inside header, every
-// buffer inside body, and no count or size asks for more than the limits allow. It does not look at values: offsets and indices inside
-// buffers are for array.ValidateFull once the batch is made.
-func Verify(header, body []byte, limits Limits) (Kind, error) {
-	l := limits.withDefaults()
+// Verifier checks the messages of one stream. It is for one goroutine.
+type Verifier struct {
+	limits Limits
+	// columns is the shape of the stream's batches, and dictionaries that of each dictionary by its id; nil before the schema.
+	columns      *shape
+	dictionaries map[int64]shape
+}
+
+// shape counts what a batch must have at least: arrow-go takes as many as the schema says, wherever that leads.
+type shape struct{ nodes, buffers, variadic int }
+
+func (s *shape) add(o shape) {
+	s.nodes += o.nodes
+	s.buffers += o.buffers
+	s.variadic += o.variadic
+}
+
+// NewVerifier makes a Verifier for a stream.
+func NewVerifier(limits Limits) *Verifier { return &Verifier{limits: limits.withDefaults()} }
+
+// Check checks a message's Arrow metadata before anything follows an offset in it: every table, vector and string lies inside header, every
+// buffer inside body, a batch has what the schema asks for, and no count or size asks for more than the limits allow. It does not look at
+// values: offsets and indices inside buffers are for array.ValidateFull once the batch is made.
+func (c *Verifier) Check(header, body []byte) (Kind, error) {
+	l := c.limits
 	if len(header) > l.HeaderBytes {
 		return 0, fmt.Errorf("the Arrow metadata has %d bytes, more than %d", len(header), l.HeaderBytes)
 	}
-	v := verifier{b: header, body: body, limits: l, fields: l.Fields, tables: 16 * l.Fields, text: 2 * len(header)}
+	v := verifier{Verifier: c, b: header, body: body, fields: l.Fields, tables: 16 * l.Fields, text: 2 * len(header)}
 	kind, err := v.message()
 	if err != nil {
 		return 0, fmt.Errorf("the Arrow metadata is malformed: %w", err)
@@ -69,8 +89,8 @@ func Verify(header, body []byte, limits Limits) (Kind, error) {
 // verifier walks the flatbuffer of one message. The budgets fall with each visit, as offsets may share what they point at and a small
 // buffer can so stand for an exponential tree.
 type verifier struct {
+	*Verifier
 	b, body []byte
-	limits  Limits
 	fields  int
 	tables  int
 	text    int
@@ -255,7 +275,10 @@ func (v *verifier) message() (Kind, error) {
 	case Dictionary:
 		return kind, v.dictionary(header)
 	case Batch:
-		return kind, v.batch(header)
+		if v.columns == nil {
+			return 0, errors.New("a batch comes before the schema")
+		}
+		return kind, v.batch(header, *v.columns)
 	default:
 		return 0, fmt.Errorf("it holds a message of type %d", kind)
 	}
@@ -263,6 +286,9 @@ func (v *verifier) message() (Kind, error) {
 
 // schema: endianness, fields, custom metadata, features.
 func (v *verifier) schema(t table) error {
+	if v.columns != nil {
+		return errors.New("a second schema comes in the stream")
+	}
 	p, err := v.slot(t, 0, 2)
 	if err != nil {
 		return err
@@ -276,62 +302,87 @@ func (v *verifier) schema(t table) error {
 	if err := v.pairs(t, 2); err != nil {
 		return err
 	}
-	return v.each(t, 1, func(f table) error { return v.field(f, 1) })
+	v.dictionaries = map[int64]shape{}
+	columns := &shape{}
+	err = v.each(t, 1, func(f table) error {
+		s, err := v.field(f, 1)
+		columns.add(s)
+		return err
+	})
+	if err == nil {
+		v.columns = columns
+	}
+	return err
 }
 
-// field: name, nullable, type's kind, type, dictionary, children, custom metadata.
-func (v *verifier) field(t table, depth int) error {
+// field: name, nullable, type's kind, type, dictionary, children, custom metadata. It returns what a batch has for the field.
+func (v *verifier) field(t table, depth int) (shape, error) {
 	if v.fields--; v.fields < 0 {
-		return fmt.Errorf("it has more than %d fields", v.limits.Fields)
+		return shape{}, fmt.Errorf("it has more than %d fields", v.limits.Fields)
 	}
 	if depth > v.limits.Depth {
-		return fmt.Errorf("its fields are nested deeper than %d", v.limits.Depth)
+		return shape{}, fmt.Errorf("its fields are nested deeper than %d", v.limits.Depth)
 	}
 	if err := errors.Join(v.str(t, 0), v.pairs(t, 6)); err != nil {
-		return err
+		return shape{}, err
 	}
 	if _, err := v.slot(t, 1, 1); err != nil {
-		return err
+		return shape{}, err
 	}
 	p, err := v.slot(t, 2, 1)
 	if err != nil {
-		return err
+		return shape{}, err
 	}
 	dt, ok, err := v.child(t, 3)
 	if err != nil {
-		return err
+		return shape{}, err
 	}
 	if p == 0 || !ok {
-		return errors.New("a field has no type")
+		return shape{}, errors.New("a field has no type")
 	}
-	if err := v.dataType(int(v.b[p]), dt); err != nil {
+	s, err := v.dataType(int(v.b[p]), dt)
+	if err != nil {
+		return shape{}, err
+	}
+	err = v.each(t, 5, func(f table) error {
+		inner, err := v.field(f, depth+1)
+		s.add(inner)
 		return err
+	})
+	if err != nil {
+		return shape{}, err
 	}
 	encoding, ok, err := v.child(t, 4)
-	if err != nil {
-		return err
+	if err != nil || !ok {
+		return s, err
 	}
-	if ok {
-		if err := v.encoding(encoding); err != nil {
-			return err
-		}
-	}
-	return v.each(t, 5, func(f table) error { return v.field(f, depth+1) })
+	return v.encoding(encoding, s)
 }
 
-// typeFields has the sizes of the inline fields of each type's table by its number in the Type union; -1 is a string. Types that are not
-// here are refused: unions, run-end encoding and list views, which no table can hold.
-var typeFields = map[int][]int{
-	1: {}, 2: {4, 1}, 3: {2}, 4: {}, 5: {}, 6: {}, 7: {4, 4, 4}, 8: {2}, 9: {2, 4}, 10: {2, -1}, 11: {2}, 12: {}, 13: {}, 15: {4}, 16: {4},
-	17: {1}, 18: {2}, 19: {}, 20: {}, 21: {}, 23: {}, 24: {},
+// arrowTypes are the types by their number in the Type union: the sizes of the inline fields of their tables, -1 for a string, and the
+// buffers of a column without those of its children. Types that are not here are refused: unions, run-end encoding and list views, which
+// no table can hold.
+var arrowTypes = map[int]struct {
+	fields  []int
+	buffers int
+}{
+	1: {nil, 0}, 2: {[]int{4, 1}, 2}, 3: {[]int{2}, 2}, 4: {nil, 3}, 5: {nil, 3}, 6: {nil, 2}, 7: {[]int{4, 4, 4}, 2}, 8: {[]int{2}, 2},
+	9: {[]int{2, 4}, 2}, 10: {[]int{2, -1}, 2}, 11: {[]int{2}, 2}, 12: {nil, 2}, 13: {nil, 1}, 15: {[]int{4}, 2}, 16: {[]int{4}, 1},
+	17: {[]int{1}, 2}, 18: {[]int{2}, 2}, 19: {nil, 3}, 20: {nil, 3}, 21: {nil, 2}, typeBinaryView: {nil, 2}, typeUtf8View: {nil, 2},
 }
 
-func (v *verifier) dataType(number int, t table) error {
-	fields, ok := typeFields[number]
+const (
+	typeInt        = 2
+	typeBinaryView = 23
+	typeUtf8View   = 24
+)
+
+func (v *verifier) dataType(number int, t table) (shape, error) {
+	known, ok := arrowTypes[number]
 	if !ok {
-		return fmt.Errorf("it has a field of type number %d, which is not supported", number)
+		return shape{}, fmt.Errorf("it has a field of type number %d, which is not supported", number)
 	}
-	for i, bytes := range fields {
+	for i, bytes := range known.fields {
 		var err error
 		if bytes < 0 {
 			err = v.str(t, i)
@@ -339,28 +390,59 @@ func (v *verifier) dataType(number int, t table) error {
 			_, err = v.slot(t, i, bytes)
 		}
 		if err != nil {
-			return err
+			return shape{}, err
 		}
 	}
-	return nil
+	s := shape{nodes: 1, buffers: known.buffers}
+	if number == typeBinaryView || number == typeUtf8View {
+		s.variadic = 1
+	}
+	return s, nil
 }
 
-// encoding checks a DictionaryEncoding: id, index type, ordered, kind.
-func (v *verifier) encoding(t table) error {
+// encoding checks a DictionaryEncoding: id, index type, ordered, kind. The batch then has the indices, and the dictionary the values.
+func (v *verifier) encoding(t table, values shape) (shape, error) {
 	if err := v.scalars(t, 8, 4, 1, 2); err != nil {
-		return err
+		return shape{}, err
 	}
 	index, ok, err := v.child(t, 1)
-	if err != nil || !ok {
-		return err
+	if err != nil {
+		return shape{}, err
 	}
-	return v.scalars(index, typeFields[2]...)
+	if ok {
+		if err := v.scalars(index, arrowTypes[typeInt].fields...); err != nil {
+			return shape{}, err
+		}
+	}
+	id, err := v.dictionaryID(t)
+	if err != nil {
+		return shape{}, err
+	}
+	if other, twice := v.dictionaries[id]; twice && other != values {
+		return shape{}, fmt.Errorf("the dictionary %d has two types", id)
+	}
+	v.dictionaries[id] = values
+	return shape{nodes: 1, buffers: arrowTypes[typeInt].buffers}, nil
+}
+
+// dictionaryID is the first field of an encoding and of a dictionary batch.
+func (v *verifier) dictionaryID(t table) (int64, error) {
+	p, err := v.slot(t, 0, 8)
+	if err != nil || p == 0 {
+		return 0, err
+	}
+	return v.i64(p), nil
 }
 
 // dictionary: id, batch, delta.
 func (v *verifier) dictionary(t table) error {
-	if err := v.scalars(t, 8); err != nil {
+	id, err := v.dictionaryID(t)
+	if err != nil {
 		return err
+	}
+	values, ok := v.dictionaries[id]
+	if !ok {
+		return fmt.Errorf("the schema has no dictionary %d", id)
 	}
 	p, err := v.slot(t, 2, 1)
 	if err != nil {
@@ -376,11 +458,11 @@ func (v *verifier) dictionary(t table) error {
 	if !ok {
 		return errors.New("a dictionary has no values")
 	}
-	return v.batch(rows)
+	return v.batch(rows, values)
 }
 
 // batch: length, nodes, buffers, compression, variadic buffer counts.
-func (v *verifier) batch(t table) error {
+func (v *verifier) batch(t table, need shape) error {
 	p, err := v.slot(t, 0, 8)
 	if err != nil {
 		return err
@@ -394,8 +476,11 @@ func (v *verifier) batch(t table) error {
 	if err != nil {
 		return err
 	}
-	if n > v.limits.Fields {
+	if n > 2*v.limits.Fields {
 		return errBudget
+	}
+	if n < need.nodes {
+		return errors.New("a batch has too few columns")
 	}
 	for k := range n {
 		values, nulls := v.i64(first+16*k), v.i64(first+16*k+8)
@@ -411,7 +496,7 @@ func (v *verifier) batch(t table) error {
 	if err != nil {
 		return err
 	}
-	return v.variadic(t, buffers)
+	return v.variadic(t, buffers, need)
 }
 
 func (v *verifier) compression(t table) (bool, error) {
@@ -468,13 +553,17 @@ func (v *verifier) buffers(t table, compressed bool) (int, error) {
 	return n, nil
 }
 
-func (v *verifier) variadic(t table, buffers int) error {
+// variadic checks how many more buffers the views have, and with that whether there are enough in all.
+func (v *verifier) variadic(t table, buffers int, need shape) error {
 	first, n, err := v.vector(t, 4, 8)
 	if err != nil {
 		return err
 	}
 	if n > v.limits.Fields {
 		return errBudget
+	}
+	if n < need.variadic {
+		return errors.New("a batch does not count the buffers of its views")
 	}
 	sum := int64(0)
 	for k := range n {
@@ -483,6 +572,9 @@ func (v *verifier) variadic(t table, buffers int) error {
 			return errors.New("a column has more buffers than there are")
 		}
 		sum += count
+	}
+	if int64(buffers) < int64(need.buffers)+sum {
+		return errors.New("a batch has too few buffers")
 	}
 	return nil
 }
