@@ -30,10 +30,10 @@ func newCatalog(t testing.TB) *memoryCatalog {
 	system("namespaces", "name")
 	system("tables", "namespace", "name", "kind")
 	system("columns", "namespace", "table_name", "name", "ordinal", "type", "nullable", "default", "key")
-	for _, name := range []string{"users", "settings", "stats", "storages", "jobs"} {
+	for _, name := range []string{"users", "settings", "stats"} {
 		system(name, "name", "value")
 	}
-	for _, name := range []string{"sessions", "subscriptions", "queries", "segments"} {
+	for _, name := range []string{"sessions", "subscriptions", "queries", "segments", "storages", "jobs"} {
 		system(name, "id", "started")
 	}
 	return c

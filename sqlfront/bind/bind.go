@@ -85,8 +85,8 @@ type binder struct {
 	mapped map[*plan.Subquery]bool
 	// refs are the references of each subquery to the rows it stands over.
 	refs map[*plan.Subquery][]*plan.OuterRef
-	// places are where the column references stand in the text.
-	places map[*plan.ColumnRef]int
+	// places are where references to columns stand in the text.
+	places map[plan.Expr]int
 	// lower is text in lower case, once it was asked for.
 	lower string
 	// ctes are the WITH queries in sight.
@@ -97,7 +97,7 @@ type binder struct {
 
 func newBinder(text string, o Options, s *shared) *binder {
 	return &binder{text: text, options: o, shared: s, mapped: map[*plan.Subquery]bool{}, refs: map[*plan.Subquery][]*plan.OuterRef{},
-		places: map[*plan.ColumnRef]int{}}
+		places: map[plan.Expr]int{}}
 }
 
 // fail records a failure of a kind at a byte offset.

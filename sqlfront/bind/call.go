@@ -169,7 +169,7 @@ func (e *env) aggCall(n *ast.Call) (plan.Agg, bool) {
 	}
 	order := e.order(n.Order)
 	if n.Within {
-		args, order = within(args, order)
+		args, order = e.within(n, args, order)
 	}
 	if n.Name == "count" && len(args) == 0 && n.Distinct {
 		b.invalid("42601", n.Start, "count(DISTINCT) needs a value")
@@ -196,12 +196,26 @@ func (e *env) aggCall(n *ast.Call) (plan.Agg, bool) {
 }
 
 // within puts the key of WITHIN GROUP (ORDER BY x) before the fraction: percentile_cont(0.5) WITHIN GROUP (ORDER BY x) is
-// quantile_cont(x, 0.5). A descending order counts from the other end, which the key's order says.
-func within(args []plan.Expr, order []plan.SortKey) ([]plan.Expr, []plan.SortKey) {
-	if len(order) == 0 {
+// quantile_cont(x, 0.5). Counting from the other end, the fraction is what is missing to 1.
+func (e *env) within(n *ast.Call, args []plan.Expr, order []plan.SortKey) ([]plan.Expr, []plan.SortKey) {
+	if len(order) != 1 {
+		e.b.invalid("42601", n.Start, "WITHIN GROUP of %s takes one expression", n.Name)
+		return args, nil
+	}
+	switch n.Name {
+	case "mode":
+	case "percentile_cont", "quantile_cont":
+		if order[0].Desc && len(args) == 1 {
+			args = []plan.Expr{e.b.resolved("-", []plan.Expr{integer(1), e.b.cast(args[0], kind(manifest.Double), n.Start)}, n.Start)}
+		}
+	case "percentile_disc", "quantile_disc", "quantile":
+		if order[0].Desc {
+			e.b.unsupported(n.Start, "WITHIN GROUP (ORDER BY .. DESC) is not supported for %s", n.Name)
+		}
+	default:
 		return args, order
 	}
-	return append([]plan.Expr{order[0].Expr}, args...), order
+	return append([]plan.Expr{order[0].Expr}, args...), nil
 }
 
 // order binds an ORDER BY of a call or a window.

@@ -88,7 +88,7 @@ func (b *binder) createAs(t *manifest.Table, n *ast.CreateTable) plan.Node {
 	cols := node.Columns()
 	if len(n.Columns) == 0 {
 		for i, c := range cols {
-			col := manifest.Column{ID: manifest.ColumnID(i + 1), Name: c.Name, Type: c.Type, NotNull: !c.Nullable}
+			col := manifest.Column{ID: manifest.ColumnID(i + 1), Name: c.Name, Type: c.Type}
 			if !c.Type.Storable() {
 				b.unsupported(n.As.Start, "column %s is %s, which cannot be stored", c.Name, article(c.Type))
 			}
@@ -138,6 +138,8 @@ func (b *binder) tableKey(t *manifest.Table, n *ast.CreateTable, key []ast.Ident
 
 func (b *binder) createView(n *ast.CreateView) plan.Statement {
 	ns, name := b.newName(n.Name)
+	// The text is bound again at each use, in the view's own namespace; it has to mean the same now.
+	b.options.Namespace = ns
 	node := b.query(n.Query, nil, n.Columns)
 	t := &manifest.Table{Namespace: ns, Name: name, Kind: manifest.View, Query: n.Text}
 	at := n.Name[len(n.Name)-1].Start

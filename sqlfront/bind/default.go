@@ -27,11 +27,26 @@ func Default(text string, t manifest.Type, lim token.Limits) (plan.Expr, error) 
 	}
 	b := newBinder(text, Options{Limits: lim}, &shared{})
 	e := &env{b: b, clause: "DEFAULT"}
-	out := b.assign(e.expr(x), manifest.Column{Name: "of this default", Type: t}, 0)
+	out := b.assign(e.expr(x), manifest.Column{Name: "with this default", Type: t}, 0)
 	if b.err != nil {
 		return nil, b.err
 	}
+	if c, ok := out.(*plan.Cast); ok {
+		if lit, isText := c.Arg.(*plan.Literal); isText && lit.Type.Kind == manifest.Text && !readable(t) {
+			return nil, fault.At(fault.ErrInvalid, "22P02", text, 0, "%s is no %s", text, t)
+		}
+	}
 	return out, nil
+}
+
+// readable tells the types of which some spellings are read only when a statement runs: a text that was not converted at once may
+// still be one.
+func readable(t manifest.Type) bool {
+	switch t.Kind {
+	case manifest.SmallInt, manifest.Int, manifest.BigInt, manifest.Double, manifest.Decimal, manifest.Boolean, manifest.Date, manifest.UUID:
+		return false
+	}
+	return true
 }
 
 // literalOrCall refuses what looks at rows or computes.

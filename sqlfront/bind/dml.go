@@ -86,7 +86,7 @@ func (b *binder) insert(n *ast.Insert) (plan.Statement, []plan.Column) {
 		out.Source = &plan.Values{Rows: rows, Cols: tableColumns(t)}
 	default:
 		if v, ok := n.Source.Body.(*ast.Values); ok && bare(n.Source) {
-			out.Source = b.insertValues(t, targets, defaults, v)
+			out.Source = b.insertValues(t, targets, defaults, v, len(n.Columns) == 0)
 		} else {
 			out.Source = b.insertQuery(t, targets, defaults, n)
 		}
@@ -179,10 +179,14 @@ func (b *binder) fullRow(t *manifest.Table, targets []int, values, defaults []pl
 	return row
 }
 
-// insertValues binds the rows of VALUES straight to the types of the columns.
-func (b *binder) insertValues(t *manifest.Table, targets []int, defaults []plan.Expr, v *ast.Values) plan.Node {
+// insertValues binds the rows of VALUES straight to the types of the columns. free: no columns are named, and rows may be shorter than
+// the table.
+func (b *binder) insertValues(t *manifest.Table, targets []int, defaults []plan.Expr, v *ast.Values, free bool) plan.Node {
 	out := &plan.Values{Rows: make([][]plan.Expr, 0, len(v.Rows)), Cols: tableColumns(t)}
 	e := &env{b: b, clause: "VALUES"}
+	if n := len(v.Rows[0]); free && n < len(targets) {
+		targets = targets[:n]
+	}
 	values := make([]plan.Expr, len(targets))
 	for _, row := range v.Rows {
 		if len(row) != len(targets) {
@@ -205,7 +209,7 @@ func (b *binder) insertValues(t *manifest.Table, targets []int, defaults []plan.
 }
 
 func (b *binder) counts(values, columns, at int) {
-	b.invalid("42601", at, "%d values are given to %d columns", values, columns)
+	b.invalid("42601", at, "%s given to %s", count(values, "value"), count(columns, "column"))
 }
 
 func (b *binder) insertQuery(t *manifest.Table, targets []int, defaults []plan.Expr, n *ast.Insert) plan.Node {

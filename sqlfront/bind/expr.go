@@ -1,6 +1,8 @@
 package bind
 
 import (
+	"strconv"
+
 	"kalamflight/engine/functions"
 	"kalamflight/engine/plan"
 	"kalamflight/manifest"
@@ -539,10 +541,18 @@ func (e *env) subquery(s *plan.Subquery, q *ast.Query) *plan.Subquery {
 	return s
 }
 
+// count is a number with its noun.
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.Itoa(n) + " " + noun + "s"
+}
+
 // width checks the number of columns of a subquery.
 func (b *binder) width(s *plan.Subquery, want, at int) bool {
 	if got := len(s.Node.Columns()); got != want && b.err == nil {
-		b.invalid("42601", at, "the subquery has %d columns where %d are expected", got, want)
+		b.invalid("42601", at, "the subquery must have %s, not %d", count(want, "column"), got)
 	}
 	return b.err == nil
 }

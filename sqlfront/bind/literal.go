@@ -199,12 +199,14 @@ func convertText(s string, t manifest.Type) (any, bool) {
 		v, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
 		return v, err == nil && !strings.ContainsAny(s, "_xXpP")
 	case manifest.Boolean:
-		switch strings.ToLower(s) {
-		case "true", "t":
+		switch strings.ToLower(strings.TrimSpace(s)) {
+		case "true", "t", "yes", "y", "on", "1":
 			return true, true
-		case "false", "f":
+		case "false", "f", "no", "n", "off", "0":
 			return false, true
 		}
+	case manifest.Decimal:
+		return decimalText(strings.TrimSpace(s), t)
 	case manifest.Date:
 		d, err := time.Parse("2006-01-02", s)
 		return d.Unix() / 86_400, err == nil
@@ -224,6 +226,23 @@ func convertText(s string, t manifest.Type) (any, bool) {
 		return parseInterval(s, "")
 	}
 	return nil, false
+}
+
+// decimalText reads [-]digits[.digits] that a DECIMAL holds exactly.
+func decimalText(s string, t manifest.Type) (any, bool) {
+	whole, fraction, _ := strings.Cut(s, ".")
+	digits := strings.TrimPrefix(whole, "-") + fraction
+	if len(digits) == 0 || len(digits) > 2*maxPrecision || strings.Trim(digits, "0123456789") != "" {
+		return nil, false
+	}
+	v, ok := new(big.Int).SetString(digits, 10)
+	if !ok {
+		return nil, false
+	}
+	if strings.HasPrefix(whole, "-") {
+		v.Neg(v)
+	}
+	return rescale(v, int32(len(fraction)), t)
 }
 
 func uuid(s string) (any, bool) {

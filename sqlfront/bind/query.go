@@ -245,7 +245,14 @@ func (b *binder) renamed(n plan.Node, names []ast.Ident, at int) plan.Node {
 	}
 	cols := n.Columns()
 	if len(names) > len(cols) {
-		b.invalid("42P10", at, "%d names are given to %d columns", len(names), len(cols))
+		b.invalid("42P10", at, "%s given to %s", count(len(names), "name"), count(len(cols), "column"))
+		return n
+	}
+	same := true
+	for i, name := range names {
+		same = same && cols[i].Name == fold(name)
+	}
+	if same {
 		return n
 	}
 	out := &plan.Project{Input: n}
@@ -305,7 +312,7 @@ func (b *binder) ordinal(x ast.Expr, columns int, clause string) (int, bool) {
 		return 0, false
 	}
 	if v < 1 || v > int64(columns) {
-		b.invalid("42P10", num.Start, "%s %d: there are %d columns", clause, v, columns)
+		b.invalid("42P10", num.Start, "%s %d: the query has %s", clause, v, count(columns, "column"))
 		return 0, columns > 0
 	}
 	return int(v - 1), true

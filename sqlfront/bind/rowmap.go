@@ -72,8 +72,11 @@ func (m *rowMap) one(x plan.Expr) plan.Expr {
 		}
 		m.b.mapped[n] = true
 		for _, ref := range m.b.refs[n] {
-			to, ok := m.column(&plan.ColumnRef{Index: ref.Index, Name: ref.Name, Type: ref.Type}).(*plan.ColumnRef)
-			if ok {
+			from := &plan.ColumnRef{Index: ref.Index, Name: ref.Name, Type: ref.Type}
+			if at, ok := m.b.places[ref]; ok {
+				m.b.places[from] = at
+			}
+			if to, ok := m.column(from).(*plan.ColumnRef); ok {
 				ref.Index = to.Index
 			}
 		}

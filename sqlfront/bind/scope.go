@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"kalamflight/engine/plan"
 	"kalamflight/internal/fault"
@@ -115,6 +116,7 @@ func (e *env) resolve(n *ast.Name) plan.Expr {
 				return ref
 			}
 			ref := &plan.OuterRef{Depth: depth, Index: c.index, Name: c.Name, Type: c.Type}
+			b.places[ref] = n.Start
 			s.refs = append(s.refs, ref)
 			return ref
 		}
@@ -144,7 +146,15 @@ func (e *env) alias(n *ast.Name) plan.Expr {
 func (e *env) unknownColumn(n *ast.Name) {
 	name := text(n.Parts)
 	if e.scope == nil || len(e.scope.columns) == 0 && e.scope.parent == nil {
-		e.b.invalid("42703", n.Start, "there is no column %s here", name).hint("strings stand between single quotes")
+		f := e.b.invalid("42703", n.Start, "there is no column %s here", name)
+		switch {
+		case n.Parts[0].Quoted:
+			f.hint("strings stand between single quotes")
+		case e.clause != "":
+			f.hint("%s cannot look at columns", e.clause)
+		default:
+			f.hint("there is no FROM")
+		}
 		return
 	}
 	if len(n.Parts) > 1 {
@@ -176,7 +186,7 @@ func suggest(wrong string, names []string) string {
 		return ""
 	}
 	wrong = strings.ToLower(wrong)
-	best, least := "", len(wrong)/3+2
+	best, least := "", utf8.RuneCountInString(wrong)/3+1
 	for _, n := range names {
 		if len(n) > 64 {
 			continue

@@ -24,9 +24,7 @@ func (b *binder) show(n *ast.Show, out *plan.Compiled) {
 		t := b.table(n.Table)
 		query = "SELECT name, type, nullable, \"default\", key FROM system.columns WHERE namespace = " + quote(t.Namespace) +
 			" AND table_name = " + quote(t.Name)
-	case "users":
-		query = "SELECT * FROM system.users"
-	case "settings", "stats", "storages":
+	case "users", "settings", "stats":
 		query = "SELECT * FROM system." + n.What
 	default:
 		query, name = "SELECT * FROM system."+n.What, ""
@@ -44,7 +42,7 @@ func (b *binder) show(n *ast.Show, out *plan.Compiled) {
 	switch n.What {
 	case "columns":
 		query += " ORDER BY ordinal"
-	case "namespaces", "tables", "views", "settings", "stats":
+	case "namespaces", "tables", "views", "users", "settings", "stats":
 		query += " ORDER BY name"
 	}
 	if b.err != nil {

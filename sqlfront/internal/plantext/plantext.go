@@ -136,7 +136,13 @@ func (p *printer) node(n plan.Node, depth int) {
 		if n.AsOf != nil {
 			asOf = " as of " + p.expr(n.AsOf)
 		}
-		p.line(depth, "scan %s.%s as %s %s%s", n.Table.Namespace, n.Table.Name, n.Alias, columns(n.Cols), asOf)
+		system := ""
+		for i, id := range n.IDs {
+			if _, ok := manifest.SystemColumn(id); ok {
+				system += " " + n.Cols[i].Name
+			}
+		}
+		p.line(depth, "scan %s.%s as %s (%d columns%s)%s", n.Table.Namespace, n.Table.Name, n.Alias, len(n.Cols), system, asOf)
 	case *plan.Values:
 		p.line(depth, "values %s", columns(n.Cols))
 		for _, r := range n.Rows {
