@@ -149,6 +149,12 @@ func (h *hybrid) header() error {
 	return nil
 }
 
+// allOnes tells whether one run of ones has the next n levels; nothing is read.
+func (h *hybrid) allOnes(n int) bool {
+	ahead := *h
+	return ahead.header() == nil && ahead.value == 1 && ahead.run >= n
+}
+
 // bitmap reads n levels of width 1 as bits into dst, which begins at bit at, and counts the ones.
 func (h *hybrid) bitmap(dst []byte, at, n int) (ones int, err error) {
 	for n > 0 {

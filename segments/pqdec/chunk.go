@@ -287,26 +287,23 @@ func (c *Chunk) uncompressed(body []byte, want int, compressed bool) (*memory.Bu
 }
 
 func (c *Chunk) dataPage(h header, body []byte) error {
+	if c.class == classList {
+		// Such pages may end in the middle of a list.
+		return fmt.Errorf("lists in pages of version 1: %w", fault.ErrUnsupported)
+	}
 	buf, b, err := c.uncompressed(body, int(h.uncompressed), true)
 	if err != nil {
 		return err
 	}
 	c.page = page{buf: buf, left: int(h.values), encoding: parquet.Encoding(h.encoding)}
-	var rep []byte
-	if c.class == classList {
-		if rep, b, err = cutLevels(b); err != nil {
-			return err
-		}
-	}
 	var def []byte
 	if c.column.MaxDef > 0 {
 		if def, b, err = cutLevels(b); err != nil {
 			return err
 		}
-		c.page.nulls = true
 	}
 	c.page.values = b
-	return c.startPage(h, rep, def)
+	return c.startPage(h, nil, def)
 }
 
 // cutLevels takes a run of levels with its length in front.
@@ -331,7 +328,7 @@ func (c *Chunk) dataPageV2(h header, body []byte) error {
 	if err != nil {
 		return err
 	}
-	c.page = page{buf: buf, left: int(h.values), encoding: parquet.Encoding(h.encoding), values: b, nulls: h.nulls > 0}
+	c.page = page{buf: buf, left: int(h.values), encoding: parquet.Encoding(h.encoding), values: b}
 	if h.nulls > 0 && c.column.MaxDef == 0 {
 		return corrupt("%d NULLs in a column without", h.nulls)
 	}
@@ -344,7 +341,11 @@ func (c *Chunk) startPage(h header, rep, def []byte) error {
 	if most := c.column.Rows * max(1, c.listLength()); int(h.values) > most {
 		return corrupt("page of %d values in a chunk of %d", h.values, most)
 	}
-	p.levels = hybrid{b: def, width: 1}
+	if c.column.MaxDef > 0 && c.class != classList {
+		// The header's count of NULLs is not to be trusted: some writers put 0 there.
+		p.levels = hybrid{b: def, width: 1}
+		p.nulls = !p.levels.allOnes(int(h.values))
+	}
 	if err := c.startValues(int(h.values)); err != nil {
 		return err
 	}
