@@ -5,6 +5,7 @@ import (
 
 	"kalamflight/engine/functions"
 	"kalamflight/engine/plan"
+	"kalamflight/internal/fault"
 	"kalamflight/manifest"
 	"kalamflight/sqlfront/ast"
 )
@@ -90,6 +91,15 @@ func (e *env) expr(x ast.Expr) plan.Expr {
 	return e.rarer(x)
 }
 
+// listDepth is how deep a type nests lists.
+func listDepth(t manifest.Type) int {
+	n := 0
+	for t.Kind == manifest.List && t.Elem != nil {
+		n, t = n+1, *t.Elem
+	}
+	return n
+}
+
 func (e *env) rarer(x ast.Expr) plan.Expr {
 	switch n := x.(type) {
 	case *ast.Subquery:
@@ -111,7 +121,12 @@ func (e *env) rarer(x ast.Expr) plan.Expr {
 		for i, it := range n.Items {
 			args[i] = e.expr(it)
 		}
-		return e.b.resolved("list_value", args, n.Start)
+		out := e.b.resolved("list_value", args, n.Start)
+		const most = 8
+		if listDepth(out.ExprType()) > most {
+			e.b.fail(fault.ErrExhausted, "54000", n.Start, "lists nest at most %d deep", most)
+		}
+		return out
 	case *ast.Index:
 		arg, at := e.expr(n.Arg), e.expr(n.At)
 		if arg.ExprType().Kind == manifest.JSON {

@@ -25,6 +25,8 @@ const (
 	maxSources = 512
 	// maxSets bounds a chain of UNIONs.
 	maxSets = 1000
+	// maxItems bounds the items of one select list.
+	maxItems = 4096
 	// maxPostfix bounds a chain of casts and subscripts.
 	maxPostfix = 100
 )

@@ -139,6 +139,9 @@ func (s *selecting) distinct() {
 func (s *selecting) list() []ast.Item {
 	var slots []*ast.Item
 	for {
+		if len(slots) >= maxItems {
+			s.p.exhausted(s.p.tok().Start, "more than %d items in a select list", maxItems)
+		}
 		slots = append(slots, s.selectItem())
 		if !s.p.accept(",") {
 			break

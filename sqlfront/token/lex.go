@@ -132,6 +132,9 @@ func (l *lexer) rest(c byte) error {
 		end += width
 	}
 	word := l.text[l.pos:end]
+	if len(word) > maxName {
+		return limit(l.text, l.pos, "a name has at most %d bytes", maxName)
+	}
 	l.add(Word, strings.ToUpper(word), word, l.pos, end)
 	return nil
 }
@@ -146,7 +149,7 @@ func (l *lexer) close(c byte) error {
 		return Syntax(l.text, l.pos, "this %q closes nothing", string(c))
 	}
 	i := l.open[len(l.open)-1]
-	if want := map[string]byte{"(": ')', "[": ']', "{": '}'}[l.tokens[i].Key]; c != want {
+	if want := closing(l.tokens[i].Key); c != want {
 		return Syntax(l.text, l.pos, "%q where %q was expected", string(c), string(want))
 	}
 	l.open = l.open[:len(l.open)-1]
@@ -154,6 +157,17 @@ func (l *lexer) close(c byte) error {
 	l.punctuation(1)
 	l.tokens[len(l.tokens)-1].Match = i
 	return nil
+}
+
+// closing is the partner of an opening bracket.
+func closing(open string) byte {
+	switch open {
+	case "(":
+		return ')'
+	case "[":
+		return ']'
+	}
+	return '}'
 }
 
 // afterName tells whether the previous token is a name that touches this one: in t.1 the dot is no number's.

@@ -32,6 +32,9 @@ func (l *lexer) quoted(kind Kind, key string, i int, quote byte) error {
 		if value == "" {
 			return Syntax(l.text, start, "a quoted name must not be empty")
 		}
+		if len(value) > maxName {
+			return limit(l.text, start, "a name has at most %d bytes", maxName)
+		}
 		if strings.IndexFunc(value, func(r rune) bool { return r < ' ' || r == 0x7F }) >= 0 {
 			return Syntax(l.text, start, "a name must not have control characters")
 		}

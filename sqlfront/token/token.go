@@ -59,6 +59,9 @@ func limit(text string, pos int, format string, args ...any) *fault.SQL {
 	return fault.At(fault.ErrExhausted, "54000", text, pos, format, args...)
 }
 
+// maxName bounds the bytes of a name.
+const maxName = 255
+
 func isNameStart(r rune) bool {
 	if r < 0x80 {
 		return r == '_' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
