@@ -3,6 +3,7 @@ package shell
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -38,7 +39,7 @@ func NewTerminal(o TerminalOptions) (*Terminal, error) {
 		return readline.CompleteValues(completions(o.Words)...).NoSort().NoSpace('.')
 	}
 	if o.HistoryFile != "" {
-		history, err := readline.NewHistoryFromFile(o.HistoryFile)
+		history, err := openHistory(o.HistoryFile)
 		if err != nil {
 			return nil, fmt.Errorf("open history %s: %w", o.HistoryFile, err)
 		}
@@ -46,6 +47,18 @@ func NewTerminal(o TerminalOptions) (*Terminal, error) {
 		line.History.Add("file", discreet{history})
 	}
 	return &Terminal{line: line}, nil
+}
+
+// openHistory opens a file of typed statements, and makes it, for its owner alone, when it is missing.
+func openHistory(name string) (readline.History, error) {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+	return readline.NewHistoryFromFile(name)
 }
 
 // Read returns the next statement.
