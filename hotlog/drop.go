@@ -37,9 +37,6 @@ func (l *Log) drop(ctx context.Context, kind frameKind, id manifest.TabletID) er
 	var body [16]byte
 	binary.LittleEndian.PutUint64(body[:], uint64(id.Table))
 	binary.LittleEndian.PutUint64(body[8:], uint64(id.Owner))
-	// A checkpoint in between would write what is dropped to bbolt behind our back.
-	l.keep.Lock()
-	defer l.keep.Unlock()
 	p, err := l.enqueue(frame{kind: kind, bodyCRC: checksum(body[:])}, body[:], nil)
 	if err != nil {
 		return err
@@ -53,26 +50,39 @@ func (l *Log) drop(ctx context.Context, kind frameKind, id manifest.TabletID) er
 		}
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, gone := range l.dropLocked(kind, id, p.seq) {
-		l.cache.truncate(gone, p.seq)
+	gone, partial := l.dropLocked(kind, id, p.seq)
+	l.mu.Unlock()
+	for _, id := range gone {
+		l.cache.truncate(id, p.seq)
 	}
-	return nil
+	return l.recountAll(partial)
 }
 
-// dropLocked drops what was committed before the drop's seq, and returns the tablets that it touched.
-func (l *Log) dropLocked(kind frameKind, id manifest.TabletID, seq manifest.Seq) []manifest.TabletID {
-	ids := []manifest.TabletID{id}
+// dropLocked drops what was committed before the drop's seq, and returns the tablets that it touched, and those of them whose
+// checkpointed part must be counted anew.
+func (l *Log) dropLocked(kind frameKind, id manifest.TabletID, seq manifest.Seq) (gone, partial []manifest.TabletID) {
+	gone = []manifest.TabletID{id}
 	if kind == frameDropOwner {
-		ids = ids[:0]
+		gone = gone[:0]
 		for other := range l.index.slots {
 			if other.Owner == id.Owner {
-				ids = append(ids, other)
+				gone = append(gone, other)
 			}
 		}
 	}
-	for _, id := range ids {
-		l.truncateLocked(id, seq)
+	for _, id := range gone {
+		if l.truncateLocked(id, seq) {
+			partial = append(partial, id)
+		}
 	}
-	return ids
+	return gone, partial
+}
+
+func (l *Log) recountAll(ids []manifest.TabletID) error {
+	for _, id := range ids {
+		if err := l.recount(id); err != nil {
+			return err
+		}
+	}
+	return nil
 }

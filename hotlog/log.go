@@ -69,9 +69,11 @@ type Log struct {
 	keys                                map[manifest.TabletID]manifest.Seq
 	keyFloor                            manifest.Seq
 	purges                              map[manifest.TabletID]struct{}
-	watchers                            []*watcher
-	groups                              int64
-	checkpoints                         int64
+	// recounts are tablets that a recovery counts at its end.
+	recounts    []manifest.TabletID
+	watchers    []*watcher
+	groups      int64
+	checkpoints int64
 }
 
 type watcher struct {

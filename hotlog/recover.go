@@ -34,7 +34,7 @@ func (l *Log) recover() error {
 			return fmt.Errorf("replay %s: %w", w.name, err)
 		}
 	}
-	if err := l.reserve(files); err != nil {
+	if err := errors.Join(l.recountAll(l.recounts), l.reserve(files)); err != nil {
 		return err
 	}
 	l.durable = l.lastSeq
@@ -60,10 +60,7 @@ func (l *Log) reserve(files []*walFile) error {
 // firstFile makes a small file that holds nothing but the reservation.
 func (l *Log) firstFile() error {
 	l.seqFloor = l.lastSeq
-	w := l.newFileLocked(0)
-	l.inUse += firstFileBytes - w.header.capacity
-	w.header.capacity, w.image = firstFileBytes, w.image[:firstFileBytes:firstFileBytes]
-	w.header.put(w.image)
+	w := l.newSizedFileLocked(firstFileBytes)
 	w.seal(frame{seq: l.lastSeq, time: l.lastTime})
 	l.active = nil
 	s, err := l.newSpare(firstFileBytes, false)
@@ -238,7 +235,8 @@ func (l *Log) replayFrame(w *walFile, f frame, at int, body []byte) error {
 		}
 		l.lastSeq, l.lastTime = max(l.lastSeq, f.seq), max(l.lastTime, f.time)
 		w.drops++
-		l.dropLocked(f.kind, id, f.seq)
+		_, partial := l.dropLocked(f.kind, id, f.seq)
+		l.recounts = append(l.recounts, partial...)
 		return nil
 	case frameEnd:
 		w.sealed = true

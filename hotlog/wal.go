@@ -71,6 +71,10 @@ func (l *Log) newFileLocked(n int) *walFile {
 	if need := int64(fileHeaderBytes + n + frameHeaderBytes); need > size {
 		size = (need + 4095) &^ 4095
 	}
+	return l.newSizedFileLocked(size)
+}
+
+func (l *Log) newSizedFileLocked(size int64) *walFile {
 	var image []byte
 	if int64(len(l.image)) == size {
 		image, l.image = l.image, nil
