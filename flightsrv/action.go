@@ -181,7 +181,8 @@ func (s *Server) renewEndpoint(ctx context.Context, body []byte) (proto.Message,
 		return nil, err
 	}
 	if _, ok := m.(*pb.TicketStatementQuery); !ok {
-		return &pb.FlightEndpoint{Ticket: &pb.Ticket{Ticket: wire}, ExpirationTime: timestamppb.New(time.Now().Add(s.o.TicketTTL))}, nil
+		return &pb.FlightEndpoint{Ticket: &pb.Ticket{Ticket: wire},
+			ExpirationTime: timestamppb.New(time.Now().Add(s.o.TicketTTL))}, nil
 	}
 	handle, err := handleOf(wire)
 	if err != nil {

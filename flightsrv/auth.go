@@ -91,7 +91,8 @@ func unauthenticated(format string, args ...any) error {
 	return &fault.SQL{Kind: fault.ErrUnauthenticated, Code: "28000", Message: fmt.Sprintf(format, args...)}
 }
 
-// authenticate finds out who calls: by token, by user and password, or, on loopback and only while root has no password, as root.
+// authenticate finds out who calls: by token, by user and password, or, on loopback and only while root has no
+// password, as root.
 func (s *Server) authenticate(ctx context.Context) (*caller, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
 	c := &caller{conn: connOf(ctx), cookie: cookieIn(md)}
@@ -156,8 +157,8 @@ type authority struct {
 
 	mu       sync.Mutex
 	verdicts map[[32]byte]verdict
-	// noRoot: root has a password, so that nobody is root without credentials any more. A password is never taken away, and asking the
-	// engine each time would count as a failed login of root.
+	// noRoot: root has a password, so that nobody is root without credentials any more. A password is never taken away,
+	// and asking the engine each time would count as a failed login of root.
 	noRoot bool
 }
 
@@ -201,8 +202,8 @@ func (a *authority) anonymous(ctx context.Context, remote string) (access.Princi
 	return p, err
 }
 
-// basic checks "user:password" in base64. Checking a password costs tens of milliseconds on purpose, so clients that send theirs with each
-// call are answered from the verdicts for a while; the principal is read again each time.
+// basic checks "user:password" in base64. Checking a password costs tens of milliseconds on purpose, so clients that
+// send theirs with each call are answered from the verdicts for a while; the principal is read again each time.
 func (a *authority) basic(ctx context.Context, encoded, remote string) (access.Principal, error) {
 	decoded, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil {
@@ -263,7 +264,8 @@ func (a *authority) bearer(ctx context.Context, text string) (access.Principal, 
 		return access.Principal{}, t, unauthenticated("%s", err)
 	}
 	if time.Now().After(t.expires) {
-		return access.Principal{}, t, unauthenticated("the token expired at %s: log in again", t.expires.UTC().Format(time.RFC3339))
+		return access.Principal{}, t, unauthenticated("the token expired at %s: log in again",
+			t.expires.UTC().Format(time.RFC3339))
 	}
 	p, err := a.backend.Principal(ctx, t.user)
 	if err != nil {
@@ -281,10 +283,12 @@ func (a *authority) issue(user manifest.UserID, id [8]byte) string {
 		rand.Read(id[:]) // never fails
 	}
 	now := time.Now()
-	return a.tokens.sealToken(token{user: user, epoch: a.backend.Epoch(user), issued: now, expires: now.Add(a.ttl), id: id})
+	return a.tokens.sealToken(token{user: user, epoch: a.backend.Epoch(user), issued: now, expires: now.Add(a.ttl),
+		id: id})
 }
 
-// renew sends a fresh token in the headers once half of the old one's time is over; clients put it in place of the old one.
+// renew sends a fresh token in the headers once half of the old one's time is over; clients put it in place of the
+// old one.
 func (a *authority) renew(ctx context.Context, t token) error {
 	if time.Until(t.expires) > t.expires.Sub(t.issued)/2 {
 		return nil
@@ -292,8 +296,8 @@ func (a *authority) renew(ctx context.Context, t token) error {
 	return grpc.SetHeader(ctx, metadata.Pairs(headerAuth, "Bearer "+a.issue(t.user, t.id)))
 }
 
-// Handshake trades credentials, in the headers or in the payload, for a token. The token comes back in the headers and in the trailers:
-// some clients look only here, some only there.
+// Handshake trades credentials, in the headers or in the payload, for a token. The token comes back in the headers
+// and in the trailers: some clients look only here, some only there.
 func (s *Server) Handshake(stream pb.FlightService_HandshakeServer) error {
 	ctx := stream.Context()
 	md, _ := metadata.FromIncomingContext(ctx)
@@ -328,7 +332,8 @@ func (s *Server) Handshake(stream pb.FlightService_HandshakeServer) error {
 }
 
 // payloadLogin reads the BasicAuth message that older clients send; an empty payload is a call without credentials.
-func (s *Server) payloadLogin(ctx context.Context, stream pb.FlightService_HandshakeServer, remote string) (access.Principal, error) {
+func (s *Server) payloadLogin(ctx context.Context, stream pb.FlightService_HandshakeServer,
+	remote string) (access.Principal, error) {
 	req, err := stream.Recv()
 	if err != nil || len(req.GetPayload()) == 0 {
 		return s.auth.anonymous(ctx, remote)

@@ -210,7 +210,8 @@ func TestSessions(t *testing.T) {
 		"another connection, the cookie":  {two, withCookie, "chat"},
 		"another user":                    {one, basic("bob", "bob's password"), "default"},
 		"the same connection, by a token": {one, authorized(header), "default"},
-		"a cookie that nobody knows":      {two, metadata.AppendToOutgoingContext(annCtx(), "cookie", "arrow_flight_session_id=zz"), "default"},
+		"a cookie that nobody knows": {two, metadata.AppendToOutgoingContext(annCtx(), "cookie",
+			"arrow_flight_session_id=zz"), "default"},
 	} {
 		if got := namespace(test.r, test.ctx); got != test.want {
 			t.Errorf("%s: the namespace is %s, want %s", name, got, test.want)
@@ -218,11 +219,13 @@ func TestSessions(t *testing.T) {
 	}
 	_, err = one.info(metadata.AppendToOutgoingContext(basic("bob", "bob's password"), "cookie", cookie), query("ROWS 1"))
 	wantCode(t, "another user's cookie", err, codes.PermissionDenied)
-	if r, _ := set(one, annCtx(), "lol_invalid", "x"); r.Errors["lol_invalid"].GetValue() != pb.SetSessionOptionsResult_INVALID_NAME {
-		t.Errorf("an invalid name: %v", r)
+	refused, _ := set(one, annCtx(), "lol_invalid", "x")
+	if refused.Errors["lol_invalid"].GetValue() != pb.SetSessionOptionsResult_INVALID_NAME {
+		t.Errorf("an invalid name: %v", refused)
 	}
-	if r, _ := set(one, annCtx(), "catalog", "x"); r.Errors["catalog"].GetValue() != pb.SetSessionOptionsResult_INVALID_VALUE {
-		t.Errorf("an invalid value: %v", r)
+	refused, _ = set(one, annCtx(), "catalog", "x")
+	if refused.Errors["catalog"].GetValue() != pb.SetSessionOptionsResult_INVALID_VALUE {
+		t.Errorf("an invalid value: %v", refused)
 	}
 	var closed pb.CloseSessionResult
 	if err := one.action(annCtx(), flight.CloseSessionActionType, &pb.CloseSessionRequest{}, false, &closed); err != nil ||
@@ -237,17 +240,20 @@ func TestSessions(t *testing.T) {
 func TestOptionsKeepTheirTypes(t *testing.T) {
 	s := start(t, flightsrv.Options{})
 	r := s.raw(t)
+	list := &pb.SessionOptionValue_StringListValue{Values: []string{"x", "y"}}
 	want := map[string]*pb.SessionOptionValue{
 		"a": {OptionValue: &pb.SessionOptionValue_Int64Value{Int64Value: 7}},
 		"b": {OptionValue: &pb.SessionOptionValue_BoolValue{BoolValue: true}},
 		"c": {OptionValue: &pb.SessionOptionValue_DoubleValue{DoubleValue: 1.5}},
-		"d": {OptionValue: &pb.SessionOptionValue_StringListValue_{StringListValue: &pb.SessionOptionValue_StringListValue{Values: []string{"x", "y"}}}},
+		"d": {OptionValue: &pb.SessionOptionValue_StringListValue_{StringListValue: list}},
 	}
-	if err := r.action(annCtx(), flight.SetSessionOptionsActionType, &pb.SetSessionOptionsRequest{SessionOptions: want}, false, nil); err != nil {
+	if err := r.action(annCtx(), flight.SetSessionOptionsActionType, &pb.SetSessionOptionsRequest{SessionOptions: want},
+		false, nil); err != nil {
 		t.Fatal(err)
 	}
 	var got pb.GetSessionOptionsResult
-	if err := r.action(annCtx(), flight.GetSessionOptionsActionType, &pb.GetSessionOptionsRequest{}, false, &got); err != nil {
+	if err := r.action(annCtx(), flight.GetSessionOptionsActionType, &pb.GetSessionOptionsRequest{}, false,
+		&got); err != nil {
 		t.Fatal(err)
 	}
 	for name, v := range want {

@@ -28,8 +28,9 @@ type Session interface {
 	Close()
 }
 
-// Backend is what the wire asks of the engine: more methods than an interface of ours should have, because it is the engine's whole door.
-// Engine makes one; tests have another. It is safe for concurrent use, and a Session is only given to the Backend that made it.
+// Backend is what the wire asks of the engine: more methods than an interface of ours should have, because it is the
+// engine's whole door. Engine makes one; tests have another. It is safe for concurrent use, and a Session is only
+// given to the Backend that made it.
 type Backend interface {
 	// Login checks a name and a password given by a caller at the address remote.
 	Login(ctx context.Context, name, password, remote string) (access.Principal, error)

@@ -214,7 +214,8 @@ func TestClientIngestAndTables(t *testing.T) {
 	for _, want := range []struct {
 		f          arrow.Field
 		key, value string
-	}{{id, "IS_AUTO_INCREMENT", "1"}, {id, "TYPE_NAME", "BIGINT"}, {text, "TYPE_NAME", "VARCHAR"}, {text, "PRECISION", "40"},
+	}{{id, "IS_AUTO_INCREMENT", "1"}, {id, "TYPE_NAME", "BIGINT"}, {text, "TYPE_NAME", "VARCHAR"},
+		{text, "PRECISION", "40"},
 		{text, "REMARKS", "what was said"}, {text, "IS_READ_ONLY", "0"}} {
 		if v, _ := want.f.Metadata.GetValue("ARROW:FLIGHT:SQL:" + want.key); v != want.value {
 			t.Errorf("%s of %s = %q, want %q", want.key, want.f.Name, v, want.value)

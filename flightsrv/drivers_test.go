@@ -24,7 +24,8 @@ import (
 // adbcConn opens the stock ADBC driver on a service.
 func adbcConn(t *testing.T, s *service, options map[string]string) adbc.Connection {
 	t.Helper()
-	all := map[string]string{adbc.OptionKeyURI: s.url, adbc.OptionKeyUsername: "ann", adbc.OptionKeyPassword: "ann's password"}
+	all := map[string]string{adbc.OptionKeyURI: s.url, adbc.OptionKeyUsername: "ann",
+		adbc.OptionKeyPassword: "ann's password"}
 	for k, v := range options {
 		all[k] = v
 	}
@@ -166,8 +167,9 @@ func TestADBCParameters(t *testing.T) {
 	if err != nil || schema.NumFields() != 2 || !schema.Field(0).Nullable {
 		t.Fatalf("parameters: %v, %v", schema, err)
 	}
-	b := array.NewRecordBuilder(memory.NewGoAllocator(), arrow.NewSchema([]arrow.Field{{Name: "a", Type: arrow.PrimitiveTypes.Int16},
-		{Name: "b", Type: arrow.BinaryTypes.LargeString, Nullable: true}}, nil))
+	b := array.NewRecordBuilder(memory.NewGoAllocator(),
+		arrow.NewSchema([]arrow.Field{{Name: "a", Type: arrow.PrimitiveTypes.Int16},
+			{Name: "b", Type: arrow.BinaryTypes.LargeString, Nullable: true}}, nil))
 	b.Field(0).(*array.Int16Builder).AppendValues([]int16{1, 2, 3}, nil)
 	b.Field(1).(*array.LargeStringBuilder).AppendValues([]string{"x", "", "z"}, []bool{true, false, true})
 	if err := st.Bind(ctx, b.NewRecordBatch()); err != nil {
@@ -213,7 +215,8 @@ func TestADBCMetadata(t *testing.T) {
 		t.Fatal(err)
 	}
 	objects, err := rowStrings(r)
-	if err != nil || len(objects) != 1 || !strings.Contains(objects[0], `"table_name":"messages"`) || strings.Contains(objects[0], "latest") ||
+	if err != nil || len(objects) != 1 || !strings.Contains(objects[0], `"table_name":"messages"`) ||
+		strings.Contains(objects[0], "latest") ||
 		!strings.Contains(objects[0], `"column_name":"price"`) {
 		t.Errorf("objects: %q, %v", objects, err)
 	}
@@ -266,9 +269,11 @@ func TestADBCIngest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b := array.NewRecordBuilder(memory.NewGoAllocator(), arrow.NewSchema([]arrow.Field{{Name: "x", Type: arrow.PrimitiveTypes.Float64}}, nil))
+		b := array.NewRecordBuilder(memory.NewGoAllocator(),
+			arrow.NewSchema([]arrow.Field{{Name: "x", Type: arrow.PrimitiveTypes.Float64}}, nil))
 		b.Field(0).(*array.Float64Builder).AppendValues(make([]float64, 700_000), nil) // more than gRPC's default of 4 MiB
-		err = errors.Join(st.SetOption(adbc.OptionKeyIngestTargetTable, "numbers"), st.SetOption(adbc.OptionKeyIngestMode, option),
+		err = errors.Join(st.SetOption(adbc.OptionKeyIngestTargetTable, "numbers"),
+			st.SetOption(adbc.OptionKeyIngestMode, option),
 			st.SetOption(adbc.OptionValueIngestTargetDBSchema, "chat"), st.Bind(ctx, b.NewRecordBatch()))
 		if err != nil {
 			t.Fatal(err)

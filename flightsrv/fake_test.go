@@ -70,8 +70,9 @@ type ingestion struct {
 }
 
 func newFake() *fake {
-	f := &fake{users: map[string]*fakeUser{}, changes: map[string]int{}, events: make(chan int64), drained: make(chan struct{}),
-		alloc: memory.NewGoAllocator()}
+	f := &fake{users: map[string]*fakeUser{}, changes: map[string]int{}, events: make(chan int64),
+		drained: make(chan struct{}),
+		alloc:   memory.NewGoAllocator()}
 	f.head.Store(7)
 	f.addUser("root", "", access.RoleSystem)
 	f.addUser("ann", "ann's password", access.RoleUser)
@@ -80,7 +81,8 @@ func newFake() *fake {
 }
 
 func (f *fake) addUser(name, password string, role access.Role) {
-	f.users[name] = &fakeUser{Principal: access.Principal{ID: manifest.UserID(len(f.users) + 1), Name: name, Role: role}, password: password}
+	f.users[name] = &fakeUser{Principal: access.Principal{ID: manifest.UserID(len(f.users) + 1), Name: name,
+		Role: role}, password: password}
 }
 
 func (f *fake) setPassword(name, password string) {
@@ -96,7 +98,8 @@ func (f *fake) Login(_ context.Context, name, password, remote string) (access.P
 	defer f.mu.Unlock()
 	u := f.users[name]
 	if u == nil || u.password != password || u.password == "" && !strings.HasPrefix(remote, "127.0.0.1:") {
-		return access.Principal{}, &fault.SQL{Kind: fault.ErrUnauthenticated, Code: "28P01", Message: "the user name or the password is wrong"}
+		return access.Principal{}, &fault.SQL{Kind: fault.ErrUnauthenticated, Code: "28P01",
+			Message: "the user name or the password is wrong"}
 	}
 	return u.Principal, nil
 }
@@ -185,7 +188,8 @@ func (s *fakeSession) SetOption(name, value string) error {
 }
 
 func rowColumns(extra bool) []plan.Column {
-	cols := []plan.Column{{Name: "id", Type: kind(manifest.BigInt)}, {Name: "name", Type: kind(manifest.Text), Nullable: true}}
+	cols := []plan.Column{{Name: "id", Type: kind(manifest.BigInt)},
+		{Name: "name", Type: kind(manifest.Text), Nullable: true}}
 	if extra {
 		cols = append(cols, plan.Column{Name: "extra", Type: kind(manifest.Int), Nullable: true})
 	}
@@ -236,7 +240,8 @@ func argument(text string, i int) int64 {
 	return n
 }
 
-func (f *fake) Query(ctx context.Context, s flightsrv.Session, c *plan.Compiled, o engine.QueryOptions) (engine.Stream, error) {
+func (f *fake) Query(ctx context.Context, s flightsrv.Session, c *plan.Compiled,
+	o engine.QueryOptions) (engine.Stream, error) {
 	f.mu.Lock()
 	f.asOf = append(f.asOf, o.AsOf)
 	f.mu.Unlock()
@@ -301,7 +306,8 @@ func rowsOf(alloc memory.Allocator, schema *arrow.Schema, n int64) func(context.
 	}
 }
 
-func once(alloc memory.Allocator, schema *arrow.Schema, fill func(*array.RecordBuilder)) func(context.Context) (arrow.RecordBatch, error) {
+func once(alloc memory.Allocator, schema *arrow.Schema,
+	fill func(*array.RecordBuilder)) func(context.Context) (arrow.RecordBatch, error) {
 	done := false
 	return func(context.Context) (arrow.RecordBatch, error) {
 		if done {
@@ -317,7 +323,8 @@ func once(alloc memory.Allocator, schema *arrow.Schema, fill func(*array.RecordB
 
 // subscribe sends a progress row at once, a row for each event, and an end row when the engine is drained.
 func (f *fake) subscribe() engine.Stream {
-	cols := append([]plan.Column{{Name: "_op", Type: kind(manifest.Text), Nullable: true}, {Name: "_seq", Type: kind(manifest.BigInt), Nullable: true},
+	cols := append([]plan.Column{{Name: "_op", Type: kind(manifest.Text), Nullable: true},
+		{Name: "_seq", Type: kind(manifest.BigInt), Nullable: true},
 		{Name: "_ts", Type: kind(manifest.DateTime), Nullable: true}}, rowColumns(false)...)
 	schema := plan.Schema(cols)
 	row := func(op string, id int64) arrow.RecordBatch {
@@ -360,7 +367,8 @@ func (s *fakeStream) Schema() *arrow.Schema                               { retu
 func (s *fakeStream) Next(ctx context.Context) (arrow.RecordBatch, error) { return s.make(ctx) }
 func (s *fakeStream) Close() error                                        { return nil }
 
-func (f *fake) Exec(_ context.Context, _ flightsrv.Session, c *plan.Compiled, rows [][]plan.Literal) (engine.Result, error) {
+func (f *fake) Exec(_ context.Context, _ flightsrv.Session, c *plan.Compiled,
+	rows [][]plan.Literal) (engine.Result, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.changes[c.Text] += len(rows)
@@ -420,12 +428,15 @@ func (f *fake) Namespaces(context.Context, flightsrv.Session, *string) ([]string
 
 func (f *fake) Tables(context.Context, flightsrv.Session, engine.TableFilter) ([]*manifest.Table, error) {
 	return []*manifest.Table{
-		{ID: 1, Namespace: "chat", Name: "messages", Kind: manifest.User, Key: []manifest.ColumnID{1}, Columns: []manifest.Column{
-			{ID: 1, Name: "id", Type: kind(manifest.BigInt), NotNull: true, Default: "SNOWFLAKE_ID()"},
-			{ID: 2, Name: "text", Type: manifest.Type{Kind: manifest.Text, Length: 40}, Comment: "what was said"},
-			{ID: 3, Name: "price", Type: manifest.Type{Kind: manifest.Decimal, Precision: 10, Scale: 2}}}},
-		{ID: 2, Namespace: "chat", Name: "latest", Kind: manifest.View, Columns: []manifest.Column{{ID: 1, Name: "n", Type: kind(manifest.Int)}}},
-		{ID: 3, Namespace: "system", Name: "tables", Kind: manifest.System, Columns: []manifest.Column{{ID: 1, Name: "name", Type: kind(manifest.Text)}}},
+		{ID: 1, Namespace: "chat", Name: "messages", Kind: manifest.User, Key: []manifest.ColumnID{1},
+			Columns: []manifest.Column{
+				{ID: 1, Name: "id", Type: kind(manifest.BigInt), NotNull: true, Default: "SNOWFLAKE_ID()"},
+				{ID: 2, Name: "text", Type: manifest.Type{Kind: manifest.Text, Length: 40}, Comment: "what was said"},
+				{ID: 3, Name: "price", Type: manifest.Type{Kind: manifest.Decimal, Precision: 10, Scale: 2}}}},
+		{ID: 2, Namespace: "chat", Name: "latest", Kind: manifest.View,
+			Columns: []manifest.Column{{ID: 1, Name: "n", Type: kind(manifest.Int)}}},
+		{ID: 3, Namespace: "system", Name: "tables", Kind: manifest.System,
+			Columns: []manifest.Column{{ID: 1, Name: "name", Type: kind(manifest.Text)}}},
 	}, nil
 }
 

@@ -110,8 +110,9 @@ func (s *Server) readQuery(ctx context.Context, stream pb.FlightService_DoGetSer
 	}
 	schema := resultSchema(c)
 	if eager(c) || schemaHash(schema) != t.schema {
-		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "0A000", Message: "the result has other columns than when it was described",
-			Hint: "a definition was changed in between; run the statement again"}
+		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "0A000",
+			Message: "the result has other columns than when it was described",
+			Hint:    "a definition was changed in between; run the statement again"}
 	}
 	ctx, leave := s.running.enter(ctx, t.id)
 	defer leave()
@@ -159,7 +160,8 @@ func (s *Server) count(ctx context.Context, r request, c *plan.Compiled) (n int6
 }
 
 // sendAll sends batches that are there already; they are borrowed.
-func (s *Server) sendAll(ctx context.Context, stream flightdata.Sender, schema *arrow.Schema, batches []arrow.RecordBatch) error {
+func (s *Server) sendAll(ctx context.Context, stream flightdata.Sender, schema *arrow.Schema,
+	batches []arrow.RecordBatch) error {
 	w := s.newWriter(ctx, stream, schema)
 	if err := w.open(); err != nil {
 		return err
@@ -239,8 +241,8 @@ func (w *writer) copy(ctx context.Context, rows engine.Stream) error {
 	}
 }
 
-// write sends a batch, which is borrowed, in messages of the size that clients take. Batches without rows are not sent: some clients take
-// them for the end.
+// write sends a batch, which is borrowed, in messages of the size that clients take. Batches without rows are not
+// sent: some clients take them for the end.
 func (w *writer) write(rows arrow.RecordBatch) error {
 	if rows.NumRows() == 0 {
 		return nil
@@ -276,13 +278,15 @@ func (w *writer) plain(rows arrow.RecordBatch) (arrow.RecordBatch, error) {
 		}
 		columns = append(columns, h)
 		if want := w.schema.Field(i).Type; !arrow.TypeEqual(h.DataType(), want) {
-			return nil, fmt.Errorf("column %q of the result is %s and was announced as %s", w.schema.Field(i).Name, h.DataType(), want)
+			return nil, fmt.Errorf("column %q of the result is %s and was announced as %s", w.schema.Field(i).Name,
+				h.DataType(), want)
 		}
 	}
 	return array.NewRecordBatch(w.schema, columns, rows.NumRows()), nil
 }
 
-// send sends rows as one message, or as two halves when they turn out too large: a split by the average may miss where rows differ.
+// send sends rows as one message, or as two halves when they turn out too large: a split by the average may miss
+// where rows differ.
 func (w *writer) send(rows arrow.RecordBatch) error {
 	f, err := flightdata.NewBatch(rows, flightdata.Extra{}, w.options...)
 	if err != nil {

@@ -35,8 +35,10 @@ func (r *recorder) Send(fd *flight.FlightData) error {
 func goodStream(t *testing.T, options ...ipc.Option) []*flight.FlightData {
 	t.Helper()
 	schema := arrow.NewSchema([]arrow.Field{{Name: "i", Type: arrow.PrimitiveTypes.Int64, Nullable: true},
-		{Name: "s", Type: arrow.BinaryTypes.String}, {Name: "e", Type: arrow.FixedSizeListOf(2, arrow.PrimitiveTypes.Float32)},
-		{Name: "d", Type: &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int16, ValueType: arrow.BinaryTypes.String}}}, nil)
+		{Name: "s", Type: arrow.BinaryTypes.String},
+		{Name: "e", Type: arrow.FixedSizeListOf(2, arrow.PrimitiveTypes.Float32)},
+		{Name: "d", Type: &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int16,
+			ValueType: arrow.BinaryTypes.String}}}, nil)
 	b := array.NewRecordBuilder(memory.NewGoAllocator(), schema)
 	for i := range 40 {
 		b.Field(0).(*array.Int64Builder).Append(int64(i))
@@ -81,8 +83,8 @@ func (r raw) put(messages []*flight.FlightData) error {
 	}
 }
 
-// A thousand streams with changed bytes, cut, repeated and reordered messages: each is taken or refused with a clear error, and the server
-// lives.
+// A thousand streams with changed bytes, cut, repeated and reordered messages: each is taken or refused with a clear
+// error, and the server lives.
 func TestHostileStreams(t *testing.T) {
 	s := start(t, flightsrv.Options{Limits: flightdata.Limits{DecodedBytes: 16 << 20, Rows: 1 << 20}})
 	r := s.raw(t)
@@ -101,7 +103,8 @@ func TestHostileStreams(t *testing.T) {
 		err := r.put(mutate(rng, kinds[rng.IntN(len(kinds))]))
 		code := status.Code(err)
 		seen[code]++
-		if code != codes.OK && code != codes.InvalidArgument && code != codes.ResourceExhausted && code != codes.Unimplemented {
+		if code != codes.OK && code != codes.InvalidArgument && code != codes.ResourceExhausted &&
+			code != codes.Unimplemented {
 			t.Fatalf("a hostile stream gets %v", err)
 		}
 		if err != nil && strings.Contains(err.Error(), "goroutine") {
@@ -165,23 +168,30 @@ func TestBadPuts(t *testing.T) {
 	r := s.raw(t)
 	wantCode(t, "no message", r.put(nil), codes.InvalidArgument)
 	wantCode(t, "no descriptor", r.put([]*flight.FlightData{{}}), codes.InvalidArgument)
-	wantCode(t, "no command", r.put([]*flight.FlightData{{FlightDescriptor: &pb.FlightDescriptor{Cmd: []byte("x")}}}), codes.InvalidArgument)
-	wantCode(t, "a command that cannot be put", r.put([]*flight.FlightData{{FlightDescriptor: cmd(t, &pb.CommandGetTables{})}}), codes.InvalidArgument)
+	wantCode(t, "no command", r.put([]*flight.FlightData{{FlightDescriptor: &pb.FlightDescriptor{Cmd: []byte("x")}}}),
+		codes.InvalidArgument)
+	wantCode(t, "a command that cannot be put", r.put([]*flight.FlightData{{FlightDescriptor: cmd(t,
+		&pb.CommandGetTables{})}}), codes.InvalidArgument)
 	ingest := func(exists, missing int32, tx string) *pb.CommandStatementIngest {
-		return &pb.CommandStatementIngest{Table: "t", TransactionId: []byte(tx), TableDefinitionOptions: &pb.CommandStatementIngest_TableDefinitionOptions{
-			IfExists:   pb.CommandStatementIngest_TableDefinitionOptions_TableExistsOption(exists),
-			IfNotExist: pb.CommandStatementIngest_TableDefinitionOptions_TableNotExistOption(missing)}}
+		return &pb.CommandStatementIngest{Table: "t", TransactionId: []byte(tx),
+			TableDefinitionOptions: &pb.CommandStatementIngest_TableDefinitionOptions{
+				IfExists:   pb.CommandStatementIngest_TableDefinitionOptions_TableExistsOption(exists),
+				IfNotExist: pb.CommandStatementIngest_TableDefinitionOptions_TableNotExistOption(missing)}}
 	}
-	wantCode(t, "an ingest without rows", r.put([]*flight.FlightData{{FlightDescriptor: cmd(t, ingest(2, 2, ""))}}), codes.InvalidArgument)
-	wantCode(t, "an ingest that can only fail", r.put([]*flight.FlightData{{FlightDescriptor: cmd(t, ingest(1, 2, ""))}}), codes.InvalidArgument)
-	wantCode(t, "an ingest in a transaction", r.put([]*flight.FlightData{{FlightDescriptor: cmd(t, ingest(2, 2, "tx"))}}), codes.FailedPrecondition)
+	wantCode(t, "an ingest without rows", r.put([]*flight.FlightData{{FlightDescriptor: cmd(t, ingest(2, 2, ""))}}),
+		codes.InvalidArgument)
+	wantCode(t, "an ingest that can only fail", r.put([]*flight.FlightData{{FlightDescriptor: cmd(t,
+		ingest(1, 2, ""))}}), codes.InvalidArgument)
+	wantCode(t, "an ingest in a transaction", r.put([]*flight.FlightData{{FlightDescriptor: cmd(t,
+		ingest(2, 2, "tx"))}}), codes.FailedPrecondition)
 
 	p := r.prepare(annCtx(), "INSERT ?")
 	update := cmd(t, &pb.CommandPreparedStatementUpdate{PreparedStatementHandle: p.PreparedStatementHandle})
 	many := &recorder{}
 	w := flight.NewRecordWriter(many)
 	w.SetFlightDescriptor(update)
-	b := array.NewRecordBuilder(memory.NewGoAllocator(), arrow.NewSchema([]arrow.Field{{Name: "x", Type: arrow.PrimitiveTypes.Int64}}, nil))
+	b := array.NewRecordBuilder(memory.NewGoAllocator(),
+		arrow.NewSchema([]arrow.Field{{Name: "x", Type: arrow.PrimitiveTypes.Int64}}, nil))
 	b.Field(0).(*array.Int64Builder).AppendValues(make([]int64, 11), nil)
 	if err := errors.Join(w.Write(b.NewRecordBatch()), w.Close()); err != nil {
 		t.Fatal(err)
@@ -193,7 +203,8 @@ func TestBadPuts(t *testing.T) {
 	// A batch without columns and of very many rows would be as many executions.
 	none := &recorder{}
 	w = flight.NewRecordWriter(none)
-	w.SetFlightDescriptor(cmd(t, &pb.CommandPreparedStatementUpdate{PreparedStatementHandle: r.prepare(annCtx(), "CHANGE 1").PreparedStatementHandle}))
+	w.SetFlightDescriptor(cmd(t, &pb.CommandPreparedStatementUpdate{PreparedStatementHandle: r.prepare(annCtx(),
+		"CHANGE 1").PreparedStatementHandle}))
 	if err := errors.Join(w.Write(array.NewRecordBatch(arrow.NewSchema(nil, nil), nil, 1<<20)), w.Close()); err != nil {
 		t.Fatal(err)
 	}

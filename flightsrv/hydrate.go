@@ -16,8 +16,8 @@ import (
 // hydrateBytesMax bounds what a dictionary column becomes: a short column of codes may stand for a very large one.
 const hydrateBytesMax = 512 << 20
 
-// hydrate is a column without dictionary: itself with one more reference, or what its codes stand for. The wire speaks plain types both
-// ways, as many clients read nothing else.
+// hydrate is a column without dictionary: itself with one more reference, or what its codes stand for. The wire
+// speaks plain types both ways, as many clients read nothing else.
 func hydrate(alloc memory.Allocator, a arrow.Array, l flightdata.Limits) (arrow.Array, error) {
 	d, ok := a.(*array.Dictionary)
 	if !ok {
@@ -55,7 +55,8 @@ func hydrate(alloc memory.Allocator, a arrow.Array, l flightdata.Limits) (arrow.
 }
 
 // take is the values at codes, in the type of values.
-func take(alloc memory.Allocator, values arrow.Array, codes []int, valid *memory.Buffer, nulls int, most int64) (arrow.ArrayData, error) {
+func take(alloc memory.Allocator, values arrow.Array, codes []int, valid *memory.Buffer, nulls int,
+	most int64) (arrow.ArrayData, error) {
 	source := values.Data()
 	switch dt := values.DataType().(type) {
 	case *arrow.StringType, *arrow.BinaryType:

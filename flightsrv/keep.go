@@ -15,8 +15,8 @@ import (
 	"kalamflight/internal/fault"
 )
 
-// keeper keeps the rows that statements returned when they ran (RETURNING) until they are read or their time is up. It is safe for
-// concurrent use.
+// keeper keeps the rows that statements returned when they ran (RETURNING) until they are read or their time is up.
+// It is safe for concurrent use.
 type keeper struct {
 	max, maxTotal int64
 
@@ -41,8 +41,8 @@ func newKeeper(o Options) *keeper {
 	return &keeper{max: o.KeptBytes, maxTotal: o.KeptBytesTotal, byID: map[[16]byte]*kept{}}
 }
 
-// put reads a stream to its end and keeps its rows, as rows of schema, under the ticket's id. The statement has run: rows that cannot be kept are an error for
-// who reads them, not for who ran it.
+// put reads a stream to its end and keeps its rows, as rows of schema, under the ticket's id. The statement has run:
+// rows that cannot be kept are an error for who reads them, not for who ran it.
 func (k *keeper) put(ctx context.Context, t *ticket, schema *arrow.Schema, st engine.Stream) {
 	e := &kept{schema: schema, expires: t.expires}
 	for e.err == nil {
@@ -70,7 +70,8 @@ func (k *keeper) put(ctx context.Context, t *ticket, schema *arrow.Schema, st en
 	}
 	if k.bytes+e.bytes > k.maxTotal {
 		e.drop()
-		e.err = fmt.Errorf("the statement is committed; too many returned rows wait to be read, these were not kept: %w", fault.ErrExhausted)
+		e.err = fmt.Errorf("the statement is committed; too many returned rows wait to be read, these were not kept: %w",
+			fault.ErrExhausted)
 	}
 	k.bytes += e.bytes
 	k.byID[t.id] = e

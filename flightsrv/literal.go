@@ -13,7 +13,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// appendLiteral encodes a value with its type: kind, precision, scale and length as varints, then 0 for NULL, or 1 and the value.
+// appendLiteral encodes a value with its type: kind, precision, scale and length as varints, then 0 for NULL, or 1
+// and the value.
 func appendLiteral(b []byte, l plan.Literal) ([]byte, error) {
 	b = append(b, byte(l.Type.Kind))
 	for _, n := range []int32{l.Type.Precision, l.Type.Scale, l.Type.Length} {
@@ -56,7 +57,8 @@ func appendLiteral(b []byte, l plan.Literal) ([]byte, error) {
 	return nil, fmt.Errorf("a parameter of type %s has a value of type %T", l.Type, l.Value)
 }
 
-// cursor reads what the append functions wrote. After the first thing that does not fit it reads nothing but zeros, and err says so.
+// cursor reads what the append functions wrote. After the first thing that does not fit it reads nothing but zeros,
+// and err says so.
 type cursor struct {
 	b   []byte
 	err error
@@ -135,7 +137,8 @@ func (c *cursor) literal() plan.Literal {
 	switch l.Type.Kind {
 	case manifest.Boolean:
 		l.Value = c.byte() != 0
-	case manifest.SmallInt, manifest.Int, manifest.BigInt, manifest.Date, manifest.Time, manifest.Timestamp, manifest.DateTime:
+	case manifest.SmallInt, manifest.Int, manifest.BigInt, manifest.Date, manifest.Time, manifest.Timestamp,
+		manifest.DateTime:
 		l.Value = c.varint()
 	case manifest.Float, manifest.Double:
 		l.Value = math.Float64frombits(c.uint64())

@@ -123,8 +123,9 @@ func (s *Server) tables(ctx context.Context, m *pb.CommandGetTables) (arrow.Reco
 	}
 	var found []*manifest.Table
 	if inCatalog(m.Catalog) {
-		found, err = s.backend.Tables(ctx, x.engine, engine.TableFilter{Namespace: m.DbSchemaFilterPattern, Name: m.TableNameFilterPattern,
-			Types: m.TableTypes})
+		found, err = s.backend.Tables(ctx, x.engine,
+			engine.TableFilter{Namespace: m.DbSchemaFilterPattern, Name: m.TableNameFilterPattern,
+				Types: m.TableTypes})
 		if err != nil {
 			return nil, err
 		}
@@ -135,7 +136,8 @@ func (s *Server) tables(ctx context.Context, m *pb.CommandGetTables) (arrow.Reco
 	})
 	var rows [][]any
 	for _, t := range found {
-		if !like(m.DbSchemaFilterPattern, t.Namespace) || !like(m.TableNameFilterPattern, t.Name) || !ofType(m.TableTypes, t) {
+		if !like(m.DbSchemaFilterPattern, t.Namespace) || !like(m.TableNameFilterPattern, t.Name) ||
+			!ofType(m.TableTypes, t) {
 			continue
 		}
 		row := []any{catalogName, t.Namespace, t.Name, tableType(t)}
@@ -150,7 +152,8 @@ func (s *Server) tables(ctx context.Context, m *pb.CommandGetTables) (arrow.Reco
 	return s.table(schema_ref.Tables, rows...), nil
 }
 
-// ofType tells whether a table is of one of the types: without regard to case, and with BASE TABLE for TABLE, as tools spell it.
+// ofType tells whether a table is of one of the types: without regard to case, and with BASE TABLE for TABLE, as
+// tools spell it.
 func ofType(types []string, t *manifest.Table) bool {
 	return len(types) == 0 || slices.ContainsFunc(types, func(want string) bool {
 		want = strings.ToUpper(strings.TrimSpace(want))
@@ -197,7 +200,8 @@ func (s *Server) primaryKeys(ctx context.Context, m *pb.CommandGetPrimaryKeys) (
 	}
 	var rows [][]any
 	if inCatalog(m.Catalog) {
-		found, err := s.backend.Tables(ctx, x.engine, engine.TableFilter{Namespace: escapeLike(m.DbSchema), Name: escapeLike(&m.Table)})
+		found, err := s.backend.Tables(ctx, x.engine,
+			engine.TableFilter{Namespace: escapeLike(m.DbSchema), Name: escapeLike(&m.Table)})
 		if err != nil {
 			return nil, err
 		}
@@ -224,8 +228,8 @@ func escapeLike(name *string) *string {
 	return &p
 }
 
-// like matches a name with a pattern in which % stands for any characters, _ for one, and \ takes the meaning from the next. A nil pattern
-// matches everything.
+// like matches a name with a pattern in which % stands for any characters, _ for one, and \ takes the meaning from
+// the next. A nil pattern matches everything.
 func like(pattern *string, name string) bool {
 	if pattern == nil {
 		return true

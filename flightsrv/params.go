@@ -19,7 +19,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// bind turns the rows of a batch into the values of parameters, column i for parameter i, coerced to the types that the statement expects.
+// bind turns the rows of a batch into the values of parameters, column i for parameter i, coerced to the types that
+// the statement expects.
 func bind(rows arrow.RecordBatch, types []manifest.Type) ([][]plan.Literal, error) {
 	if int(rows.NumCols()) != len(types) {
 		return nil, &fault.SQL{Kind: fault.ErrInvalid, Code: "07001",
@@ -38,7 +39,8 @@ func bind(rows arrow.RecordBatch, types []manifest.Type) ([][]plan.Literal, erro
 				v, t, err = coerce(v, t, want)
 			}
 			if err != nil {
-				return nil, &fault.SQL{Kind: fault.ErrInvalid, Code: "22018", Message: fmt.Sprintf("parameter %d, row %d: %s", i+1, r+1, err)}
+				return nil, &fault.SQL{Kind: fault.ErrInvalid, Code: "22018",
+					Message: fmt.Sprintf("parameter %d, row %d: %s", i+1, r+1, err)}
 			}
 			out[r][i] = plan.Literal{Value: v, Type: t}
 		}
@@ -175,12 +177,14 @@ func timeAt(a arrow.Array, i int) (any, manifest.Type, bool) {
 		return arrow.MonthDayNanoInterval{Months: int32(a.Value(i))}, kind(manifest.Interval), true
 	case *array.DayTimeInterval:
 		v := a.Value(i)
-		return arrow.MonthDayNanoInterval{Days: v.Days, Nanoseconds: int64(v.Milliseconds) * 1_000_000}, kind(manifest.Interval), true
+		return arrow.MonthDayNanoInterval{Days: v.Days, Nanoseconds: int64(v.Milliseconds) * 1_000_000},
+			kind(manifest.Interval), true
 	}
 	return nil, manifest.Type{}, false
 }
 
-// micros converts a count of units to microseconds, downwards; what does not fit comes out as the nearest end of the range.
+// micros converts a count of units to microseconds, downwards; what does not fit comes out as the nearest end of the
+// range.
 func micros(n int64, unit arrow.TimeUnit) int64 {
 	switch unit {
 	case arrow.Second:
@@ -234,8 +238,8 @@ func embeddingAt(a array.ListLike, i int) (any, manifest.Type, error) {
 	return list, manifest.Type{Kind: manifest.Embedding, Length: int32(len(list))}, nil
 }
 
-// coerce turns a value of type from into one of type want, without losing anything of it, or says why it cannot. A parameter that nothing
-// is known of takes the value's own type.
+// coerce turns a value of type from into one of type want, without losing anything of it, or says why it cannot. A
+// parameter that nothing is known of takes the value's own type.
 func coerce(v any, from, want manifest.Type) (any, manifest.Type, error) {
 	if v == nil {
 		return nil, want, nil

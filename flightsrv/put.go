@@ -15,7 +15,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// DoPut runs a statement for its count, binds parameters, or writes batches to a table, as the command with the first message says.
+// DoPut runs a statement for its count, binds parameters, or writes batches to a table, as the command with the first
+// message says.
 func (s *Server) DoPut(stream pb.FlightService_DoPutServer) error {
 	first, err := stream.Recv()
 	if err != nil {
@@ -62,15 +63,18 @@ func (s *Server) putUpdate(ctx context.Context, m *pb.CommandStatementUpdate) (p
 	if err != nil {
 		return nil, err
 	}
-	n, err := s.update(ctx, request{session: x, namespace: x.engine.Namespace(), text: m.Query, transaction: m.TransactionId})
+	n, err := s.update(ctx, request{session: x, namespace: x.engine.Namespace(), text: m.Query,
+		transaction: m.TransactionId})
 	if err != nil {
 		return nil, err
 	}
 	return &pb.DoPutUpdateResult{RecordCount: n}, nil
 }
 
-// readParams reads the rows of parameters that follow. There may be no message with a schema at all; bound is then false.
-func (s *Server) readParams(first *pb.FlightData, stream putStream, types []manifest.Type) (params [][]plan.Literal, bound bool, err error) {
+// readParams reads the rows of parameters that follow. There may be no message with a schema at all; bound is then
+// false.
+func (s *Server) readParams(first *pb.FlightData, stream putStream, types []manifest.Type) (params [][]plan.Literal,
+	bound bool, err error) {
 	if len(first.DataHeader) == 0 {
 		next, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -107,8 +111,8 @@ func (s *Server) readParams(first *pb.FlightData, stream putStream, types []mani
 	}
 }
 
-// putPreparedUpdate runs a prepared statement once for each row of values; without parameters once, whatever came: drivers send a batch
-// without columns and without rows.
+// putPreparedUpdate runs a prepared statement once for each row of values; without parameters once, whatever came:
+// drivers send a batch without columns and without rows.
 func (s *Server) putPreparedUpdate(ctx context.Context, m *pb.CommandPreparedStatementUpdate, first *pb.FlightData,
 	stream putStream) (proto.Message, error) {
 	st, leave, err := s.statementOf(ctx, m.PreparedStatementHandle)
@@ -180,13 +184,15 @@ func ingestMode(d *definition) (engine.IngestMode, error) {
 	}
 	mode, ok := modes[choice{d.GetIfNotExist(), d.GetIfExists()}]
 	if !ok {
-		return 0, invalid("an ingest cannot %s for a missing table and %s for an existing one", d.GetIfNotExist(), d.GetIfExists())
+		return 0, invalid("an ingest cannot %s for a missing table and %s for an existing one", d.GetIfNotExist(),
+			d.GetIfExists())
 	}
 	return mode, nil
 }
 
 // putIngest writes batches to a table, all or nothing.
-func (s *Server) putIngest(ctx context.Context, m *pb.CommandStatementIngest, first *pb.FlightData, stream putStream) (proto.Message, error) {
+func (s *Server) putIngest(ctx context.Context, m *pb.CommandStatementIngest, first *pb.FlightData,
+	stream putStream) (proto.Message, error) {
 	mode, err := ingestMode(m.TableDefinitionOptions)
 	if err != nil {
 		return nil, err
@@ -198,8 +204,9 @@ func (s *Server) putIngest(ctx context.Context, m *pb.CommandStatementIngest, fi
 	if err != nil {
 		return nil, err
 	}
-	o := engine.IngestOptions{Catalog: m.GetCatalog(), Namespace: m.GetSchema(), Table: m.Table, Mode: mode, Temporary: m.Temporary,
-		Options: m.Options}
+	o := engine.IngestOptions{Catalog: m.GetCatalog(), Namespace: m.GetSchema(), Table: m.Table, Mode: mode,
+		Temporary: m.Temporary,
+		Options:   m.Options}
 	if o.Namespace == "" {
 		o.Namespace = x.engine.Namespace()
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -20,8 +19,8 @@ type putStream interface {
 	Recv() (*pb.FlightData, error)
 }
 
-// batches reads the batches of a DoPut. No byte reaches arrow-go before the verifier has passed it, and no batch is handed on before its
-// values are checked: offsets, indices, null counts, UTF-8. It is for one goroutine.
+// batches reads the batches of a DoPut. No byte reaches arrow-go before the verifier has passed it, and no batch is
+// handed on before its values are checked: offsets, indices, null counts, UTF-8. It is for one goroutine.
 type batches struct {
 	messages *messages
 	reader   *ipc.Reader
@@ -32,7 +31,8 @@ type batches struct {
 }
 
 // newBatches reads on after the first message, which had the descriptor and perhaps the schema.
-func newBatches(first *pb.FlightData, stream putStream, alloc memory.Allocator, limits flightdata.Limits) (b *batches, err error) {
+func newBatches(first *pb.FlightData, stream putStream, alloc memory.Allocator,
+	limits flightdata.Limits) (b *batches, err error) {
 	m := &messages{stream: stream, verifier: flightdata.NewVerifier(limits)}
 	if len(first.DataHeader) > 0 {
 		m.next = first
@@ -85,7 +85,8 @@ func (b *batches) Next() (rows arrow.RecordBatch, err error) {
 	}()
 	for i, c := range raw.Columns() {
 		if int64(c.Len()) != raw.NumRows() {
-			return nil, b.messages.fault(fmt.Errorf("column %q has %d values, not %d", raw.ColumnName(i), c.Len(), raw.NumRows()))
+			return nil, b.messages.fault(fmt.Errorf("column %q has %d values, not %d", raw.ColumnName(i), c.Len(),
+				raw.NumRows()))
 		}
 		if _, null := c.(*array.Null); !null { // which has no buffers, and is said to lack one
 			if err := array.ValidateFull(c); err != nil {
@@ -97,9 +98,6 @@ func (b *batches) Next() (rows arrow.RecordBatch, err error) {
 			return nil, fmt.Errorf("column %q: %w", raw.ColumnName(i), err)
 		}
 		columns = append(columns, plain)
-		if err := checkText(plain); err != nil {
-			return nil, b.messages.fault(fmt.Errorf("column %q: %w", raw.ColumnName(i), err))
-		}
 	}
 	return array.NewRecordBatch(b.plain, columns, raw.NumRows()), nil
 }
@@ -109,40 +107,6 @@ func (b *batches) Release() {
 	if b.reader != nil {
 		b.reader.Release()
 	}
-}
-
-// checkText finds strings that are not UTF-8. The whole buffer is looked at once; what remains is that no value begins in the middle of a
-// character.
-func checkText(a arrow.Array) error {
-	s, ok := a.(*array.String)
-	if !ok || s.Len() == 0 {
-		return eachText(a)
-	}
-	bytes := s.ValueBytes()
-	if !utf8.Valid(bytes) {
-		return errors.New("a string is not UTF-8")
-	}
-	offsets := s.ValueOffsets()
-	for _, o := range offsets {
-		if at := int(o - offsets[0]); at < len(bytes) && !utf8.RuneStart(bytes[at]) {
-			return errors.New("a string is not UTF-8")
-		}
-	}
-	return nil
-}
-
-// eachText checks the other kinds of strings value by value.
-func eachText(a arrow.Array) error {
-	values, ok := a.(array.StringLike)
-	if !ok {
-		return nil
-	}
-	for i := range values.Len() {
-		if !values.IsNull(i) && !utf8.ValidString(values.Value(i)) {
-			return errors.New("a string is not UTF-8")
-		}
-	}
-	return nil
 }
 
 // messages is the verifier as arrow-go's source of messages. It is for one goroutine.

@@ -12,8 +12,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// sealer signs bytes that clients carry for us. Each purpose has a key of its own, so that a token is never a ticket. It is safe for
-// concurrent use.
+// sealer signs bytes that clients carry for us. Each purpose has a key of its own, so that a token is never a ticket.
+// It is safe for concurrent use.
 type sealer struct{ key []byte }
 
 func newSealer(secret []byte, purpose string) sealer {
@@ -41,7 +41,8 @@ func (s sealer) open(sealed []byte) (b []byte, ok bool) {
 	return b, hmac.Equal(s.mac(b), sealed[n:])
 }
 
-// token is what a login gives a client. It names the user by id and the epoch of their password and role, so that a change ends it.
+// token is what a login gives a client. It names the user by id and the epoch of their password and role, so that a
+// change ends it.
 type token struct {
 	user    manifest.UserID
 	epoch   uint64
@@ -81,7 +82,8 @@ func (s sealer) openToken(text string) (token, error) {
 		return token{}, errToken
 	}
 	n := func(i int) uint64 { return binary.BigEndian.Uint64(b[8*i:]) }
-	t := token{user: manifest.UserID(n(0)), epoch: n(1), issued: time.Unix(int64(n(2)), 0), expires: time.Unix(int64(n(3)), 0)}
+	t := token{user: manifest.UserID(n(0)), epoch: n(1), issued: time.Unix(int64(n(2)), 0),
+		expires: time.Unix(int64(n(3)), 0)}
 	copy(t.id[:], b[32:])
 	return t, nil
 }

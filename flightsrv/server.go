@@ -1,5 +1,5 @@
-// Package flightsrv is the wire: an Arrow Flight SQL service over an engine, with its sessions, tokens, tickets and status codes. It holds
-// no rows and knows no storage; the client's side of it is in flightsrv/client.
+// Package flightsrv is the wire: an Arrow Flight SQL service over an engine, with its sessions, tokens, tickets and
+// status codes. It holds no rows and knows no storage; the client's side of it is in flightsrv/client.
 package flightsrv
 
 import (
@@ -31,7 +31,8 @@ type Options struct {
 	Backend Backend
 	// Version is what clients are told; empty means "dev".
 	Version string
-	// TLS secures the connections; nil means plaintext, which Serve refuses on an address that is not loopback unless Plaintext is set.
+	// TLS secures the connections; nil means plaintext, which Serve refuses on an address that is not loopback unless
+	// Plaintext is set.
 	TLS       *tls.Config
 	Plaintext bool
 	// Logger gets what happens; nil discards it.
@@ -54,14 +55,16 @@ type Options struct {
 	// Sessions bounds the sessions; 0 means 10,000. A session ends SessionTTL after its last call; 0 means 30 minutes.
 	Sessions   int
 	SessionTTL time.Duration
-	// Statements bounds the prepared statements of a session; 0 means 1,000. One ends StatementTTL after its last use; 0 means 30 minutes.
+	// Statements bounds the prepared statements of a session; 0 means 1,000. One ends StatementTTL after its last use; 0
+	// means 30 minutes.
 	Statements   int
 	StatementTTL time.Duration
 	// BindRows bounds the rows of parameters of one call; 0 means 1 Mi.
 	BindRows int64
 	// TicketTTL is how long a ticket can be read; 0 means 5 minutes.
 	TicketTTL time.Duration
-	// KeptBytes bounds the rows that one RETURNING keeps until they are read, 0 means 64 MiB; KeptBytesTotal those of all, 0 means 512 MiB.
+	// KeptBytes bounds the rows that one RETURNING keeps until they are read, 0 means 64 MiB; KeptBytesTotal those of
+	// all, 0 means 512 MiB.
 	KeptBytes, KeptBytesTotal int64
 	// TokenTTL is how long a token is good; 0 means 12 hours.
 	TokenTTL time.Duration
@@ -180,14 +183,16 @@ func (s *Server) serverOptions() []grpc.ServerOption {
 // Serve serves the connections of a listener, which it takes, until Shutdown.
 func (s *Server) Serve(l net.Listener) error {
 	if s.o.TLS == nil && !s.o.Plaintext && !private(l.Addr()) {
-		return errors.Join(fmt.Errorf("listen on %s: passwords would cross the network in the clear; use TLS, or allow plaintext: %w",
-			l.Addr(), fault.ErrPrecondition), l.Close())
+		err := fmt.Errorf("listen on %s without TLS: passwords would cross the network in the clear: %w",
+			l.Addr(), fault.ErrPrecondition)
+		return errors.Join(err, l.Close())
 	}
 	s.log.Info("serving", "address", l.Addr().String(), "tls", s.o.TLS != nil)
 	return s.grpc.Serve(l)
 }
 
-// private tells an address that only this machine reaches: loopback, a socket in the file system, a pipe in this process.
+// private tells an address that only this machine reaches: loopback, a socket in the file system, a pipe in this
+// process.
 func private(a net.Addr) bool {
 	t, ok := a.(*net.TCPAddr)
 	return !ok || t.IP.IsLoopback()
@@ -196,8 +201,8 @@ func private(a net.Addr) bool {
 // drainGrace is how long subscriptions have to send their end row, and calls to finish, of what time Shutdown has.
 const drainGrace = 3 * time.Second
 
-// Shutdown refuses new work, ends subscriptions, lets calls finish for a short while or until ctx ends, and then cuts what is left. The
-// Backend is drained and stays open. It may be called more than once.
+// Shutdown refuses new work, ends subscriptions, lets calls finish for a short while or until ctx ends, and then cuts
+// what is left. The Backend is drained and stays open. It may be called more than once.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.shutdown.Do(func() { s.drain(ctx) })
 	return nil
@@ -261,6 +266,7 @@ type Stats struct {
 // Stats counts.
 func (s *Server) Stats() Stats {
 	open, statements := s.sessions.count()
-	return Stats{Conns: s.conns.open.Load(), Sessions: open, Statements: statements, Calls: s.calls.Load(), Streams: s.streams.Load(),
+	return Stats{Conns: s.conns.open.Load(), Sessions: open, Statements: statements, Calls: s.calls.Load(),
+		Streams:   s.streams.Load(),
 		KeptBytes: s.kept.held()}
 }

@@ -50,9 +50,11 @@ func commandIn(d *pb.FlightDescriptor) (proto.Message, error) {
 	return nil, invalid("the descriptor is neither a command nor a path")
 }
 
-var errSubstrait = &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Message: "Substrait plans are not supported; send SQL"}
+var errSubstrait = &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
+	Message: "Substrait plans are not supported; send SQL"}
 
-// GetFlightInfo describes a result and says where to read it. Statements that change something have run when it returns.
+// GetFlightInfo describes a result and says where to read it. Statements that change something have run when it
+// returns.
 func (s *Server) GetFlightInfo(ctx context.Context, d *pb.FlightDescriptor) (*pb.FlightInfo, error) {
 	m, err := commandIn(d)
 	if err != nil {
@@ -76,8 +78,9 @@ func (s *Server) GetFlightInfo(ctx context.Context, d *pb.FlightDescriptor) (*pb
 	if schema == nil {
 		return nil, invalid("%s does not describe a result", m.ProtoReflect().Descriptor().Name())
 	}
-	return &pb.FlightInfo{Schema: flight.SerializeSchema(schema, s.alloc), FlightDescriptor: d, TotalRecords: -1, TotalBytes: -1,
-		Endpoint: []*pb.FlightEndpoint{{Ticket: &pb.Ticket{Ticket: d.Cmd}}}}, nil
+	return &pb.FlightInfo{Schema: flight.SerializeSchema(schema, s.alloc), FlightDescriptor: d, TotalRecords: -1,
+		TotalBytes: -1,
+		Endpoint:   []*pb.FlightEndpoint{{Ticket: &pb.Ticket{Ticket: d.Cmd}}}}, nil
 }
 
 // PollFlightInfo is GetFlightInfo for clients that poll: describing never takes long here, so one poll is all it takes.
@@ -158,7 +161,8 @@ func (s *Server) ListFlights(_ *pb.Criteria, stream pb.FlightService_ListFlights
 		if t.Kind == manifest.System {
 			continue
 		}
-		err := stream.Send(&pb.FlightInfo{Schema: flight.SerializeSchema(tableSchema(t), s.alloc), TotalRecords: -1, TotalBytes: -1,
+		err := stream.Send(&pb.FlightInfo{Schema: flight.SerializeSchema(tableSchema(t), s.alloc), TotalRecords: -1,
+			TotalBytes:       -1,
 			FlightDescriptor: &pb.FlightDescriptor{Type: pb.FlightDescriptor_PATH, Path: []string{t.Namespace, t.Name}}})
 		if err != nil {
 			return err
@@ -169,5 +173,6 @@ func (s *Server) ListFlights(_ *pb.Criteria, stream pb.FlightService_ListFlights
 
 // DoExchange is refused: everything that Flight SQL offers goes by the other calls.
 func (s *Server) DoExchange(pb.FlightService_DoExchangeServer) error {
-	return fmt.Errorf("there is no DoExchange here; subscriptions are queries, read them by DoGet: %w", fault.ErrUnsupported)
+	return fmt.Errorf("there is no DoExchange here; subscriptions are queries, read them by DoGet: %w",
+		fault.ErrUnsupported)
 }

@@ -19,7 +19,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// session is the state that calls of one client share: the engine's session and prepared statements. It is safe for concurrent use.
+// session is the state that calls of one client share: the engine's session and prepared statements. It is safe for
+// concurrent use.
 type session struct {
 	backend Backend
 	engine  Session
@@ -42,8 +43,8 @@ type session struct {
 	compiled map[compiledKey]compiledAt
 }
 
-// sessionKey is how a call finds its session: by cookie, or by the connection and the token, if any, that it came with. The user is part of
-// it: nobody finds another's.
+// sessionKey is how a call finds its session: by cookie, or by the connection and the token, if any, that it came
+// with. The user is part of it: nobody finds another's.
 type sessionKey struct {
 	user   manifest.UserID
 	cookie string
@@ -83,8 +84,10 @@ type sessions struct {
 }
 
 func newSessions(b Backend, o Options) *sessions {
-	return &sessions{backend: b, max: o.Sessions, ttl: o.SessionTTL, statementTTL: o.StatementTTL, byKey: map[sessionKey]*session{},
-		byConn: map[uint64][]sessionKey{}, all: map[*session]struct{}{}, cookies: map[string]manifest.UserID{}, statements: map[string]*statement{}}
+	return &sessions{backend: b, max: o.Sessions, ttl: o.SessionTTL, statementTTL: o.StatementTTL,
+		byKey:  map[sessionKey]*session{},
+		byConn: map[uint64][]sessionKey{}, all: map[*session]struct{}{}, cookies: map[string]manifest.UserID{},
+		statements: map[string]*statement{}}
 }
 
 // sessionOf is the caller's session, made on the first call that needs one. It stays in use until the call is over.
@@ -135,7 +138,8 @@ func (t *sessions) find(c *caller, key sessionKey) (*session, error) {
 		return found, nil
 	}
 	if len(t.all) >= t.max {
-		return nil, &fault.SQL{Kind: fault.ErrExhausted, Code: "53300", Message: fmt.Sprintf("there are %d sessions open already", t.max)}
+		return nil, &fault.SQL{Kind: fault.ErrExhausted, Code: "53300",
+			Message: fmt.Sprintf("there are %d sessions open already", t.max)}
 	}
 	return nil, nil
 }

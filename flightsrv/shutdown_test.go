@@ -21,7 +21,8 @@ func insecureOption() grpc.DialOption {
 	return grpc.WithTransportCredentials(insecure.NewCredentials())
 }
 
-// A subscription that nobody reads, one that is read, and one whose engine ignores that it is drained: the server ends all the same.
+// A subscription that nobody reads, one that is read, and one whose engine ignores that it is drained: the server
+// ends all the same.
 func TestShutdownEndsSubscriptions(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
 	func() {

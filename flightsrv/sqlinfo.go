@@ -11,8 +11,9 @@ import (
 	"kalamflight/sqlfront"
 )
 
-// The members of the union that SqlInfo values come in. JDBC casts each id to the member that it expects and fails on another, so the Go
-// type of a value below is part of the protocol: int64 for 541 to 555 and 557 to 562, int32 for enumerations and bit masks.
+// The members of the union that SqlInfo values come in. JDBC casts each id to the member that it expects and fails on
+// another, so the Go type of a value below is part of the protocol: int64 for 541 to 555 and 557 to 562, int32 for
+// enumerations and bit masks.
 const (
 	memberString = iota
 	memberBool
@@ -22,7 +23,8 @@ const (
 	memberMap
 )
 
-// The ids that an empty request gets: no more, as drivers fail on ids that they do not know, and no fewer, as they fail on missing ones.
+// The ids that an empty request gets: no more, as drivers fail on ids that they do not know, and no fewer, as they
+// fail on missing ones.
 const (
 	infoServerLast   = 9
 	infoTimeoutFirst = 100
@@ -34,7 +36,8 @@ const (
 // ServerName is what clients are told the server is.
 const ServerName = "kalamflight"
 
-// sqlInfos are the values by id, in the Go type of their union member: string, bool, int64, int32, []string, map[int32][]int32.
+// sqlInfos are the values by id, in the Go type of their union member: string, bool, int64, int32, []string,
+// map[int32][]int32.
 func (s *Server) sqlInfos() map[uint32]any {
 	infos := map[uint32]any{
 		0: ServerName, 1: s.o.Version, 2: arrow.PkgVersion, 3: false, 4: true, 5: false, 6: "", 7: "",
@@ -49,9 +52,11 @@ func (s *Server) sqlInfos() map[uint32]any {
 		506: true,
 		507: int32(0), // NULLs sort as the greatest values
 		508: sqlfront.Keywords(),
-		509: []string{"ABS", "ACOS", "ASIN", "ATAN", "ATAN2", "CEIL", "COS", "DEGREES", "EXP", "FLOOR", "LN", "LOG10", "MOD", "PI", "POWER",
+		509: []string{"ABS", "ACOS", "ASIN", "ATAN", "ATAN2", "CEIL", "COS", "DEGREES", "EXP", "FLOOR", "LN", "LOG10",
+			"MOD", "PI", "POWER",
 			"RADIANS", "ROUND", "SIGN", "SIN", "SQRT", "TAN", "TRUNC"},
-		510: []string{"CONCAT", "LENGTH", "LOWER", "LPAD", "LTRIM", "POSITION", "REPEAT", "REPLACE", "REVERSE", "RPAD", "RTRIM", "SUBSTRING",
+		510: []string{"CONCAT", "LENGTH", "LOWER", "LPAD", "LTRIM", "POSITION", "REPEAT", "REPLACE", "REVERSE", "RPAD",
+			"RTRIM", "SUBSTRING",
 			"TRIM", "UPPER"},
 		511: []string{"COALESCE", "CURRENT_USER", "NULLIF"},
 		512: []string{"CURRENT_DATE", "CURRENT_TIMESTAMP", "DATE_PART", "DATE_TRUNC", "EXTRACT", "NOW"},
@@ -104,7 +109,8 @@ func conversions() map[int32][]int32 {
 func infoIDs(asked []uint32, infos map[uint32]any) []uint32 {
 	var ids []uint32
 	for id := range infos {
-		standard := id <= infoServerLast || id >= infoTimeoutFirst && id <= infoTimeoutLast || id >= infoSQLFirst && id <= infoSQLLast
+		standard := id <= infoServerLast || id >= infoTimeoutFirst && id <= infoTimeoutLast || id >= infoSQLFirst &&
+			id <= infoSQLLast
 		if len(asked) == 0 && standard || slices.Contains(asked, id) {
 			ids = append(ids, id)
 		}
@@ -132,7 +138,8 @@ type infoBuilder struct {
 
 func newInfoBuilder(alloc memory.Allocator) *infoBuilder {
 	rows := array.NewRecordBuilder(alloc, schema_ref.SqlInfo)
-	return &infoBuilder{rows: rows, names: rows.Field(0).(*array.Uint32Builder), value: rows.Field(1).(*array.DenseUnionBuilder)}
+	return &infoBuilder{rows: rows, names: rows.Field(0).(*array.Uint32Builder),
+		value: rows.Field(1).(*array.DenseUnionBuilder)}
 }
 
 func (b *infoBuilder) append(id uint32, value any) {

@@ -55,8 +55,8 @@ func (st *statement) bound() (params [][]plan.Literal, generation uint64) {
 	return st.params, st.generation
 }
 
-// eager tells statements that run when they are described: those that change something, and those that return nothing. Most drivers never
-// fetch the empty result of an INSERT, so it cannot wait for DoGet (WIRE.md, section 1).
+// eager tells statements that run when they are described: those that change something, and those that return
+// nothing. Most drivers never fetch the empty result of an INSERT, so it cannot wait for DoGet (WIRE.md, section 1).
 func eager(c *plan.Compiled) bool { return c.Update || len(resultColumns(c)) == 0 }
 
 // resultColumns are the columns of the rows that a statement returns.
@@ -65,7 +65,8 @@ func resultColumns(c *plan.Compiled) []plan.Column {
 	if !ok || len(c.Columns) > 0 && c.Columns[0].Name == "_op" {
 		return c.Columns
 	}
-	cols := []plan.Column{{Name: "_op", Type: kind(manifest.Text), Nullable: true}, {Name: "_seq", Type: kind(manifest.BigInt), Nullable: true},
+	cols := []plan.Column{{Name: "_op", Type: kind(manifest.Text), Nullable: true},
+		{Name: "_seq", Type: kind(manifest.BigInt), Nullable: true},
 		{Name: "_ts", Type: kind(manifest.DateTime), Nullable: true}}
 	for _, c := range sub.Cols {
 		c.Nullable = true
@@ -118,7 +119,8 @@ func typeName(t manifest.Type) string {
 	return name
 }
 
-// digits are the precision and the scale of a type that has them, as JDBC means them: decimal digits, characters, dimensions.
+// digits are the precision and the scale of a type that has them, as JDBC means them: decimal digits, characters,
+// dimensions.
 func digits(t manifest.Type) (precision, scale int32, ok bool) {
 	switch t.Kind {
 	case manifest.SmallInt:
@@ -146,8 +148,8 @@ func mergeMetadata(a, b arrow.Metadata) arrow.Metadata {
 	return arrow.NewMetadata(keys, append(append([]string{}, a.Values()...), b.Values()...))
 }
 
-// parameterSchema has a field for each parameter, nullable all of them. Of a parameter that nothing is known of, text is the type that
-// drivers can bind anything as.
+// parameterSchema has a field for each parameter, nullable all of them. Of a parameter that nothing is known of, text
+// is the type that drivers can bind anything as.
 func parameterSchema(types []manifest.Type) *arrow.Schema {
 	fields := make([]arrow.Field, len(types))
 	for i, t := range types {
@@ -169,8 +171,9 @@ type request struct {
 	transaction     []byte
 }
 
-var errTransaction = &fault.SQL{Kind: fault.ErrPrecondition, Code: "0A000", Message: "transactions are not supported yet",
-	Hint: "every statement commits on its own; SqlInfo 8 says so"}
+var errTransaction = &fault.SQL{Kind: fault.ErrPrecondition, Code: "0A000",
+	Message: "transactions are not supported yet",
+	Hint:    "every statement commits on its own; SqlInfo 8 says so"}
 
 // compile compiles a request and checks that the values fit its parameters.
 func (r *request) compile() (*plan.Compiled, error) {
@@ -189,7 +192,8 @@ func (r *request) compile() (*plan.Compiled, error) {
 	return c, nil
 }
 
-// info describes a request: a query is compiled and gets a ticket, a statement that changes something has run when info returns.
+// info describes a request: a query is compiled and gets a ticket, a statement that changes something has run when
+// info returns.
 func (s *Server) info(ctx context.Context, r request) (*pb.FlightInfo, *outcome, error) {
 	c, err := r.compile()
 	if err != nil {
@@ -259,17 +263,19 @@ func (s *Server) outcomeInfo(d *pb.FlightDescriptor, c *plan.Compiled, out *outc
 }
 
 // flightInfo is one endpoint with one ticket: no client reads several in a promised order.
-func (s *Server) flightInfo(d *pb.FlightDescriptor, schema *arrow.Schema, rows int64, t *ticket) (*pb.FlightInfo, error) {
+func (s *Server) flightInfo(d *pb.FlightDescriptor, schema *arrow.Schema, rows int64, t *ticket) (*pb.FlightInfo,
+	error) {
 	endpoint, err := s.issueTicket(t)
 	if err != nil {
 		return nil, err
 	}
-	return &pb.FlightInfo{Schema: flight.SerializeSchema(schema, s.alloc), FlightDescriptor: d, Endpoint: []*pb.FlightEndpoint{endpoint},
+	return &pb.FlightInfo{Schema: flight.SerializeSchema(schema, s.alloc), FlightDescriptor: d,
+		Endpoint:     []*pb.FlightEndpoint{endpoint},
 		TotalRecords: rows, TotalBytes: -1, Ordered: true}, nil
 }
 
-// update runs a statement for a client that wants the count only. A query is run too, and its rows counted: drivers send what they are
-// told to execute.
+// update runs a statement for a client that wants the count only. A query is run too, and its rows counted: drivers
+// send what they are told to execute.
 func (s *Server) update(ctx context.Context, r request) (int64, error) {
 	c, err := r.compile()
 	if err != nil {
@@ -286,7 +292,8 @@ func (s *Server) update(ctx context.Context, r request) (int64, error) {
 }
 
 // prepare compiles a statement and keeps it in the session.
-func (s *Server) prepare(ctx context.Context, req *pb.ActionCreatePreparedStatementRequest) (*pb.ActionCreatePreparedStatementResult, error) {
+func (s *Server) prepare(ctx context.Context,
+	req *pb.ActionCreatePreparedStatementRequest) (*pb.ActionCreatePreparedStatementResult, error) {
 	x, err := s.sessionOf(ctx)
 	if err != nil {
 		return nil, err
@@ -329,7 +336,8 @@ func (t *sessions) addStatement(st *statement, most int) error {
 	return nil
 }
 
-// statementOf finds a prepared statement of the caller, on whatever connection its handle came, and counts the call into its session.
+// statementOf finds a prepared statement of the caller, on whatever connection its handle came, and counts the call
+// into its session.
 func (s *Server) statementOf(ctx context.Context, handle []byte) (_ *statement, leave func(), err error) {
 	c, err := callerOf(ctx)
 	if err != nil {
@@ -339,7 +347,8 @@ func (s *Server) statementOf(ctx context.Context, handle []byte) (_ *statement, 
 	st := s.sessions.statements[string(handle)]
 	s.sessions.mu.Unlock()
 	if st == nil || st.session.user != c.principal.ID || !st.session.join() {
-		return nil, nil, &fault.SQL{Kind: fault.ErrNotFound, Code: "26000", Message: "there is no such prepared statement; it may have been closed"}
+		return nil, nil, &fault.SQL{Kind: fault.ErrNotFound, Code: "26000",
+			Message: "there is no such prepared statement; it may have been closed"}
 	}
 	st.session.engine.Refresh(c.principal)
 	return st, st.session.leave, nil
@@ -361,8 +370,9 @@ func (s *Server) closeStatement(ctx context.Context, handle []byte) error {
 	return nil
 }
 
-// preparedInfo is info for a prepared statement. Each call runs a statement that changes something once more: drivers execute a statement
-// twice by asking twice, and what was asked for may not be dropped. Reading the result never runs it.
+// preparedInfo is info for a prepared statement. Each call runs a statement that changes something once more: drivers
+// execute a statement twice by asking twice, and what was asked for may not be dropped. Reading the result never runs
+// it.
 func (s *Server) preparedInfo(ctx context.Context, handle []byte, d *pb.FlightDescriptor) (*pb.FlightInfo, error) {
 	st, leave, err := s.statementOf(ctx, handle)
 	if err != nil {
@@ -370,7 +380,8 @@ func (s *Server) preparedInfo(ctx context.Context, handle []byte, d *pb.FlightDe
 	}
 	defer leave()
 	params, generation := st.bound()
-	info, out, err := s.info(ctx, request{session: st.session, namespace: st.namespace, text: st.text, params: params, descriptor: d})
+	info, out, err := s.info(ctx, request{session: st.session, namespace: st.namespace, text: st.text, params: params,
+		descriptor: d})
 	if err != nil || out == nil {
 		return info, err
 	}
@@ -381,8 +392,8 @@ func (s *Server) preparedInfo(ctx context.Context, handle []byte, d *pb.FlightDe
 	return info, nil
 }
 
-// preparedTicket is a ticket for a client that reads a prepared statement by its handle, without GetFlightInfo. A statement that changes
-// something runs here unless it ran with these values already.
+// preparedTicket is a ticket for a client that reads a prepared statement by its handle, without GetFlightInfo. A
+// statement that changes something runs here unless it ran with these values already.
 func (s *Server) preparedTicket(ctx context.Context, st *statement) (ticket, error) {
 	params, generation := st.bound()
 	r := request{session: st.session, namespace: st.namespace, text: st.text, params: params}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -23,8 +24,8 @@ const errorCodeHeader = "x-kalam-error-code"
 // domain names us in the details of a status.
 const domain = "kalamflight"
 
-// kinds is the one place where a kind of failure becomes a gRPC code, and a SQLSTATE when the failure has none of its own. The order
-// matters: a failure may wrap several kinds, and the first that fits counts.
+// kinds is the one place where a kind of failure becomes a gRPC code, and a SQLSTATE when the failure has none of its
+// own. The order matters: a failure may wrap several kinds, and the first that fits counts.
 var kinds = []struct {
 	kind     error
 	code     codes.Code
@@ -47,7 +48,8 @@ var kinds = []struct {
 	{context.DeadlineExceeded, codes.DeadlineExceeded, "57014"},
 }
 
-// toStatus makes the status that a client sees. A failure without a kind is internal: the client gets an id, the log the text.
+// toStatus makes the status that a client sees. A failure without a kind is internal: the client gets an id, the log
+// the text.
 func toStatus(log *slog.Logger, method string, err error) (s *status.Status, sqlState string) {
 	if gs, ok := status.FromError(err); ok { // gRPC's own: a stream that broke
 		return gs, ""
@@ -69,11 +71,24 @@ func toStatus(log *slog.Logger, method string, err error) (s *status.Status, sql
 		log.Error("internal error", "id", hex.EncodeToString(id[:]), "method", method, "err", err)
 		sqlState, message = "XX000", "internal error "+hex.EncodeToString(id[:])+": the server's log has the reason"
 	}
-	s = status.New(code, message)
+	s = status.New(code, clipMessage(message))
 	if d, err := s.WithDetails(&errdetails.ErrorInfo{Reason: sqlState, Domain: domain}); err == nil {
 		s = d
 	}
 	return s, sqlState
+}
+
+// messageBytesMax bounds the text of a status: it travels in headers, of which some clients take 8 KiB in all, and
+// escaped.
+const messageBytesMax = 1500
+
+// clipMessage makes a message fit to be sent: protobuf refuses what is not UTF-8, and with it the whole status.
+func clipMessage(message string) string {
+	message = strings.ToValidUTF8(message, "\uFFFD")
+	if len(message) <= messageBytesMax {
+		return message
+	}
+	return strings.ToValidUTF8(message[:messageBytesMax], "") + "…"
 }
 
 // errPanic is what a handler that panicked returns; it has no kind, so the client sees an internal error.
@@ -99,7 +114,8 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	return nil, st.Err()
 }
 
-func (s *Server) handleUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (result any, err error) {
+func (s *Server) handleUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
+	next grpc.UnaryHandler) (result any, err error) {
 	defer s.recovered(info.FullMethod, &err)
 	ctx, done, err := s.admit(ctx, info.FullMethod)
 	if err != nil {
@@ -120,7 +136,8 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 	return st.Err()
 }
 
-func (s *Server) handleStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+func (s *Server) handleStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo,
+	next grpc.StreamHandler) (err error) {
 	defer s.recovered(info.FullMethod, &err)
 	ctx, done, err := s.admit(ss.Context(), info.FullMethod)
 	if err != nil {

@@ -33,8 +33,8 @@ const (
 	ticketKept ticketKind = 3
 )
 
-// ticket is all that is needed to read a result, in any process of the same data folder. What it says was true when it was issued and does
-// not change, whatever becomes of the prepared statement it came from.
+// ticket is all that is needed to read a result, in any process of the same data folder. What it says was true when
+// it was issued and does not change, whatever becomes of the prepared statement it came from.
 type ticket struct {
 	kind ticketKind
 	// id names it to CancelFlightInfo, and names the kept rows.
@@ -67,7 +67,8 @@ func newTicket(kind ticketKind, user manifest.UserID, ttl time.Duration) ticket 
 func (t *ticket) encode() ([]byte, error) {
 	b := []byte{ticketVersion, byte(t.kind)}
 	b = append(b, t.id[:]...)
-	for _, n := range []uint64{uint64(t.user), uint64(t.expires.UnixMilli()), uint64(t.asOf), t.schema, t.partition, t.partitions} {
+	for _, n := range []uint64{uint64(t.user), uint64(t.expires.UnixMilli()), uint64(t.asOf), t.schema, t.partition,
+		t.partitions} {
 		b = binary.AppendUvarint(b, n)
 	}
 	for _, s := range []string{t.namespace, t.text} {
@@ -81,7 +82,8 @@ func (t *ticket) encode() ([]byte, error) {
 		}
 	}
 	if len(b) > ticketBytesMax {
-		return nil, fmt.Errorf("the statement with its parameters has %d bytes, more than %d: %w", len(b), ticketBytesMax, fault.ErrExhausted)
+		return nil, fmt.Errorf("the statement with its parameters has %d bytes, more than %d: %w", len(b), ticketBytesMax,
+			fault.ErrExhausted)
 	}
 	return b, nil
 }

@@ -36,7 +36,8 @@ type raw struct {
 
 func (s *service) raw(t *testing.T) raw {
 	t.Helper()
-	conn, err := grpc.NewClient(strings.TrimPrefix(s.url, "grpc://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(strings.TrimPrefix(s.url, "grpc://"),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +199,8 @@ func TestTicketExpiresAndIsRenewed(t *testing.T) {
 		t.Fatal(err)
 	}
 	var renewed pb.FlightEndpoint
-	err = r.action(annCtx(), flight.RenewFlightEndpointActionType, &pb.RenewFlightEndpointRequest{Endpoint: info.Endpoint[0]}, false, &renewed)
+	err = r.action(annCtx(), flight.RenewFlightEndpointActionType,
+		&pb.RenewFlightEndpointRequest{Endpoint: info.Endpoint[0]}, false, &renewed)
 	if err != nil || renewed.ExpirationTime.AsTime().Before(info.Endpoint[0].ExpirationTime.AsTime()) {
 		t.Fatalf("renewed until %v, %v", renewed.ExpirationTime.AsTime(), err)
 	}
@@ -210,7 +212,8 @@ func TestTicketExpiresAndIsRenewed(t *testing.T) {
 func (r raw) prepare(ctx context.Context, text string) *pb.ActionCreatePreparedStatementResult {
 	r.t.Helper()
 	var result pb.ActionCreatePreparedStatementResult
-	err := r.action(ctx, flightsql.CreatePreparedStatementActionType, &pb.ActionCreatePreparedStatementRequest{Query: text}, true, &result)
+	err := r.action(ctx, flightsql.CreatePreparedStatementActionType,
+		&pb.ActionCreatePreparedStatementRequest{Query: text}, true, &result)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -338,7 +341,8 @@ func TestUpdateWithEmptyBatchRunsOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	var result pb.DoPutUpdateResult
-	if err := proto.Unmarshal(answer.AppMetadata, &result); err != nil || result.RecordCount != 2 || s.executions("CHANGE 2") != 1 {
+	if err := proto.Unmarshal(answer.AppMetadata, &result); err != nil || result.RecordCount != 2 ||
+		s.executions("CHANGE 2") != 1 {
 		t.Errorf("counted %d, ran %d times, %v", result.RecordCount, s.executions("CHANGE 2"), err)
 	}
 }
@@ -456,7 +460,8 @@ func TestSQLInfoMembers(t *testing.T) {
 	}
 	set("string_value", 0, 1, 2, 6, 7, 504, 513, 514, 529, 530, 531)
 	set("bool_value", 3, 4, 5, 9)
-	set("int32_bitmask", 8, 100, 101, 503, 505, 507, 522, 525, 526, 528, 533, 534, 535, 538, 540, 564, 567, 568, 569, 570, 571)
+	set("int32_bitmask", 8, 100, 101, 503, 505, 507, 522, 525, 526, 528, 533, 534, 535, 538, 540, 564, 567, 568, 569,
+		570, 571)
 	set("string_list", 508, 509, 510, 511, 512)
 	set("int32_to_int32_list_map", 517)
 	for id := uint32(541); id <= 562; id++ {
@@ -494,13 +499,16 @@ func TestEveryCommandAndAction(t *testing.T) {
 	if err != nil || poll.Info == nil || poll.FlightDescriptor != nil || poll.GetProgress() != 1 {
 		t.Errorf("poll: %v, %v", poll, err)
 	}
-	path, err := r.GetFlightInfo(annCtx(), &pb.FlightDescriptor{Type: pb.FlightDescriptor_PATH, Path: []string{"chat", "messages"}})
+	path, err := r.GetFlightInfo(annCtx(), &pb.FlightDescriptor{Type: pb.FlightDescriptor_PATH,
+		Path: []string{"chat", "messages"}})
 	if err != nil || len(path.Endpoint) != 1 {
 		t.Errorf("path: %v, %v", path, err)
 	}
 	for action, m := range map[string]proto.Message{
-		flightsql.BeginTransactionActionType: &pb.ActionBeginTransactionRequest{}, flightsql.EndTransactionActionType: &pb.ActionEndTransactionRequest{},
-		flightsql.BeginSavepointActionType: &pb.ActionBeginSavepointRequest{}, flightsql.EndSavepointActionType: &pb.ActionEndSavepointRequest{}} {
+		flightsql.BeginTransactionActionType: &pb.ActionBeginTransactionRequest{},
+		flightsql.EndTransactionActionType:   &pb.ActionEndTransactionRequest{},
+		flightsql.BeginSavepointActionType:   &pb.ActionBeginSavepointRequest{},
+		flightsql.EndSavepointActionType:     &pb.ActionEndSavepointRequest{}} {
 		wantCode(t, action, r.action(annCtx(), action, m, true, nil), codes.FailedPrecondition)
 	}
 	wantCode(t, "no such action", r.action(annCtx(), "Nonsense", &pb.Empty{}, false, nil), codes.InvalidArgument)
@@ -532,7 +540,8 @@ func TestEveryCommandAndAction(t *testing.T) {
 	for a, err := actions.Recv(); err == nil; a, err = actions.Recv() {
 		names = append(names, a.Type)
 	}
-	for _, want := range []string{flight.SetSessionOptionsActionType, flight.GetSessionOptionsActionType, flight.CloseSessionActionType} {
+	for _, want := range []string{flight.SetSessionOptionsActionType, flight.GetSessionOptionsActionType,
+		flight.CloseSessionActionType} {
 		if !slices.Contains(names, want) {
 			t.Errorf("the actions %v lack %s", names, want)
 		}
@@ -547,7 +556,8 @@ func TestCancelFlightInfo(t *testing.T) {
 		t.Fatal(err)
 	}
 	var result pb.CancelFlightInfoResult
-	if err := r.action(annCtx(), flight.CancelFlightInfoActionType, &pb.CancelFlightInfoRequest{Info: info}, false, &result); err != nil {
+	if err := r.action(annCtx(), flight.CancelFlightInfoActionType, &pb.CancelFlightInfoRequest{Info: info}, false,
+		&result); err != nil {
 		t.Fatal(err)
 	}
 	if result.Status != pb.CancelStatus_CANCEL_STATUS_NOT_CANCELLABLE {
@@ -563,9 +573,11 @@ func TestCancelFlightInfo(t *testing.T) {
 	if _, err := stream.Recv(); err != nil { // the progress row: it runs
 		t.Fatal(err)
 	}
-	err = r.action(basic("bob", "bob's password"), flight.CancelFlightInfoActionType, &pb.CancelFlightInfoRequest{Info: info}, false, nil)
+	err = r.action(basic("bob", "bob's password"), flight.CancelFlightInfoActionType,
+		&pb.CancelFlightInfoRequest{Info: info}, false, nil)
 	wantCode(t, "another user's query", err, codes.PermissionDenied)
-	if err := r.action(annCtx(), flight.CancelFlightInfoActionType, &pb.CancelFlightInfoRequest{Info: info}, false, &result); err != nil {
+	if err := r.action(annCtx(), flight.CancelFlightInfoActionType, &pb.CancelFlightInfoRequest{Info: info}, false,
+		&result); err != nil {
 		t.Fatal(err)
 	}
 	if result.Status != pb.CancelStatus_CANCEL_STATUS_CANCELLED {

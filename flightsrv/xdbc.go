@@ -28,18 +28,21 @@ var xdbcTypes = []xdbcType{
 	{name: "BYTES", code: pb.XdbcDataType_XDBC_VARBINARY, size: 1<<31 - 1, prefix: "X'", suffix: "'"},
 	{name: "UUID", code: pb.XdbcDataType_XDBC_BINARY, size: 16, prefix: "'", suffix: "'"},
 	{name: "EMBEDDING", code: pb.XdbcDataType_XDBC_UNKNOWN_TYPE, size: 8192, params: []string{"dimensions"}},
-	{name: "DECIMAL", code: pb.XdbcDataType_XDBC_DECIMAL, size: 38, params: []string{"precision", "scale"}, number: true, maxScale: 38, radix: 10},
+	{name: "DECIMAL", code: pb.XdbcDataType_XDBC_DECIMAL, size: 38, params: []string{"precision", "scale"},
+		number: true, maxScale: 38, radix: 10},
 	{name: "INT", code: pb.XdbcDataType_XDBC_INTEGER, size: 10, number: true, radix: 10},
 	{name: "SMALLINT", code: pb.XdbcDataType_XDBC_SMALLINT, size: 5, number: true, radix: 10},
 	{name: "FLOAT", code: pb.XdbcDataType_XDBC_REAL, size: 7, number: true, radix: 10},
 	{name: "DOUBLE", code: pb.XdbcDataType_XDBC_DOUBLE, size: 15, number: true, radix: 10},
 	{name: "TEXT", code: pb.XdbcDataType_XDBC_VARCHAR, size: 1<<31 - 1, prefix: "'", suffix: "'", textual: true},
-	{name: "VARCHAR", code: pb.XdbcDataType_XDBC_VARCHAR, size: 1<<31 - 1, prefix: "'", suffix: "'", params: []string{"length"}, textual: true},
+	{name: "VARCHAR", code: pb.XdbcDataType_XDBC_VARCHAR, size: 1<<31 - 1, prefix: "'", suffix: "'",
+		params: []string{"length"}, textual: true},
 	{name: "JSON", code: pb.XdbcDataType_XDBC_VARCHAR, size: 1<<31 - 1, prefix: "'", suffix: "'", textual: true},
 	{name: "FILE", code: pb.XdbcDataType_XDBC_VARCHAR, size: 1<<31 - 1, prefix: "'", suffix: "'", textual: true},
 	{name: "DATE", code: pb.XdbcDataType_XDBC_DATE, size: 10, prefix: "DATE '", suffix: "'", subcode: 1},
 	{name: "TIME", code: pb.XdbcDataType_XDBC_TIME, size: 15, prefix: "TIME '", suffix: "'", maxScale: 6, subcode: 2},
-	{name: "TIMESTAMP", code: pb.XdbcDataType_XDBC_TIMESTAMP, size: 26, prefix: "TIMESTAMP '", suffix: "'", maxScale: 6, subcode: 3},
+	{name: "TIMESTAMP", code: pb.XdbcDataType_XDBC_TIMESTAMP, size: 26, prefix: "TIMESTAMP '", suffix: "'", maxScale: 6,
+		subcode: 3},
 	{name: "DATETIME", code: pb.XdbcDataType_XDBC_TIMESTAMP, size: 32, prefix: "'", suffix: "'", maxScale: 6, subcode: 3},
 }
 
@@ -85,7 +88,9 @@ func (t xdbcType) row() []any {
 	if t.name == "EMBEDDING" {
 		searchable = pb.Searchable_SEARCHABLE_NONE
 	}
-	return []any{t.name, int32(t.code), t.size, text(t.prefix), text(t.suffix), params, int32(pb.Nullable_NULLABILITY_NULLABLE), t.textual,
-		int32(searchable), unsigned, false, increment, t.name, number(t.minScale, scaled), number(t.maxScale, scaled), verbose,
+	return []any{t.name, int32(t.code), t.size, text(t.prefix), text(t.suffix), params,
+		int32(pb.Nullable_NULLABILITY_NULLABLE), t.textual,
+		int32(searchable), unsigned, false, increment, t.name, number(t.minScale, scaled), number(t.maxScale, scaled),
+		verbose,
 		number(t.subcode, t.subcode > 0), number(t.radix, t.radix > 0), nil}
 }

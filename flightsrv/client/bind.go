@@ -11,8 +11,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 )
 
-// bindArgs makes a batch of rows of Go values, a column for each parameter. A column's type is that of its first value that is not nil;
-// values of other types in it are an error.
+// bindArgs makes a batch of rows of Go values, a column for each parameter. A column's type is that of its first
+// value that is not nil; values of other types in it are an error.
 func bindArgs(alloc memory.Allocator, rows [][]any) (arrow.RecordBatch, error) {
 	width := 0
 	if len(rows) > 0 {

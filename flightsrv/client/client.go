@@ -1,5 +1,6 @@
-// Package client talks Flight SQL to a server: queries, statements with parameters, bulk ingest and subscriptions. It is what the shell and
-// the benchmarks use; any other Flight SQL client works as well. It knows nothing of the server's packages.
+// Package client talks Flight SQL to a server: queries, statements with parameters, bulk ingest and subscriptions. It
+// is what the shell and the benchmarks use; any other Flight SQL client works as well. It knows nothing of the
+// server's packages.
 package client
 
 import (
@@ -52,8 +53,8 @@ type Options struct {
 	Alloc memory.Allocator
 }
 
-// Client is a connection to a server with its session. It is safe for concurrent use; statements of one client share its namespace and
-// options.
+// Client is a connection to a server with its session. It is safe for concurrent use; statements of one client share
+// its namespace and options.
 type Client struct {
 	conn  *grpc.ClientConn
 	rpc   pb.FlightServiceClient
@@ -64,8 +65,8 @@ type Client struct {
 	cookies map[string]string
 }
 
-// Dial connects to grpc://host:port, grpc+tcp:// and flightsql:// (in the clear), grpc+tls:// and flightsql://host?transport=tls, or
-// grpc+unix:///path, and logs in.
+// Dial connects to grpc://host:port, grpc+tcp:// and flightsql:// (in the clear), grpc+tls:// and
+// flightsql://host?transport=tls, or grpc+unix:///path, and logs in.
 func Dial(ctx context.Context, address string, o Options) (*Client, error) {
 	target, secure, err := parseURL(address)
 	if err != nil {
@@ -201,7 +202,8 @@ func (c *Client) Ping(ctx context.Context) error {
 	return drain(s)
 }
 
-// SetOption sets a session option of the server: schema, statement_timeout, timezone, table_type, ... An empty value restores the default.
+// SetOption sets a session option of the server: schema, statement_timeout, timezone, table_type, ... An empty value
+// restores the default.
 func (c *Client) SetOption(ctx context.Context, name, value string) error {
 	option := &pb.SessionOptionValue{}
 	if value != "" {

@@ -30,7 +30,8 @@ func (e *Error) Error() string {
 // Canceled tells whether the caller ended the call, or its time was up.
 func (e *Error) Canceled() bool { return e.Code == codes.Canceled || e.Code == codes.DeadlineExceeded }
 
-// Lost tells whether the server cannot be reached, is going away, or does not let the caller in: no other statement would fare better.
+// Lost tells whether the server cannot be reached, is going away, or does not let the caller in: no other statement
+// would fare better.
 func (e *Error) Lost() bool { return e.Code == codes.Unavailable || e.Code == codes.Unauthenticated }
 
 // Unauthenticated tells whether the server does not know who is calling.

@@ -35,8 +35,8 @@ type IngestOptions struct {
 	Options map[string]string
 }
 
-// Ingest writes the rows of a reader to a table, all or nothing, and counts them once they are durable. The table's name may have its
-// namespace in front: chat.messages.
+// Ingest writes the rows of a reader to a table, all or nothing, and counts them once they are durable. The table's
+// name may have its namespace in front: chat.messages.
 func (c *Client) Ingest(ctx context.Context, table string, mode IngestMode, rows array.RecordReader) (int64, error) {
 	o := IngestOptions{Table: table, Mode: mode}
 	if namespace, name, ok := strings.Cut(table, "."); ok {
@@ -112,7 +112,8 @@ func (c *Client) Tables(ctx context.Context, f TableFilter) ([]Table, error) {
 			return nil, fmt.Errorf("the server's list of tables has %d columns", batch.NumCols())
 		}
 		for i := range int(batch.NumRows()) {
-			t := Table{Namespace: batch.Column(1).ValueStr(i), Name: batch.Column(2).ValueStr(i), Type: batch.Column(3).ValueStr(i)}
+			t := Table{Namespace: batch.Column(1).ValueStr(i), Name: batch.Column(2).ValueStr(i),
+				Type: batch.Column(3).ValueStr(i)}
 			if schema, ok := batch.Column(int(batch.NumCols()) - 1).(*array.Binary); ok && f.WithSchema {
 				if t.Schema, err = flight.DeserializeSchema(schema.Value(i), c.alloc); err != nil {
 					return nil, fmt.Errorf("read the schema of %s.%s: %w", t.Namespace, t.Name, err)

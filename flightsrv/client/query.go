@@ -19,8 +19,8 @@ import (
 	"kalamflight/flightsrv/flightdata"
 )
 
-// Query runs any statement and streams its rows; args are the values of its parameters. A statement that changes something has run when
-// Query returns: see Rows.Affected. A SUBSCRIBE streams until it ends or Rows is released.
+// Query runs any statement and streams its rows; args are the values of its parameters. A statement that changes
+// something has run when Query returns: see Rows.Affected. A SUBSCRIBE streams until it ends or Rows is released.
 func (c *Client) Query(ctx context.Context, sql string, args ...any) (*Rows, error) {
 	if len(args) > 0 {
 		s, err := c.Prepare(ctx, sql)
@@ -196,8 +196,9 @@ func dictionaryWithin(t arrow.DataType) bool {
 	return false
 }
 
-// Rows are the rows of a result as they arrive, as an array.RecordReader: Next, then RecordBatch until the next Next, then Err. It is for
-// one goroutine, except that Cancel may be called from another. Release ends the statement and frees what it holds.
+// Rows are the rows of a result as they arrive, as an array.RecordReader: Next, then RecordBatch until the next Next,
+// then Err. It is for one goroutine, except that Cancel may be called from another. Release ends the statement and
+// frees what it holds.
 type Rows struct {
 	refs      atomic.Int64
 	client    *Client
@@ -311,7 +312,8 @@ type Statement struct {
 
 // Prepare checks a statement on the server and keeps it there until Close.
 func (c *Client) Prepare(ctx context.Context, sql string) (*Statement, error) {
-	body, err := c.action(ctx, flightsql.CreatePreparedStatementActionType, &pb.ActionCreatePreparedStatementRequest{Query: sql}, true)
+	body, err := c.action(ctx, flightsql.CreatePreparedStatementActionType,
+		&pb.ActionCreatePreparedStatementRequest{Query: sql}, true)
 	if err != nil {
 		return nil, err
 	}
@@ -374,7 +376,8 @@ func (s *Statement) Exec(ctx context.Context, args ...any) (int64, error) {
 	return s.ExecMany(ctx, [][]any{args})
 }
 
-// ExecMany runs the statement once for each row of values, all of them in one call and, where the server can, in one commit.
+// ExecMany runs the statement once for each row of values, all of them in one call and, where the server can, in one
+// commit.
 func (s *Statement) ExecMany(ctx context.Context, rows [][]any) (int64, error) {
 	batch, err := bindArgs(s.client.alloc, rows)
 	if err != nil {

@@ -56,16 +56,16 @@ func (c *Client) incoming(md metadata.MD) {
 	}
 }
 
-func (c *Client) unary(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker,
-	options ...grpc.CallOption) error {
+func (c *Client) unary(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn,
+	invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
 	var header metadata.MD
 	err := invoke(c.outgoing(ctx), method, req, reply, conn, append(options, grpc.Header(&header))...)
 	c.incoming(header)
 	return err
 }
 
-func (c *Client) stream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer,
-	options ...grpc.CallOption) (grpc.ClientStream, error) {
+func (c *Client) stream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string,
+	open grpc.Streamer, options ...grpc.CallOption) (grpc.ClientStream, error) {
 	s, err := open(c.outgoing(ctx), desc, conn, method, options...)
 	if err != nil {
 		return nil, err
@@ -73,7 +73,8 @@ func (c *Client) stream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.C
 	return &headerStream{ClientStream: s, client: c}, nil
 }
 
-// headerStream reads the headers when the first message, or the end, has arrived. It is for one receiver, like any stream.
+// headerStream reads the headers when the first message, or the end, has arrived. It is for one receiver, like any
+// stream.
 type headerStream struct {
 	grpc.ClientStream
 	client *Client

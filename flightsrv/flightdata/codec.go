@@ -1,5 +1,6 @@
-// Package flightdata moves Arrow batches in and out of Flight's messages without copying what it need not: a gRPC codec for both ends, the
-// frames it sends, and the verifier that every client's metadata passes before arrow-go sees it. It knows nothing of SQL or sessions.
+// Package flightdata moves Arrow batches in and out of Flight's messages without copying what it need not: a gRPC
+// codec for both ends, the frames it sends, and the verifier that every client's metadata passes before arrow-go sees
+// it. It knows nothing of SQL or sessions.
 package flightdata
 
 import (
@@ -23,8 +24,8 @@ const (
 	fieldBody        = 1000
 )
 
-// Codec is gRPC's protobuf codec, except that a Frame is sent from the buffers of its batch and that a FlightData is received with one
-// copy, into memory aligned for Arrow. It is safe for concurrent use.
+// Codec is gRPC's protobuf codec, except that a Frame is sent from the buffers of its batch and that a FlightData is
+// received with one copy, into memory aligned for Arrow. It is safe for concurrent use.
 type Codec struct{ proto encoding.CodecV2 }
 
 // NewCodec makes a Codec.
@@ -57,7 +58,8 @@ func (c Codec) Unmarshal(data mem.BufferSlice, v any) error {
 
 var errShort = errors.New("the message is cut short")
 
-// decode reads one FlightData message. A field that comes twice takes the place of the first, as protobuf has it for bytes.
+// decode reads one FlightData message. A field that comes twice takes the place of the first, as protobuf has it for
+// bytes.
 func decode(r *mem.Reader, fd *flight.FlightData) error {
 	fd.FlightDescriptor, fd.DataHeader, fd.AppMetadata, fd.DataBody = nil, nil, nil, nil
 	for r.Remaining() > 0 {

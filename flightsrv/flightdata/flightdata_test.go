@@ -29,8 +29,10 @@ func sample(alloc memory.Allocator, rng *rand.Rand, rows int) arrow.RecordBatch 
 	schema := arrow.NewSchema([]arrow.Field{
 		{Name: "i", Type: arrow.PrimitiveTypes.Int64, Nullable: true}, {Name: "b", Type: arrow.FixedWidthTypes.Boolean},
 		{Name: "s", Type: arrow.BinaryTypes.String, Nullable: true}, {Name: "l", Type: arrow.BinaryTypes.LargeBinary},
-		{Name: "v", Type: arrow.BinaryTypes.StringView}, {Name: "e", Type: arrow.FixedSizeListOf(3, arrow.PrimitiveTypes.Float32)},
-		{Name: "n", Type: arrow.ListOf(arrow.StructOf(arrow.Field{Name: "x", Type: arrow.PrimitiveTypes.Int16, Nullable: true}))},
+		{Name: "v", Type: arrow.BinaryTypes.StringView},
+		{Name: "e", Type: arrow.FixedSizeListOf(3, arrow.PrimitiveTypes.Float32)},
+		{Name: "n", Type: arrow.ListOf(arrow.StructOf(arrow.Field{Name: "x", Type: arrow.PrimitiveTypes.Int16,
+			Nullable: true}))},
 		{Name: "t", Type: arrow.FixedWidthTypes.Timestamp_us}, {Name: "z", Type: arrow.Null, Nullable: true},
 		{Name: "d", Type: &arrow.Decimal128Type{Precision: 20, Scale: 3}}}, nil)
 	b := array.NewRecordBuilder(alloc, schema)
@@ -48,7 +50,8 @@ func sample(alloc memory.Allocator, rng *rand.Rand, rows int) arrow.RecordBatch 
 		b.Field(3).(*array.BinaryBuilder).Append([]byte(text))
 		b.Field(4).(*array.StringViewBuilder).Append(text)
 		b.Field(5).(*array.FixedSizeListBuilder).Append(true)
-		b.Field(5).(*array.FixedSizeListBuilder).ValueBuilder().(*array.Float32Builder).AppendValues([]float32{1, 2, rng.Float32()}, nil)
+		b.Field(5).(*array.FixedSizeListBuilder).ValueBuilder().(*array.Float32Builder).AppendValues([]float32{1, 2,
+			rng.Float32()}, nil)
 		list := b.Field(6).(*array.ListBuilder)
 		list.Append(true)
 		for range rng.IntN(3) {
@@ -109,7 +112,8 @@ func TestFramesRoundTrip(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, b := range []arrow.RecordBatch{batch, half} {
-				f, err := flightdata.NewBatch(b, flightdata.Extra{AppMetadata: []byte("meta")}, append(options, ipc.WithAllocator(alloc))...)
+				f, err := flightdata.NewBatch(b, flightdata.Extra{AppMetadata: []byte("meta")},
+					append(options, ipc.WithAllocator(alloc))...)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -147,7 +151,8 @@ func TestFramesHoldTheirBatch(t *testing.T) {
 	b.AppendValues(make([]int64, 10_000), nil)
 	column := b.NewArray()
 	b.Release()
-	batch := array.NewRecordBatch(arrow.NewSchema([]arrow.Field{{Name: "x", Type: arrow.PrimitiveTypes.Int64}}, nil), []arrow.Array{column}, 10_000)
+	batch := array.NewRecordBatch(arrow.NewSchema([]arrow.Field{{Name: "x", Type: arrow.PrimitiveTypes.Int64}}, nil),
+		[]arrow.Array{column}, 10_000)
 	column.Release()
 	f, err := flightdata.NewBatch(batch, flightdata.Extra{}, ipc.WithAllocator(alloc))
 	if err != nil {
@@ -227,7 +232,8 @@ func stream(t testing.TB, options ...ipc.Option) []*flight.FlightData {
 		}
 	}
 	column := b.NewArray()
-	coded := array.NewRecordBatch(arrow.NewSchema([]arrow.Field{{Name: "d", Type: column.DataType()}}, nil), []arrow.Array{column}, 20)
+	coded := array.NewRecordBatch(arrow.NewSchema([]arrow.Field{{Name: "d", Type: column.DataType()}}, nil),
+		[]arrow.Array{column}, 20)
 	w = flight.NewRecordWriter(c, append(options, ipc.WithSchema(coded.Schema()))...)
 	if err := w.Write(coded); err != nil {
 		t.Fatal(err)
@@ -259,7 +265,8 @@ func TestVerifyPassesWhatClientsSend(t *testing.T) {
 			}
 			kinds = append(kinds, kind)
 		}
-		if want := []flightdata.Kind{flightdata.Schema, flightdata.Batch, flightdata.Schema, flightdata.Dictionary, flightdata.Batch}; !slices.Equal(kinds, want) {
+		if want := []flightdata.Kind{flightdata.Schema, flightdata.Batch, flightdata.Schema, flightdata.Dictionary,
+			flightdata.Batch}; !slices.Equal(kinds, want) {
 			t.Errorf("kinds = %v", kinds)
 		}
 	}
@@ -284,8 +291,9 @@ func TestVerifyLimits(t *testing.T) {
 		"unknown": {messages[3], flightdata.Limits{}, "no dictionary"},
 		"bomb":    {bomb, flightdata.Limits{}, "decompresses"},
 		"decoded": {compressed[1], flightdata.Limits{DecodedBytes: 1000}, "decompresses"},
-		"body":    {&flight.FlightData{DataHeader: messages[1].DataHeader, DataBody: messages[1].DataBody[:100]}, flightdata.Limits{}, "outside"},
-		"empty":   {&flight.FlightData{}, flightdata.Limits{}, "outside"},
+		"body": {&flight.FlightData{DataHeader: messages[1].DataHeader, DataBody: messages[1].DataBody[:100]},
+			flightdata.Limits{}, "outside"},
+		"empty": {&flight.FlightData{}, flightdata.Limits{}, "outside"},
 	} {
 		v := flightdata.NewVerifier(test.limits)
 		var err error

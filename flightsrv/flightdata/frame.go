@@ -11,12 +11,12 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// partBytesMin is the size from which a buffer is sent from where it lies; smaller ones are gathered by copying. gRPC does not count
-// references of slices of up to 1 KiB, so it may not be less.
+// partBytesMin is the size from which a buffer is sent from where it lies; smaller ones are gathered by copying. gRPC
+// does not count references of slices of up to 1 KiB, so it may not be less.
 const partBytesMin = 1 << 10
 
-// Frame is one FlightData message whose body stays in the buffers of the batch it was made from until gRPC has written it. It is sent once
-// with Send, which takes it, or given up with Release.
+// Frame is one FlightData message whose body stays in the buffers of the batch it was made from until gRPC has
+// written it. It is sent once with Send, which takes it, or given up with Release.
 type Frame struct {
 	prefix []byte
 	parts  [][]byte
@@ -39,8 +39,8 @@ func NewSchema(schema *arrow.Schema, alloc memory.Allocator, x Extra) (*Frame, e
 	return newFrame(ipc.GetSchemaPayload(schema, alloc), x)
 }
 
-// NewBatch makes the frame of a batch without dictionaries, which is borrowed: the frame holds references of its own. The options are
-// those of ipc.NewWriter: allocator, compression.
+// NewBatch makes the frame of a batch without dictionaries, which is borrowed: the frame holds references of its own.
+// The options are those of ipc.NewWriter: allocator, compression.
 func NewBatch(rows arrow.RecordBatch, x Extra, options ...ipc.Option) (*Frame, error) {
 	p, err := ipc.GetRecordBatchPayload(rows, options...)
 	if err != nil {
@@ -102,7 +102,8 @@ func (f *Frame) Send(s Sender) error {
 	return s.SendMsg(f)
 }
 
-// slices hands the message to gRPC. Each large part holds a reference that gRPC gives back through Put once the part is written.
+// slices hands the message to gRPC. Each large part holds a reference that gRPC gives back through Put once the part
+// is written.
 func (f *Frame) slices() mem.BufferSlice {
 	out := make(mem.BufferSlice, 0, len(f.parts)+1)
 	out = append(out, mem.SliceBuffer(f.prefix))
@@ -129,8 +130,8 @@ func (r *recycler) Get(n int) *[]byte {
 // Put implements mem.BufferPool.
 func (r *recycler) Put(*[]byte) { (*Frame)(r).Release() }
 
-// collector is a Frame as the writer that its payload's body is written to: it keeps large buffers by reference and copies small ones
-// and padding together.
+// collector is a Frame as the writer that its payload's body is written to: it keeps large buffers by reference and
+// copies small ones and padding together.
 type collector Frame
 
 // Write implements io.Writer.

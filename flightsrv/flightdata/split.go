@@ -58,7 +58,8 @@ func arrayBytes(d arrow.ArrayData, offset, n int64) int64 {
 	return bytes
 }
 
-// varBytes counts strings and binaries, their offsets included. Views count what their buffers hold, as they are sent whole.
+// varBytes counts strings and binaries, their offsets included. Views count what their buffers hold, as they are sent
+// whole.
 func varBytes(d arrow.ArrayData, dt arrow.BinaryDataType, offset, n int64) int64 {
 	buffers := d.Buffers()
 	if _, view := dt.(arrow.BinaryViewDataType); view {
@@ -101,8 +102,8 @@ func listBytes(d arrow.ArrayData, dt arrow.ListLikeType, offset, n int64) int64 
 	return n*width + arrayBytes(child, int64(child.Offset())+from, to-from)
 }
 
-// Split cuts a batch into runs of rows of about target bytes each, in order. A batch that is small enough comes as it is. Each run is
-// borrowed until the next one is asked for.
+// Split cuts a batch into runs of rows of about target bytes each, in order. A batch that is small enough comes as it
+// is. Each run is borrowed until the next one is asked for.
 func Split(rows arrow.RecordBatch, target int64) iter.Seq[arrow.RecordBatch] {
 	return func(yield func(arrow.RecordBatch) bool) {
 		total, bytes := rows.NumRows(), Bytes(rows)

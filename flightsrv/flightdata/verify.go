@@ -53,7 +53,8 @@ const (
 // Verifier checks the messages of one stream. It is for one goroutine.
 type Verifier struct {
 	limits Limits
-	// columns is the shape of the stream's batches, and dictionaries that of each dictionary by its id; nil before the schema.
+	// columns is the shape of the stream's batches, and dictionaries that of each dictionary by its id; nil before the
+	// schema.
 	columns      *shape
 	dictionaries map[int64]shape
 }
@@ -70,9 +71,10 @@ func (s *shape) add(o shape) {
 // NewVerifier makes a Verifier for a stream.
 func NewVerifier(limits Limits) *Verifier { return &Verifier{limits: limits.withDefaults()} }
 
-// Check checks a message's Arrow metadata before anything follows an offset in it: every table, vector and string lies inside header, every
-// buffer inside body, a batch has what the schema asks for, and no count or size asks for more than the limits allow. It does not look at
-// values: offsets and indices inside buffers are for array.ValidateFull once the batch is made.
+// Check checks a message's Arrow metadata before anything follows an offset in it: every table, vector and string
+// lies inside header, every buffer inside body, a batch has what the schema asks for, and no count or size asks for
+// more than the limits allow. It does not look at values: offsets and indices inside buffers are for
+// array.ValidateFull once the batch is made.
 func (c *Verifier) Check(header, body []byte) (Kind, error) {
 	l := c.limits
 	if len(header) > l.HeaderBytes {
@@ -86,8 +88,8 @@ func (c *Verifier) Check(header, body []byte) (Kind, error) {
 	return kind, nil
 }
 
-// verifier walks the flatbuffer of one message. The budgets fall with each visit, as offsets may share what they point at and a small
-// buffer can so stand for an exponential tree.
+// verifier walks the flatbuffer of one message. The budgets fall with each visit, as offsets may share what they
+// point at and a small buffer can so stand for an exponential tree.
 type verifier struct {
 	*Verifier
 	b, body []byte
@@ -315,7 +317,8 @@ func (v *verifier) schema(t table) error {
 	return err
 }
 
-// field: name, nullable, type's kind, type, dictionary, children, custom metadata. It returns what a batch has for the field.
+// field: name, nullable, type's kind, type, dictionary, children, custom metadata. It returns what a batch has for
+// the field.
 func (v *verifier) field(t table, depth int) (shape, error) {
 	if v.fields--; v.fields < 0 {
 		return shape{}, fmt.Errorf("it has more than %d fields", v.limits.Fields)
@@ -359,16 +362,19 @@ func (v *verifier) field(t table, depth int) (shape, error) {
 	return v.encoding(encoding, s)
 }
 
-// arrowTypes are the types by their number in the Type union: the sizes of the inline fields of their tables, -1 for a string, and the
-// buffers of a column without those of its children. Types that are not here are refused: unions, run-end encoding and list views, which
-// no table can hold.
+// arrowTypes are the types by their number in the Type union: the sizes of the inline fields of their tables, -1 for
+// a string, and the buffers of a column without those of its children. Types that are not here are refused: unions,
+// run-end encoding and list views, which no table can hold.
 var arrowTypes = map[int]struct {
 	fields  []int
 	buffers int
 }{
-	1: {nil, 0}, 2: {[]int{4, 1}, 2}, 3: {[]int{2}, 2}, 4: {nil, 3}, 5: {nil, 3}, 6: {nil, 2}, 7: {[]int{4, 4, 4}, 2}, 8: {[]int{2}, 2},
-	9: {[]int{2, 4}, 2}, 10: {[]int{2, -1}, 2}, 11: {[]int{2}, 2}, 12: {nil, 2}, 13: {nil, 1}, 15: {[]int{4}, 2}, 16: {[]int{4}, 1},
-	17: {[]int{1}, 2}, 18: {[]int{2}, 2}, 19: {nil, 3}, 20: {nil, 3}, 21: {nil, 2}, typeBinaryView: {nil, 2}, typeUtf8View: {nil, 2},
+	1: {nil, 0}, 2: {[]int{4, 1}, 2}, 3: {[]int{2}, 2}, 4: {nil, 3}, 5: {nil, 3}, 6: {nil, 2}, 7: {[]int{4, 4, 4}, 2},
+	8: {[]int{2}, 2},
+	9: {[]int{2, 4}, 2}, 10: {[]int{2, -1}, 2}, 11: {[]int{2}, 2}, 12: {nil, 2}, 13: {nil, 1}, 15: {[]int{4}, 2},
+	16: {[]int{4}, 1},
+	17: {[]int{1}, 2}, 18: {[]int{2}, 2}, 19: {nil, 3}, 20: {nil, 3}, 21: {nil, 2}, typeBinaryView: {nil, 2},
+	typeUtf8View: {nil, 2},
 }
 
 const (
@@ -400,7 +406,8 @@ func (v *verifier) dataType(number int, t table) (shape, error) {
 	return s, nil
 }
 
-// encoding checks a DictionaryEncoding: id, index type, ordered, kind. The batch then has the indices, and the dictionary the values.
+// encoding checks a DictionaryEncoding: id, index type, ordered, kind. The batch then has the indices, and the
+// dictionary the values.
 func (v *verifier) encoding(t table, values shape) (shape, error) {
 	if err := v.scalars(t, 8, 4, 1, 2); err != nil {
 		return shape{}, err
@@ -516,8 +523,8 @@ func (v *verifier) compression(t table) (bool, error) {
 	return true, nil
 }
 
-// buffers checks that each lies in the body and that together they are no larger than it: nothing is counted twice. Compressed ones say
-// in front how large they become.
+// buffers checks that each lies in the body and that together they are no larger than it: nothing is counted twice.
+// Compressed ones say in front how large they become.
 func (v *verifier) buffers(t table, compressed bool) (int, error) {
 	first, n, err := v.vector(t, 2, 16)
 	if err != nil {
