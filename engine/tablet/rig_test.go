@@ -208,10 +208,20 @@ func (s *subject) ref(id model.ID) manifest.RowRef {
 // committed tells the model of a commit of the store.
 func (s *subject) committed(seq manifest.Seq, e model.Effect, big bool) {
 	s.model.Commit(int64(seq), e)
+	replacing := 0
+	for _, from := range e.From {
+		if from < 0 {
+			replacing++
+		}
+	}
+	first := len(e.From) - replacing
 	for i, from := range e.From {
 		stored := model.ID{Seq: int64(seq), Ord: int32(i)}
-		if big {
-			stored.Ord = int32(from)
+		switch { // the rows of a big insert follow the replacing ones, and those that do not count have ordinals too
+		case big && from >= 0:
+			stored.Ord = int32(replacing + from)
+		case big:
+			stored.Ord = int32(i - first)
 		}
 		s.ids[stored] = model.ID{Seq: int64(seq), Ord: int32(i)}
 	}
@@ -342,7 +352,9 @@ func (s *subject) changes(after, through manifest.Seq) ([]string, error) {
 	}
 	defer c.Close()
 	out := []string{}
-	var gone []seen
+	// made are new rows of the commit that is being read, each with what it replaces; the model orders them in its own way.
+	var made, gone []seen
+	replaced := map[model.ID]string{}
 	last, complete := manifest.Seq(0), true
 	for {
 		change, err := c.Next(ctx)
@@ -358,11 +370,12 @@ func (s *subject) changes(after, through manifest.Seq) ([]string, error) {
 		last, complete = change.Seq, change.Complete
 		if change.New != nil {
 			for i := range int(change.New.NumRows()) {
-				old := "-"
+				row := s.decode(change.New, i)
+				made = append(made, row)
+				replaced[row.id] = "-"
 				if change.Pairs != nil && change.Pairs[i] >= 0 {
-					old = s.decode(change.Old, int(change.Pairs[i])).String()
+					replaced[row.id] = s.decode(change.Old, int(change.Pairs[i])).String()
 				}
-				out = append(out, fmt.Sprintf("%d %s %s", change.Seq, s.decode(change.New, i), old))
 			}
 		}
 		if change.Old != nil {
@@ -371,11 +384,16 @@ func (s *subject) changes(after, through manifest.Seq) ([]string, error) {
 			}
 		}
 		if complete {
-			slices.SortFunc(gone, func(a, b seen) int { return a.id.Compare(b.id) })
+			for _, list := range [][]seen{made, gone} {
+				slices.SortFunc(list, func(a, b seen) int { return a.id.Compare(b.id) })
+			}
+			for _, m := range made {
+				out = append(out, fmt.Sprintf("%d %s %s", last, m, replaced[m.id]))
+			}
 			for _, g := range gone {
 				out = append(out, fmt.Sprintf("%d - %s", last, g))
 			}
-			gone = nil
+			made, gone = nil, nil
 		}
 		change.Release()
 	}

@@ -12,7 +12,7 @@ type Action uint8
 const (
 	// Commit runs Step.Write.
 	Commit Action = iota
-	// Big runs Step.Write, an insert, the way of a commit too large for the log.
+	// Big runs Step.Write, which inserts, the way of a commit too large for the log.
 	Big
 	// Flush moves hot rows to a segment.
 	Flush
@@ -61,7 +61,12 @@ func (r *Random) Next() Step {
 	case n < 18 && r.Columns < r.MaxColumns:
 		return Step{Action: AddColumn}
 	case n < 22:
-		return Step{Action: Big, Write: Write{Insert: r.rows(3 * r.RowsMax), Policy: r.policy()}}
+		w := Write{}
+		if r.Rand.IntN(3) == 0 {
+			w = r.update()
+		}
+		w.Insert, w.Policy = r.rows(3*r.RowsMax), r.policy()
+		return Step{Action: Big, Write: w}
 	case n < 55:
 		return Step{Write: Write{Insert: r.rows(r.RowsMax), Policy: r.policy()}}
 	}
