@@ -87,6 +87,8 @@ type binder struct {
 	refs map[*plan.Subquery][]*plan.OuterRef
 	// places are where references to columns stand in the text.
 	places map[plan.Expr]int
+	// literals is where the values of VALUES are, many to an allocation.
+	literals []plan.Literal
 	// lower is text in lower case, once it was asked for.
 	lower string
 	// ctes are the WITH queries in sight.

@@ -82,7 +82,7 @@ func (b *binder) insert(n *ast.Insert) (plan.Statement, []plan.Column) {
 	case b.err != nil:
 		return nil, nil
 	case n.Source == nil:
-		rows := [][]plan.Expr{b.fullRow(t, nil, nil, defaults)}
+		rows := [][]plan.Expr{b.fullRow(make([]plan.Expr, len(t.Columns)), nil, nil, defaults)}
 		out.Source = &plan.Values{Rows: rows, Cols: tableColumns(t)}
 	default:
 		if v, ok := n.Source.Body.(*ast.Values); ok && bare(n.Source) {
@@ -163,9 +163,8 @@ func (b *binder) defaultOf(c manifest.Column) plan.Expr {
 	return x
 }
 
-// fullRow spreads values over the columns of the table; the others get their default.
-func (b *binder) fullRow(t *manifest.Table, targets []int, values, defaults []plan.Expr) []plan.Expr {
-	row := make([]plan.Expr, len(t.Columns))
+// fullRow spreads values over the columns of a table; the others get their default.
+func (b *binder) fullRow(row []plan.Expr, targets []int, values, defaults []plan.Expr) []plan.Expr {
 	for k, i := range targets {
 		if k < len(values) {
 			row[i] = values[k]
@@ -188,6 +187,8 @@ func (b *binder) insertValues(t *manifest.Table, targets []int, defaults []plan.
 		targets = targets[:n]
 	}
 	values := make([]plan.Expr, len(targets))
+	// cells is room for rows, many to an allocation.
+	var cells []plan.Expr
 	for _, row := range v.Rows {
 		if len(row) != len(targets) {
 			b.counts(len(row), len(targets), row[min(len(row), len(targets)+1)-1].Place().Start)
@@ -198,12 +199,20 @@ func (b *binder) insertValues(t *manifest.Table, targets []int, defaults []plan.
 				values[k] = nil
 				continue
 			}
-			values[k] = b.assign(e.expr(x), t.Columns[targets[k]], x.Place().Start)
+			c := &t.Columns[targets[k]]
+			if values[k] = b.quick(x, c.Type); values[k] == nil {
+				values[k] = b.assign(e.expr(x), *c, x.Place().Start)
+			}
 		}
 		if b.err != nil {
 			return out
 		}
-		out.Rows = append(out.Rows, b.fullRow(t, targets, values, defaults))
+		if len(cells) < len(t.Columns) {
+			cells = make([]plan.Expr, len(t.Columns)*min(len(v.Rows)-len(out.Rows), 64))
+		}
+		b.fullRow(cells[:len(t.Columns):len(t.Columns)], targets, values, defaults)
+		out.Rows = append(out.Rows, cells[:len(t.Columns):len(t.Columns)])
+		cells = cells[len(t.Columns):]
 	}
 	return out
 }
@@ -227,7 +236,7 @@ func (b *binder) insertQuery(t *manifest.Table, targets []int, defaults []plan.E
 		}
 		values[k] = b.assign(&plan.ColumnRef{Index: k, Name: c.Name, Type: c.Type}, target, n.Source.Start)
 	}
-	return &plan.Project{Input: node, Exprs: b.fullRow(t, targets, values, defaults), Cols: tableColumns(t)}
+	return &plan.Project{Input: node, Exprs: b.fullRow(make([]plan.Expr, len(t.Columns)), targets, values, defaults), Cols: tableColumns(t)}
 }
 
 // conflict binds ON CONFLICT: SET and WHERE see the row that is there, and the new one as excluded.

@@ -74,6 +74,40 @@ func (b *binder) number(n *ast.Number) plan.Expr {
 	return &plan.Literal{Value: decimal128.FromBigInt(v), Type: t}
 }
 
+// quick makes a literal as written one of a column's type at once; nil leaves it to the longer way, which also knows what is wrong.
+func (b *binder) quick(x ast.Expr, t manifest.Type) plan.Expr {
+	var v any
+	ok := false
+	switch n := x.(type) {
+	case *ast.String:
+		v, ok = convertText(n.Value, plain(t))
+	case *ast.Number:
+		switch t.Kind {
+		case manifest.SmallInt, manifest.Int, manifest.BigInt:
+			i, err := strconv.ParseInt(n.Text, 10, 64)
+			if v, ok = convertInteger(i, t); err != nil {
+				return nil
+			}
+		case manifest.Double:
+			f, err := strconv.ParseFloat(n.Text, 64)
+			v, ok = f, err == nil && !strings.ContainsAny(n.Text, "xX")
+		case manifest.Decimal:
+			v, ok = decimalText(n.Text, t)
+		}
+	case *ast.Null:
+		ok = true
+	}
+	if !ok {
+		return nil
+	}
+	if len(b.literals) == cap(b.literals) {
+		const least, most = 4, 256
+		b.literals = make([]plan.Literal, 0, min(max(least, 2*cap(b.literals)), most))
+	}
+	b.literals = append(b.literals, plan.Literal{Value: v, Type: plain(t)})
+	return &b.literals[len(b.literals)-1]
+}
+
 func wholeNumber(v int64) plan.Expr {
 	if v >= math.MinInt32 && v <= math.MaxInt32 {
 		return &plan.Literal{Value: v, Type: kind(manifest.Int)}

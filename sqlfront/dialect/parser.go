@@ -100,6 +100,9 @@ type parser struct {
 	err      error
 	// questions counts the ?; dollars is the largest $n.
 	questions, dollars int
+	// strings and numbers are where the literals of VALUES are, many to an allocation.
+	strings []ast.String
+	numbers []ast.Number
 }
 
 func (p *parser) params() int { return max(p.questions, p.dollars) }

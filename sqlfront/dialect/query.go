@@ -248,6 +248,15 @@ func (p *parser) values() *ast.Values {
 	return v
 }
 
+// grown is list with room for one more: a full list is left to those who point into it, and a new one begun.
+func grown[T any](list []T) []T {
+	if len(list) < cap(list) {
+		return list
+	}
+	const least, most = 4, 256
+	return make([]T, 0, min(max(least, 2*cap(list)), most))
+}
+
 // literal takes a value that is one literal and ends at a comma or a bracket, and gives nil for any other.
 func (p *parser) literal() ast.Expr {
 	i := p.pos
@@ -266,13 +275,19 @@ func (p *parser) literal() ast.Expr {
 	var out ast.Expr
 	switch t.Kind {
 	case token.String:
-		out = &ast.String{Span: span, Value: t.Text}
+		p.strings = append(grown(p.strings), ast.String{Span: span, Value: t.Text})
+		out = &p.strings[len(p.strings)-1]
 	case token.Number:
 		text := t.Text
 		if negative {
-			text, span.Start = "-"+text, p.tok().Start
+			span.Start = p.tok().Start
+			text = p.text[span.Start:span.End]
+			if len(text) != 1+len(t.Text) {
+				text = "-" + t.Text
+			}
 		}
-		out = &ast.Number{Span: span, Text: text}
+		p.numbers = append(grown(p.numbers), ast.Number{Span: span, Text: text})
+		out = &p.numbers[len(p.numbers)-1]
 	case token.Param:
 		return p.param()
 	case token.Word:

@@ -14,7 +14,7 @@ func Lex(text string, lim Limits) ([]Token, error) {
 	if !utf8.ValidString(text) {
 		return nil, Syntax(text, -1, "the statement is not valid UTF-8")
 	}
-	l := &lexer{text: text, lim: lim, tokens: make([]Token, 0, len(text)/4+8)}
+	l := &lexer{text: text, lim: lim, tokens: make([]Token, 0, len(text)/3+8)}
 	for l.pos < len(text) {
 		if len(l.tokens) >= lim.Tokens {
 			return nil, limit(text, l.pos, "the statement has more than %d words and signs", lim.Tokens)
