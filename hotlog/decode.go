@@ -44,7 +44,7 @@ func parseChange(b []byte) (change, error) {
 		return nil, corrupt("change length")
 	}
 	c := change(b[:all:all])
-	if (c.rows() > 0) != (chunk > 0) || uint64(c.marks()) > uint64(len(c.markBytes())) {
+	if (c.rows() > 0) != (chunk > 0) || segments > 0 && segments < 4 || uint64(c.marks()) > uint64(len(c.markBytes())) {
 		return nil, corrupt("change counts")
 	}
 	return c, nil
@@ -90,8 +90,8 @@ func (c *counts) sub(d counts) {
 
 func (c change) counts() counts {
 	n := counts{rows: int64(c.rows()), bytes: int64(len(c)), marks: int64(c.marks())}
-	if len(c.segmentBytes()) > 0 {
-		n.segments = 1
+	if b := c.segmentBytes(); len(b) > 0 {
+		n.segments = int64(binary.LittleEndian.Uint32(b))
 	}
 	return n
 }
@@ -138,8 +138,11 @@ func (e *entry) appendSegments(segments []manifest.Segment) ([]manifest.Segment,
 		return segments, nil
 	}
 	var list []manifest.Segment
-	if err := json.Unmarshal(text, &list); err != nil {
+	if err := json.Unmarshal(text[4:], &list); err != nil {
 		return segments, fmt.Errorf("decode segments: %w: %w", err, fault.ErrCorrupt)
+	}
+	if len(list) != int(binary.LittleEndian.Uint32(text)) {
+		return segments, corrupt("number of segments")
 	}
 	ordinal := uint64(e.change.rows())
 	for _, s := range list {

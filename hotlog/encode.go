@@ -260,7 +260,7 @@ func (l *layouts) appendChange(b []byte, c *Change, back int) ([]byte, error) {
 		if err != nil {
 			return b, fmt.Errorf("segments: %w", err)
 		}
-		b = append(b, text...)
+		b = append(binary.LittleEndian.AppendUint32(b, uint32(len(c.Segments))), text...)
 	}
 	segments := len(b) - first - changeHeaderBytes - chunk
 	for i := range c.Marks {

@@ -97,7 +97,7 @@ func (h *history) commit() {
 			d.Marks = append(d.Marks, mark)
 		}
 		m.marks = d.Marks
-		if h.rng.IntN(10) == 0 {
+		for h.rng.IntN(10) == 0 {
 			s := manifest.Segment{ID: manifest.SegmentID(h.rng.Uint64()), Rows: 3, Fixed: true}
 			d.Segments, m.segments = append(d.Segments, s), append(m.segments, s.ID)
 		}
@@ -210,9 +210,9 @@ func (h *history) checkAll() {
 		for owner := 1; owner <= 3; owner++ {
 			id := tabletID(table, owner)
 			h.scan(id, 0, h.log.Next())
-			rows, marks, _ := h.expect(id, 0, h.log.Next())
+			rows, marks, segments := h.expect(id, 0, h.log.Next())
 			s := h.log.Stat(id)
-			if s.Rows != int64(len(rows)) || s.Marks != int64(len(marks)) || all[id] != s {
+			if s.Rows != int64(len(rows)) || s.Marks != int64(len(marks)) || s.Segments != int64(len(segments)) || all[id] != s {
 				h.t.Fatalf("tablet %s: Stat %+v, Tablets %+v, want %d rows and %d marks", id, s, all[id], len(rows), len(marks))
 			}
 		}
