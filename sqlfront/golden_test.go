@@ -36,9 +36,11 @@ func fixtureCatalog(t testing.TB) *memoryCatalog {
 }
 
 // compiled is what a golden file shows of a statement: its plan, or its error.
-func compiled(c *memoryCatalog, text string) string {
+func compiled(t *testing.T, c *memoryCatalog, text string) string {
+	t.Helper()
 	out, err := sqlfront.Compile(text, sqlfront.Options{Catalog: c, Namespace: "app"})
 	if err == nil {
+		checkPlan(t, text, out)
 		return plantext.Compiled(out)
 	}
 	var sql *fault.SQL
@@ -54,7 +56,7 @@ func TestGolden(t *testing.T) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			switch d.Cmd {
 			case "plan":
-				return compiled(c, d.Input)
+				return compiled(t, c, d.Input)
 			case "split":
 				pieces, err := sqlfront.Split(d.Input)
 				if err != nil {
@@ -85,9 +87,12 @@ func TestTPCH(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := sqlfront.Compile(string(text), sqlfront.Options{Catalog: c}); err != nil {
+		out, err := sqlfront.Compile(string(text), sqlfront.Options{Catalog: c})
+		if err != nil {
 			t.Errorf("%s: %v", f, err)
+			continue
 		}
+		checkPlan(t, f, out)
 	}
 }
 

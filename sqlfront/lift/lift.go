@@ -113,8 +113,6 @@ func (l *lifter) expr(e sqlparser.Expr) ast.Expr {
 	case *sqlparser.NotExpr:
 		x := l.expr(n.Expr)
 		return &ast.Not{Span: x.Place(), Arg: x}
-	case *sqlparser.IsExpr:
-		return l.is(n)
 	case *sqlparser.RangeCond:
 		x, low, high := l.expr(n.Left), l.expr(n.From), l.expr(n.To)
 		return &ast.Between{Span: x.Place().To(high.Place()), Arg: x, Low: low, High: high, Negate: n.Operator == sqlparser.NotBetweenStr}
@@ -164,15 +162,6 @@ func (l *lifter) logic(e sqlparser.Expr) ast.Expr {
 	return out
 }
 
-func (l *lifter) is(n *sqlparser.IsExpr) ast.Expr {
-	x := l.expr(n.Expr)
-	what, negate := strings.TrimPrefix(n.Operator, "is "), false
-	if rest, ok := strings.CutPrefix(what, "not "); ok {
-		what, negate = rest, true
-	}
-	return &ast.Is{Span: x.Place(), Arg: x, What: what, Negate: negate}
-}
-
 func (l *lifter) comparison(n *sqlparser.ComparisonExpr) ast.Expr {
 	left := l.expr(n.Left)
 	switch n.Operator {
@@ -187,13 +176,6 @@ func (l *lifter) comparison(n *sqlparser.ComparisonExpr) ast.Expr {
 			in.Span = in.Span.To(in.List[i].Place())
 		}
 		return in
-	case sqlparser.LikeStr, sqlparser.NotLikeStr:
-		right := l.expr(n.Right)
-		like := &ast.Like{Span: left.Place().To(right.Place()), Op: "like", Arg: left, Pattern: right, Negate: n.Operator == sqlparser.NotLikeStr}
-		if n.Escape != nil {
-			like.Escape = l.expr(n.Escape)
-		}
-		return like
 	case sqlparser.NotEqualStr:
 		right := l.expr(n.Right)
 		return &ast.Compare{Span: left.Place().To(right.Place()), Op: "<>", Left: left, Right: right}
