@@ -145,8 +145,8 @@ func (p *checker) join(n *plan.Join, left, right []plan.Column, outer [][]plan.C
 		p.expr(n.RightKeys[i], right, outer)
 		p.same(n.LeftKeys[i].ExprType(), n.RightKeys[i].ExprType(), "join key")
 	}
-	p.condition(n.Where, n.Cols, outer)
-	if len(n.Cols) != len(left)+len(right) {
+	p.condition(n.Where, append(append([]plan.Column{}, left...), right...), outer)
+	if n.Kind < plan.Semi && len(n.Cols) != len(left)+len(right) || n.Kind >= plan.Semi && len(n.Cols) != len(left) {
 		p.fail("a Join has %d columns of %d and %d", len(n.Cols), len(left), len(right))
 	}
 }

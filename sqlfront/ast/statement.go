@@ -136,7 +136,13 @@ type Nested struct {
 	Alias  Alias
 }
 
-// Join is a join. Kind is "inner", "left", "right", "full" or "cross".
+// Half is the right side of a SEMI or ANTI join, until lift has made the join.
+type Half struct {
+	Source
+	Anti bool
+}
+
+// Join is a join. Kind is "inner", "left", "right", "full", "cross", "semi" or "anti".
 type Join struct {
 	Span
 	Kind        string

@@ -284,7 +284,8 @@ func (b *binder) join(n *ast.Join, outer *scope, left []column) (plan.Node, []co
 	}
 	b.distinctTables(leftCols, rightCols, n)
 	j := &plan.Join{LeftSide: leftNode, RightSide: rightNode}
-	j.Kind = map[string]plan.JoinKind{"inner": plan.Inner, "cross": plan.Inner, "left": plan.Left, "right": plan.Right, "full": plan.Full}[n.Kind]
+	j.Kind = map[string]plan.JoinKind{"inner": plan.Inner, "cross": plan.Inner, "left": plan.Left, "right": plan.Right, "full": plan.Full,
+		"semi": plan.Semi, "anti": plan.Anti}[n.Kind]
 	width := len(leftNode.Columns())
 	nullLeft, nullRight := n.Kind == "right" || n.Kind == "full", n.Kind == "left" || n.Kind == "full"
 	for _, c := range leftNode.Columns() {
@@ -313,6 +314,11 @@ func (b *binder) join(n *ast.Join, outer *scope, left []column) (plan.Node, []co
 		s := &scope{columns: cols, parent: outer}
 		e := &env{b: b, scope: s, clause: "ON"}
 		b.condition(j, e.condition(n.On), width)
+	}
+	if n.Kind == "semi" || n.Kind == "anti" {
+		// Only the left side comes out.
+		j.Cols = j.Cols[:width:width]
+		cols = slices.DeleteFunc(cols, func(c column) bool { return c.index >= width })
 	}
 	if apply {
 		return b.apply(j, node), cols

@@ -315,7 +315,7 @@ func (p *parser) hasWord(n int, words ...string) bool {
 }
 
 func (p *parser) extract(u *unit) bool {
-	if p.keyAt(3) != "FROM" || p.kindAt(2) != token.Word && p.kindAt(2) != token.String {
+	if p.keyAt(3) != "FROM" || p.kindAt(2) != token.Word && p.kindAt(2) != token.String && p.kindAt(2) != token.Quoted {
 		return false
 	}
 	span := p.here()

@@ -27,9 +27,11 @@ func (p *parser) atJoin() bool {
 		return true
 	case "LEFT", "RIGHT":
 		return p.keyAt(1) != "("
-	case "ASOF", "SEMI", "ANTI", "POSITIONAL":
+	case "SEMI", "ANTI":
+		return p.keyAt(1) == "JOIN"
+	case "ASOF", "POSITIONAL":
 		if p.keyAt(1) == "JOIN" || p.keyAt(2) == "JOIN" {
-			p.unsupported(p.tok().Start, "use EXISTS, NOT EXISTS or a window function", "%s JOIN is not supported", p.key())
+			p.unsupported(p.tok().Start, "use a window function", "%s JOIN is not supported", p.key())
 		}
 	}
 	return false
@@ -56,14 +58,19 @@ func (p *parser) join(u *unit) {
 		}
 	case "LEFT", "RIGHT":
 		p.accept("OUTER")
-		if p.key() == "SEMI" || p.key() == "ANTI" {
-			p.unsupported(p.tok().Start, "use EXISTS or NOT EXISTS", "%s JOIN is not supported", p.key())
+		if k == "RIGHT" && (p.key() == "SEMI" || p.key() == "ANTI") {
+			p.unsupported(p.tok().Start, "swap the sides", "RIGHT %s JOIN is not supported", p.key())
 		}
 		u.put(map[string]string{"LEFT": " left join ", "RIGHT": " right join "}[k])
 	}
+	half := p.one("SEMI", "ANTI")
 	p.expect("JOIN")
 	start := len(u.buf)
-	p.factor(u)
+	if half != "" {
+		p.half(u, half)
+	} else {
+		p.factor(u)
+	}
 	if !condition {
 		return
 	}
@@ -94,6 +101,19 @@ func (p *parser) join(u *unit) {
 	}
 }
 
+// half writes the right side of a SEMI or ANTI join, which must be one source.
+func (p *parser) half(u *unit, key string) {
+	n, at := len(u.core.sources), p.tok().Start
+	p.factor(u)
+	if p.err == nil && len(u.core.sources) != n+1 {
+		p.unsupported(at, "put the join into a subquery", "%s JOIN with a join in brackets is not supported", key)
+		return
+	}
+	if p.err == nil {
+		u.core.sources[n] = &ast.Half{Source: u.core.sources[n], Anti: key == "ANTI"}
+	}
+}
+
 // factor writes one source: a table, a query, a function or a join in brackets.
 func (p *parser) factor(u *unit) {
 	if len(u.core.sources) >= maxSources {
@@ -108,6 +128,10 @@ func (p *parser) factor(u *unit) {
 	lateral := p.accept("LATERAL")
 	if p.key() == "(" {
 		p.bracketedSource(u, span, lateral)
+		return
+	}
+	if p.looking("VALUES", "(") {
+		u.source(p.valuesSource(span))
 		return
 	}
 	name := p.path("a table")
@@ -169,6 +193,15 @@ func (p *parser) bracketedSource(u *unit, span ast.Span, lateral bool) {
 	if p.err == nil {
 		u.source(&ast.Nested{Span: p.since(span), Source: out.From, Alias: alias})
 	}
+}
+
+// valuesSource takes VALUES without the brackets around it.
+func (p *parser) valuesSource(span ast.Span) *ast.Derived {
+	q := &ast.Query{Body: p.values()}
+	q.Span = p.since(span)
+	d := &ast.Derived{Query: q, Alias: p.alias()}
+	d.Span = p.since(span)
+	return d
 }
 
 // isJoinOfQueries tells ((SELECT ..) a JOIN ..) from ((SELECT ..) UNION ..).

@@ -303,6 +303,12 @@ func (l *lifter) join(n *sqlparser.JoinTableExpr) ast.Source {
 	default:
 		l.fail(n)
 	}
+	if half, ok := right.(*ast.Half); ok {
+		out.Right, out.Kind = half.Source, "semi"
+		if half.Anti {
+			out.Kind = "anti"
+		}
+	}
 	if n.Condition.On != nil {
 		out.On = l.expr(n.Condition.On)
 	}
