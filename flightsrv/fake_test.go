@@ -55,6 +55,8 @@ type fake struct {
 	drained chan struct{}
 	once    sync.Once
 	alloc   memory.Allocator
+	// export makes the rows of EXPORT.
+	export func() *endless
 }
 
 type fakeUser struct {
@@ -207,6 +209,10 @@ func (f *fake) Compile(_ flightsrv.Session, namespace, text string) (*plan.Compi
 		c.Columns = rowColumns(f.extra.Load())
 	case "WIDE", "HUGE":
 		c.Columns = []plan.Column{{Name: "text", Type: kind(manifest.Text)}}
+	case "EXPORT":
+		for i := range 8 {
+			c.Columns = append(c.Columns, plan.Column{Name: "c" + strconv.Itoa(i), Type: kind(manifest.BigInt)})
+		}
 	case "NAMESPACE":
 		c.Columns = []plan.Column{{Name: "namespace", Type: kind(manifest.Text)}}
 	case "ECHO":
@@ -276,6 +282,8 @@ func (f *fake) Query(ctx context.Context, s flightsrv.Session, c *plan.Compiled,
 				b.Field(i).(*array.StringBuilder).Append(fmt.Sprintf("%s %v", p.Type, p.Value))
 			}
 		})}, nil
+	case "EXPORT":
+		return &fakeStream{schema: schema, make: f.export().next}, nil
 	case "SUBSCRIBE":
 		return f.subscribe(), nil
 	case "PANIC":
@@ -447,7 +455,7 @@ type service struct {
 	url    string
 }
 
-func start(t *testing.T, o flightsrv.Options) *service {
+func start(t testing.TB, o flightsrv.Options) *service {
 	t.Helper()
 	f := newFake()
 	o.Backend = f

@@ -15,7 +15,6 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"kalamflight/engine"
-	"kalamflight/engine/plan"
 	"kalamflight/flightsrv/flightdata"
 	"kalamflight/internal/fault"
 )
@@ -108,19 +107,18 @@ func (s *Server) readQuery(ctx context.Context, stream pb.FlightService_DoGetSer
 	if err != nil {
 		return err
 	}
-	schema := resultSchema(c)
-	if eager(c) || schemaHash(schema) != t.schema {
+	if c.eager || c.hash != t.schema {
 		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "0A000",
 			Message: "the result has other columns than when it was described",
 			Hint:    "a definition was changed in between; run the statement again"}
 	}
 	ctx, leave := s.running.enter(ctx, t.id)
 	defer leave()
-	rows, err := s.backend.Query(ctx, x.engine, c, engine.QueryOptions{Params: t.params, AsOf: t.asOf})
+	rows, err := s.backend.Query(ctx, x.engine, c.Compiled, engine.QueryOptions{Params: t.params, AsOf: t.asOf})
 	if err != nil {
 		return cause(ctx, err)
 	}
-	w := s.newWriter(ctx, stream, schema)
+	w := s.newWriter(ctx, stream, c.schema)
 	return cause(ctx, errors.Join(w.copy(ctx, rows), rows.Close()))
 }
 
@@ -133,15 +131,15 @@ func cause(ctx context.Context, err error) error {
 }
 
 // count runs a query and counts its rows.
-func (s *Server) count(ctx context.Context, r request, c *plan.Compiled) (n int64, err error) {
-	if _, ok := c.Statement.(*plan.Subscribe); ok {
+func (s *Server) count(ctx context.Context, r request, c *compiled) (n int64, err error) {
+	if c.subscribes() {
 		return 0, invalid("a subscription is read as a query; it is not an update")
 	}
 	t, err := s.queryTicket(r, c)
 	if err != nil {
 		return 0, err
 	}
-	rows, err := s.backend.Query(ctx, r.session.engine, c, engine.QueryOptions{Params: t.params, AsOf: t.asOf})
+	rows, err := s.backend.Query(ctx, r.session.engine, c.Compiled, engine.QueryOptions{Params: t.params, AsOf: t.asOf})
 	if err != nil {
 		return 0, err
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/flight"
 	pb "github.com/apache/arrow-go/v18/arrow/flight/gen/flight"
 	"google.golang.org/protobuf/proto"
@@ -99,26 +98,28 @@ func (s *Server) GetSchema(ctx context.Context, d *pb.FlightDescriptor) (*pb.Sch
 	if err != nil {
 		return nil, err
 	}
-	var schema *arrow.Schema
+	var wire []byte
 	switch m := m.(type) {
 	case *pb.CommandStatementQuery:
-		schema, err = s.schemaOfText(ctx, m)
+		wire, err = s.schemaOfText(ctx, m)
 	case *pb.CommandPreparedStatementQuery:
-		schema, err = s.schemaOfPrepared(ctx, m.PreparedStatementHandle)
+		wire, err = s.schemaOfPrepared(ctx, m.PreparedStatementHandle)
 	case *pb.CommandStatementSubstraitPlan:
 		err = errSubstrait
 	default:
-		if schema = schemaOf(m); schema == nil {
+		if schema := schemaOf(m); schema != nil {
+			wire = flight.SerializeSchema(schema, s.alloc)
+		} else {
 			err = invalid("%s does not describe a result", m.ProtoReflect().Descriptor().Name())
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &pb.SchemaResult{Schema: flight.SerializeSchema(schema, s.alloc)}, nil
+	return &pb.SchemaResult{Schema: wire}, nil
 }
 
-func (s *Server) schemaOfText(ctx context.Context, m *pb.CommandStatementQuery) (*arrow.Schema, error) {
+func (s *Server) schemaOfText(ctx context.Context, m *pb.CommandStatementQuery) ([]byte, error) {
 	if len(m.TransactionId) > 0 {
 		return nil, errTransaction
 	}
@@ -130,10 +131,10 @@ func (s *Server) schemaOfText(ctx context.Context, m *pb.CommandStatementQuery) 
 	if err != nil {
 		return nil, err
 	}
-	return resultSchema(c), nil
+	return c.wire, nil
 }
 
-func (s *Server) schemaOfPrepared(ctx context.Context, handle []byte) (*arrow.Schema, error) {
+func (s *Server) schemaOfPrepared(ctx context.Context, handle []byte) ([]byte, error) {
 	st, leave, err := s.statementOf(ctx, handle)
 	if err != nil {
 		return nil, err
@@ -143,7 +144,7 @@ func (s *Server) schemaOfPrepared(ctx context.Context, handle []byte) (*arrow.Sc
 	if err != nil {
 		return nil, err
 	}
-	return resultSchema(c), nil
+	return c.wire, nil
 }
 
 // ListFlights lists the tables that the caller may see, each as a path to read it by.

@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
-	"kalamflight/engine/plan"
 	"kalamflight/internal/fault"
 	"kalamflight/manifest"
 )
@@ -56,7 +55,7 @@ type compiledKey struct{ namespace, text string }
 
 type compiledAt struct {
 	version uint64
-	*plan.Compiled
+	*compiled
 }
 
 // The compiled statements that a session keeps: few, and none that is long.
@@ -293,18 +292,22 @@ func (t *sessions) count() (open, statements int) {
 }
 
 // compile compiles a statement, or takes what it compiled to lately when no definition has changed since.
-func (x *session) compile(namespace, text string) (*plan.Compiled, error) {
+func (x *session) compile(namespace, text string) (*compiled, error) {
 	key := compiledKey{namespace, text}
 	version := x.backend.CatalogVersion(x.engine)
 	x.mu.Lock()
 	at, ok := x.compiled[key]
 	x.mu.Unlock()
 	if ok && at.version == version {
-		return at.Compiled, nil
+		return at.compiled, nil
 	}
-	c, err := x.backend.Compile(x.engine, namespace, text)
-	if err != nil || len(text) > compiledTextMax {
-		return c, err
+	raw, err := x.backend.Compile(x.engine, namespace, text)
+	if err != nil {
+		return nil, err
+	}
+	c := newCompiled(raw)
+	if len(text) > compiledTextMax {
+		return c, nil
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()

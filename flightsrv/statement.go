@@ -4,19 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/flight"
-	"github.com/apache/arrow-go/v18/arrow/flight/flightsql"
 	pb "github.com/apache/arrow-go/v18/arrow/flight/gen/flight"
 
 	"kalamflight/engine/plan"
 	"kalamflight/internal/fault"
-	"kalamflight/manifest"
 )
 
 // statement is a prepared statement. It is safe for concurrent use.
@@ -55,113 +50,6 @@ func (st *statement) bound() (params [][]plan.Literal, generation uint64) {
 	return st.params, st.generation
 }
 
-// eager tells statements that run when they are described: those that change something, and those that return
-// nothing. Most drivers never fetch the empty result of an INSERT, so it cannot wait for DoGet (WIRE.md, section 1).
-func eager(c *plan.Compiled) bool { return c.Update || len(resultColumns(c)) == 0 }
-
-// resultColumns are the columns of the rows that a statement returns.
-func resultColumns(c *plan.Compiled) []plan.Column {
-	sub, ok := c.Statement.(*plan.Subscribe)
-	if !ok || len(c.Columns) > 0 && c.Columns[0].Name == "_op" {
-		return c.Columns
-	}
-	cols := []plan.Column{{Name: "_op", Type: kind(manifest.Text), Nullable: true},
-		{Name: "_seq", Type: kind(manifest.BigInt), Nullable: true},
-		{Name: "_ts", Type: kind(manifest.DateTime), Nullable: true}}
-	for _, c := range sub.Cols {
-		c.Nullable = true
-		cols = append(cols, c)
-	}
-	if sub.OldValues {
-		for _, c := range sub.Cols {
-			c.Name, c.Nullable = "_old_"+c.Name, true
-			cols = append(cols, c)
-		}
-	}
-	return cols
-}
-
-// resultSchema is the schema of the rows, with what drivers ask of a column in its metadata.
-func resultSchema(c *plan.Compiled) *arrow.Schema {
-	cols := resultColumns(c)
-	fields := make([]arrow.Field, len(cols))
-	for i, col := range cols {
-		f := col.Type.Field(col.Name, col.Nullable)
-		b := columnMetadata(col.Type)
-		if col.Table != "" {
-			b.TableName(col.Table)
-		}
-		f.Metadata = mergeMetadata(f.Metadata, b.Metadata())
-		fields[i] = f
-	}
-	return arrow.NewSchema(fields, nil)
-}
-
-// columnMetadata is what every column says of its type.
-func columnMetadata(t manifest.Type) *flightsql.ColumnMetadataBuilder {
-	b := flightsql.NewColumnMetadataBuilder()
-	b.CatalogName(catalogName)
-	b.TypeName(typeName(t))
-	if precision, scale, ok := digits(t); ok {
-		b.Precision(precision)
-		b.Scale(scale)
-	}
-	b.IsAutoIncrement(false)
-	b.IsCaseSensitive(t.Textual())
-	b.IsReadOnly(false)
-	b.IsSearchable(t.Kind != manifest.Embedding)
-	return b
-}
-
-// typeName is the name of a type without its parameters: those are the precision and the scale.
-func typeName(t manifest.Type) string {
-	name, _, _ := strings.Cut(t.String(), "(")
-	return name
-}
-
-// digits are the precision and the scale of a type that has them, as JDBC means them: decimal digits, characters,
-// dimensions.
-func digits(t manifest.Type) (precision, scale int32, ok bool) {
-	switch t.Kind {
-	case manifest.SmallInt:
-		return 5, 0, true
-	case manifest.Int:
-		return 10, 0, true
-	case manifest.BigInt:
-		return 19, 0, true
-	case manifest.Float:
-		return 7, 0, true
-	case manifest.Double:
-		return 15, 0, true
-	case manifest.Decimal:
-		return t.Precision, t.Scale, true
-	case manifest.Time, manifest.Timestamp, manifest.DateTime:
-		return 26, 6, true
-	case manifest.Text, manifest.Embedding:
-		return t.Length, 0, t.Length > 0
-	}
-	return 0, 0, false
-}
-
-func mergeMetadata(a, b arrow.Metadata) arrow.Metadata {
-	keys := append(append([]string{}, a.Keys()...), b.Keys()...)
-	return arrow.NewMetadata(keys, append(append([]string{}, a.Values()...), b.Values()...))
-}
-
-// parameterSchema has a field for each parameter, nullable all of them. Of a parameter that nothing is known of, text
-// is the type that drivers can bind anything as.
-func parameterSchema(types []manifest.Type) *arrow.Schema {
-	fields := make([]arrow.Field, len(types))
-	for i, t := range types {
-		if t.Kind == manifest.Null || t.Kind == 0 {
-			t = kind(manifest.Text)
-		}
-		fields[i] = t.Field(strconv.Itoa(i+1), true)
-		fields[i].Metadata = mergeMetadata(fields[i].Metadata, columnMetadata(t).Metadata())
-	}
-	return arrow.NewSchema(fields, nil)
-}
-
 // request is a statement to describe or run.
 type request struct {
 	session         *session
@@ -176,7 +64,7 @@ var errTransaction = &fault.SQL{Kind: fault.ErrPrecondition, Code: "0A000",
 	Hint:    "every statement commits on its own; SqlInfo 8 says so"}
 
 // compile compiles a request and checks that the values fit its parameters.
-func (r *request) compile() (*plan.Compiled, error) {
+func (r *request) compile() (*compiled, error) {
 	if len(r.transaction) > 0 {
 		return nil, errTransaction
 	}
@@ -199,7 +87,7 @@ func (s *Server) info(ctx context.Context, r request) (*pb.FlightInfo, *outcome,
 	if err != nil {
 		return nil, nil, err
 	}
-	if eager(c) {
+	if c.eager {
 		out, err := s.execute(ctx, r, c)
 		if err != nil {
 			return nil, nil, err
@@ -211,34 +99,34 @@ func (s *Server) info(ctx context.Context, r request) (*pb.FlightInfo, *outcome,
 	if err != nil {
 		return nil, nil, err
 	}
-	info, err := s.flightInfo(r.descriptor, resultSchema(c), -1, &t)
+	info, err := s.flightInfo(r.descriptor, c, -1, &t)
 	return info, nil, err
 }
 
 // queryTicket pins the sequence that the query reads at.
-func (s *Server) queryTicket(r request, c *plan.Compiled) (ticket, error) {
+func (s *Server) queryTicket(r request, c *compiled) (ticket, error) {
 	if len(r.params) > 1 {
 		return ticket{}, &fault.SQL{Kind: fault.ErrInvalid, Code: "07001",
 			Message: fmt.Sprintf("%d rows of parameters were bound to a query, which takes one", len(r.params))}
 	}
 	t := newTicket(ticketQuery, r.session.user, s.o.TicketTTL)
-	t.namespace, t.text, t.schema = r.namespace, r.text, schemaHash(resultSchema(c))
+	t.namespace, t.text, t.schema = r.namespace, r.text, c.hash
 	if len(r.params) == 1 {
 		t.params = r.params[0]
 	}
-	if _, ok := c.Statement.(*plan.Subscribe); !ok {
+	if !c.subscribes() {
 		t.asOf = s.backend.Head()
 	}
 	return t, nil
 }
 
 // execute runs a statement that changes something, once for each row of values, and keeps the rows that it returns.
-func (s *Server) execute(ctx context.Context, r request, c *plan.Compiled) (*outcome, error) {
+func (s *Server) execute(ctx context.Context, r request, c *compiled) (*outcome, error) {
 	params := r.params
 	if len(params) == 0 {
 		params = [][]plan.Literal{nil}
 	}
-	result, err := s.backend.Exec(ctx, r.session.engine, c, params)
+	result, err := s.backend.Exec(ctx, r.session.engine, c.Compiled, params)
 	if err != nil {
 		return nil, err
 	}
@@ -246,30 +134,30 @@ func (s *Server) execute(ctx context.Context, r request, c *plan.Compiled) (*out
 	if result.Returning == nil {
 		return out, nil
 	}
-	if len(resultColumns(c)) == 0 {
+	if c.schema.NumFields() == 0 {
 		return out, result.Returning.Close()
 	}
 	out.ticket.kind = ticketKept
 	// The statement is committed: a client that goes away now finds the rows under the ticket, or not at all.
-	s.kept.put(context.WithoutCancel(ctx), &out.ticket, resultSchema(c), result.Returning)
+	s.kept.put(context.WithoutCancel(ctx), &out.ticket, c.schema, result.Returning)
 	return out, nil
 }
 
-func (s *Server) outcomeInfo(d *pb.FlightDescriptor, c *plan.Compiled, out *outcome) (*pb.FlightInfo, error) {
+func (s *Server) outcomeInfo(d *pb.FlightDescriptor, c *compiled, out *outcome) (*pb.FlightInfo, error) {
 	t := out.ticket
-	t.schema = schemaHash(resultSchema(c))
+	t.schema = c.hash
 	t.namespace, t.text = "", ""
-	return s.flightInfo(d, resultSchema(c), out.rows, &t)
+	return s.flightInfo(d, c, out.rows, &t)
 }
 
 // flightInfo is one endpoint with one ticket: no client reads several in a promised order.
-func (s *Server) flightInfo(d *pb.FlightDescriptor, schema *arrow.Schema, rows int64, t *ticket) (*pb.FlightInfo,
+func (s *Server) flightInfo(d *pb.FlightDescriptor, c *compiled, rows int64, t *ticket) (*pb.FlightInfo,
 	error) {
 	endpoint, err := s.issueTicket(t)
 	if err != nil {
 		return nil, err
 	}
-	return &pb.FlightInfo{Schema: flight.SerializeSchema(schema, s.alloc), FlightDescriptor: d,
+	return &pb.FlightInfo{Schema: c.wire, FlightDescriptor: d,
 		Endpoint:     []*pb.FlightEndpoint{endpoint},
 		TotalRecords: rows, TotalBytes: -1, Ordered: true}, nil
 }
@@ -281,7 +169,7 @@ func (s *Server) update(ctx context.Context, r request) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if !eager(c) {
+	if !c.eager {
 		return s.count(ctx, r, c)
 	}
 	out, err := s.execute(ctx, r, c)
@@ -312,9 +200,9 @@ func (s *Server) prepare(ctx context.Context,
 	if err := s.sessions.addStatement(st, s.o.Statements); err != nil {
 		return nil, err
 	}
-	update := eager(c)
+	update := c.eager
 	return &pb.ActionCreatePreparedStatementResult{PreparedStatementHandle: id[:], IsUpdate: &update,
-		DatasetSchema:   flight.SerializeSchema(resultSchema(c), s.alloc),
+		DatasetSchema:   c.wire,
 		ParameterSchema: flight.SerializeSchema(parameterSchema(c.Params), s.alloc)}, nil
 }
 
@@ -401,7 +289,7 @@ func (s *Server) preparedTicket(ctx context.Context, st *statement) (ticket, err
 	if err != nil {
 		return ticket{}, err
 	}
-	if !eager(c) {
+	if !c.eager {
 		return s.queryTicket(r, c)
 	}
 	st.mu.Lock()
@@ -417,6 +305,6 @@ func (s *Server) preparedTicket(ctx context.Context, st *statement) (ticket, err
 		st.mu.Unlock()
 	}
 	t := out.ticket
-	t.schema, t.namespace, t.text = schemaHash(resultSchema(c)), r.namespace, r.text
+	t.schema, t.namespace, t.text = c.hash, r.namespace, r.text
 	return t, nil
 }

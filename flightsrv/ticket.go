@@ -4,13 +4,9 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
-	"hash/fnv"
 	"time"
 
-	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/flight"
 	pb "github.com/apache/arrow-go/v18/arrow/flight/gen/flight"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -167,13 +163,6 @@ func handleOf(wire []byte) ([]byte, error) {
 		return nil, invalid("the ticket holds a %s, not a statement", m.ProtoReflect().Descriptor().Name())
 	}
 	return t.StatementHandle, nil
-}
-
-// schemaHash tells two schemas apart as clients see them.
-func schemaHash(schema *arrow.Schema) uint64 {
-	h := fnv.New64a()
-	h.Write(flight.SerializeSchema(schema, memory.DefaultAllocator))
-	return h.Sum64()
 }
 
 // invalid is an ErrInvalid of the protocol, with a SQLSTATE of that.

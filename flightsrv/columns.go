@@ -1,0 +1,145 @@
+package flightsrv
+
+import (
+	"hash/fnv"
+	"strconv"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/flight"
+	"github.com/apache/arrow-go/v18/arrow/flight/flightsql"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"kalamflight/engine/plan"
+	"kalamflight/manifest"
+)
+
+// compiled is a statement with its result as clients see it. It is immutable.
+type compiled struct {
+	*plan.Compiled
+	schema *arrow.Schema
+	// wire is the schema as messages carry it, and hash tells it from others.
+	wire []byte
+	hash uint64
+	// eager tells statements that run when they are described: those that change something, and those that return
+	// nothing. Most drivers never fetch the empty result of an INSERT, so it cannot wait for DoGet.
+	eager bool
+}
+
+func newCompiled(c *plan.Compiled) *compiled {
+	cols := resultColumns(c)
+	d := &compiled{Compiled: c, schema: resultSchema(cols), eager: c.Update || len(cols) == 0}
+	d.wire = flight.SerializeSchema(d.schema, memory.DefaultAllocator)
+	h := fnv.New64a()
+	h.Write(d.wire) // never fails
+	d.hash = h.Sum64()
+	return d
+}
+
+// subscribes tells a subscription from a query that ends.
+func (c *compiled) subscribes() bool {
+	_, ok := c.Statement.(*plan.Subscribe)
+	return ok
+}
+
+// resultColumns are the columns of the rows that a statement returns.
+func resultColumns(c *plan.Compiled) []plan.Column {
+	sub, ok := c.Statement.(*plan.Subscribe)
+	if !ok || len(c.Columns) > 0 && c.Columns[0].Name == "_op" {
+		return c.Columns
+	}
+	cols := []plan.Column{{Name: "_op", Type: kind(manifest.Text), Nullable: true},
+		{Name: "_seq", Type: kind(manifest.BigInt), Nullable: true},
+		{Name: "_ts", Type: kind(manifest.DateTime), Nullable: true}}
+	for _, c := range sub.Cols {
+		c.Nullable = true
+		cols = append(cols, c)
+	}
+	if sub.OldValues {
+		for _, c := range sub.Cols {
+			c.Name, c.Nullable = "_old_"+c.Name, true
+			cols = append(cols, c)
+		}
+	}
+	return cols
+}
+
+// resultSchema is the schema of rows of these columns, with what drivers ask of a column in its metadata.
+func resultSchema(cols []plan.Column) *arrow.Schema {
+	fields := make([]arrow.Field, len(cols))
+	for i, col := range cols {
+		f := col.Type.Field(col.Name, col.Nullable)
+		b := columnMetadata(col.Type)
+		if col.Table != "" {
+			b.TableName(col.Table)
+		}
+		f.Metadata = mergeMetadata(f.Metadata, b.Metadata())
+		fields[i] = f
+	}
+	return arrow.NewSchema(fields, nil)
+}
+
+// columnMetadata is what every column says of its type.
+func columnMetadata(t manifest.Type) *flightsql.ColumnMetadataBuilder {
+	b := flightsql.NewColumnMetadataBuilder()
+	b.CatalogName(catalogName)
+	b.TypeName(typeName(t))
+	if precision, scale, ok := digits(t); ok {
+		b.Precision(precision)
+		b.Scale(scale)
+	}
+	b.IsAutoIncrement(false)
+	b.IsCaseSensitive(t.Textual())
+	b.IsReadOnly(false)
+	b.IsSearchable(t.Kind != manifest.Embedding)
+	return b
+}
+
+// typeName is the name of a type without its parameters: those are the precision and the scale.
+func typeName(t manifest.Type) string {
+	name, _, _ := strings.Cut(t.String(), "(")
+	return name
+}
+
+// digits are the precision and the scale of a type that has them, as JDBC means them: decimal digits, characters,
+// dimensions.
+func digits(t manifest.Type) (precision, scale int32, ok bool) {
+	switch t.Kind {
+	case manifest.SmallInt:
+		return 5, 0, true
+	case manifest.Int:
+		return 10, 0, true
+	case manifest.BigInt:
+		return 19, 0, true
+	case manifest.Float:
+		return 7, 0, true
+	case manifest.Double:
+		return 15, 0, true
+	case manifest.Decimal:
+		return t.Precision, t.Scale, true
+	case manifest.Time, manifest.Timestamp, manifest.DateTime:
+		return 26, 6, true
+	case manifest.Text, manifest.Embedding:
+		return t.Length, 0, t.Length > 0
+	}
+	return 0, 0, false
+}
+
+func mergeMetadata(a, b arrow.Metadata) arrow.Metadata {
+	keys := append(append([]string{}, a.Keys()...), b.Keys()...)
+	return arrow.NewMetadata(keys, append(append([]string{}, a.Values()...), b.Values()...))
+}
+
+// parameterSchema has a field for each parameter, nullable all of them. Of a parameter that nothing is known of, text
+// is the type that drivers can bind anything as.
+func parameterSchema(types []manifest.Type) *arrow.Schema {
+	fields := make([]arrow.Field, len(types))
+	for i, t := range types {
+		if t.Kind == manifest.Null || t.Kind == 0 {
+			t = kind(manifest.Text)
+		}
+		fields[i] = t.Field(strconv.Itoa(i+1), true)
+		fields[i].Metadata = mergeMetadata(fields[i].Metadata, columnMetadata(t).Metadata())
+	}
+	return arrow.NewSchema(fields, nil)
+}
