@@ -25,6 +25,7 @@ type cache struct {
 	order        list.List
 	bytes        int64
 	hits, misses int64
+	closed       bool
 	// epochs change with every truncation of a tablet of that hash: what was located before is not cached after.
 	epochs [1024]uint32
 }
@@ -84,7 +85,7 @@ func (c *cache) extend(from manifest.Seq, r located, d contents, epoch uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	id := r.id
-	if *c.epochLocked(id) != epoch {
+	if c.closed || *c.epochLocked(id) != epoch {
 		return
 	}
 	e := c.entries[id]
@@ -243,9 +244,10 @@ func (c *cache) truncate(id manifest.TabletID, through manifest.Seq) {
 	c.weigh(v)
 }
 
-func (c *cache) clear() {
+func (c *cache) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.closed = true
 	for c.order.Len() > 0 {
 		c.drop(c.order.Back())
 	}

@@ -148,8 +148,10 @@ func (l *Log) Close() error {
 	close(l.stop)
 	l.timer.Stop()
 	l.done.Wait()
+	l.keep.Lock()
+	defer l.keep.Unlock()
 	err := l.purge(true)
-	l.cache.clear()
+	l.cache.close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.failed != nil {
