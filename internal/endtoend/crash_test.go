@@ -51,8 +51,8 @@ func serveUntilKilled(dir string, noSync bool) {
 	os.Exit(1)
 }
 
-// syncedFS is the folder of a log on the disk that notes, in a file of its own, up to which offset each file was synced. Whoever cuts the
-// power afterwards knows what would have been lost.
+// syncedFS is the folder of a log on the disk that notes, in a file of its own, which bytes of each file were written and not synced.
+// Whoever cuts the power afterwards knows what is lost.
 type syncedFS struct {
 	dir   string
 	notes *os.File
@@ -100,8 +100,8 @@ func (s *syncedFS) SyncDir() error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// note writes the offset that a file is durable to: 8 bytes, then the name.
-func (s *syncedFS) note(name string, offset int64) error {
+// note writes what is dirty in a file: two offsets of 8 bytes, then the name.
+func (s *syncedFS) note(name string, dirty span) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	slot, ok := s.slots[name]
@@ -110,10 +110,24 @@ func (s *syncedFS) note(name string, offset int64) error {
 		s.slots[name] = slot
 	}
 	b := make([]byte, noteBytes)
-	binary.LittleEndian.PutUint64(b, uint64(offset))
-	copy(b[8:], name)
+	binary.LittleEndian.PutUint64(b, uint64(dirty.first))
+	binary.LittleEndian.PutUint64(b[8:], uint64(dirty.end))
+	copy(b[16:], name)
 	_, err := s.notes.WriteAt(b, slot*noteBytes)
 	return err
+}
+
+// span is a range of bytes; it is empty when end is 0.
+type span struct{ first, end int64 }
+
+func (s span) with(o span) span {
+	switch {
+	case s.end == 0:
+		return o
+	case o.end == 0:
+		return s
+	}
+	return span{min(s.first, o.first), max(s.end, o.end)}
 }
 
 type syncedFile struct {
@@ -121,28 +135,33 @@ type syncedFile struct {
 	fs   *syncedFS
 	name string
 
-	mu  sync.Mutex
-	end int64
+	mu sync.Mutex
+	// dirty was written since the last sync began, syncing before it.
+	dirty, syncing span
 }
 
 func (f *syncedFile) WriteAt(b []byte, at int64) (int, error) {
 	f.mu.Lock()
-	if at < f.end && at+int64(len(b)) <= f.end {
-		f.end = 0 // the file begins anew
-	}
-	f.end = max(f.end, at+int64(len(b)))
+	f.dirty = f.dirty.with(span{at, at + int64(len(b))})
+	err := f.fs.note(f.name, f.dirty.with(f.syncing))
 	f.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
 	return f.File.WriteAt(b, at)
 }
 
 func (f *syncedFile) Sync() error {
 	f.mu.Lock()
-	end := f.end
+	f.syncing, f.dirty = f.dirty.with(f.syncing), span{}
 	f.mu.Unlock()
 	if err := f.File.Sync(); err != nil {
 		return err
 	}
-	return f.fs.note(f.name, end)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.syncing = span{}
+	return f.fs.note(f.name, f.dirty)
 }
 
 func (f *syncedFile) Bytes() (int64, error) {
@@ -160,22 +179,17 @@ func cutPower(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	synced := map[string]int64{}
 	for ; len(notes) >= noteBytes; notes = notes[noteBytes:] {
-		name := strings.TrimRight(string(notes[8:noteBytes]), "\x00")
-		synced[name] = int64(binary.LittleEndian.Uint64(notes))
+		dirty := span{int64(binary.LittleEndian.Uint64(notes)), int64(binary.LittleEndian.Uint64(notes[8:]))}
+		wipe(t, filepath.Join(dir, "hot", strings.TrimRight(string(notes[16:noteBytes]), "\x00")), dirty)
 	}
-	entries, err := os.ReadDir(filepath.Join(dir, "hot"))
-	if err != nil {
+	if err := os.Truncate(filepath.Join(dir, "synced"), 0); err != nil {
 		t.Fatal(err)
-	}
-	for _, e := range entries {
-		wipe(t, filepath.Join(dir, "hot", e.Name()), synced[e.Name()])
 	}
 }
 
-// wipe zeroes a file from an offset on.
-func wipe(t *testing.T, path string, from int64) {
+// wipe zeroes a range of a file.
+func wipe(t *testing.T, path string, dirty span) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -185,11 +199,7 @@ func wipe(t *testing.T, path string, from int64) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err == nil && from < info.Size() {
-		err = errors.Join(f.Truncate(from), f.Truncate(info.Size()))
-	}
-	if err != nil {
+	if _, err := f.WriteAt(make([]byte, dirty.end-dirty.first), dirty.first); err != nil {
 		t.Fatal(err)
 	}
 }
