@@ -21,7 +21,8 @@ func BenchmarkCompile(b *testing.B) {
 		{"statement=point", "SELECT id, name, age FROM app.users WHERE id = $1"},
 		{"statement=tpch5", string(q5)},
 		{"statement=insert1", "INSERT INTO app.users (name, age, score, joined) VALUES " + row},
-		{"statement=insert100", "INSERT INTO app.users (name, age, score, joined) VALUES " + strings.Repeat(row+", ", 99) + row},
+		{"statement=insert100", "INSERT INTO app.users (name, age, score, joined) VALUES " + strings.Repeat(row+", ", 99) +
+			row},
 		{"statement=or24000", "SELECT id FROM app.users WHERE " + strings.Repeat("id = 1 OR ", 24_000) + "id = 2"},
 		{"statement=in50000", "SELECT id FROM app.users WHERE id IN (" + strings.Repeat("1,", 50_000) + "2)"},
 	} {

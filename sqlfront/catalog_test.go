@@ -23,7 +23,8 @@ func newCatalog(t testing.TB) *memoryCatalog {
 	system := func(name string, columns ...string) {
 		table := &manifest.Table{Namespace: "system", Name: name, Kind: manifest.System}
 		for i, col := range columns {
-			table.Columns = append(table.Columns, manifest.Column{ID: manifest.ColumnID(i + 1), Name: col, Type: manifest.Type{Kind: manifest.Text}})
+			table.Columns = append(table.Columns,
+				manifest.Column{ID: manifest.ColumnID(i + 1), Name: col, Type: manifest.Type{Kind: manifest.Text}})
 		}
 		c.add(table)
 	}
@@ -79,7 +80,8 @@ func (c *memoryCatalog) apply(s plan.Statement) {
 	case *plan.CreateView:
 		c.add(n.Table)
 	case *plan.DropTable:
-		c.tables[n.Namespace] = slices.DeleteFunc(c.tables[n.Namespace], func(t *manifest.Table) bool { return t.Name == n.Name })
+		c.tables[n.Namespace] = slices.DeleteFunc(c.tables[n.Namespace],
+			func(t *manifest.Table) bool { return t.Name == n.Name })
 	}
 }
 
@@ -102,18 +104,25 @@ func (c *memoryCatalog) run(t testing.TB, script string) {
 // tpch are the tables of TPC-H.
 const tpch = `
 CREATE TABLE region (r_regionkey BIGINT PRIMARY KEY, r_name TEXT NOT NULL, r_comment TEXT);
-CREATE TABLE nation (n_nationkey BIGINT PRIMARY KEY, n_name TEXT NOT NULL, n_regionkey BIGINT NOT NULL, n_comment TEXT);
+CREATE TABLE nation (n_nationkey BIGINT PRIMARY KEY, n_name TEXT NOT NULL, n_regionkey BIGINT NOT NULL,
+  n_comment TEXT);
 CREATE TABLE supplier (s_suppkey BIGINT PRIMARY KEY, s_name TEXT, s_address TEXT, s_nationkey BIGINT, s_phone TEXT,
   s_acctbal DECIMAL(15,2), s_comment TEXT);
 CREATE TABLE customer (c_custkey BIGINT PRIMARY KEY, c_name TEXT, c_address TEXT, c_nationkey BIGINT, c_phone TEXT,
   c_acctbal DECIMAL(15,2), c_mktsegment TEXT, c_comment TEXT);
-CREATE TABLE part (p_partkey BIGINT PRIMARY KEY, p_name TEXT, p_mfgr TEXT, p_brand TEXT, p_type TEXT, p_size INT, p_container TEXT,
+CREATE TABLE part (p_partkey BIGINT PRIMARY KEY, p_name TEXT, p_mfgr TEXT, p_brand TEXT, p_type TEXT, p_size INT,
+  p_container TEXT,
   p_retailprice DECIMAL(15,2), p_comment TEXT);
-CREATE TABLE partsupp (ps_partkey BIGINT, ps_suppkey BIGINT, ps_availqty BIGINT, ps_supplycost DECIMAL(15,2), ps_comment TEXT,
+CREATE TABLE partsupp (ps_partkey BIGINT, ps_suppkey BIGINT, ps_availqty BIGINT, ps_supplycost DECIMAL(15,2),
+  ps_comment TEXT,
   PRIMARY KEY (ps_partkey, ps_suppkey));
-CREATE TABLE orders (o_orderkey BIGINT PRIMARY KEY, o_custkey BIGINT, o_orderstatus TEXT, o_totalprice DECIMAL(15,2), o_orderdate DATE,
+CREATE TABLE orders (o_orderkey BIGINT PRIMARY KEY, o_custkey BIGINT, o_orderstatus TEXT,
+  o_totalprice DECIMAL(15,2), o_orderdate DATE,
   o_orderpriority TEXT, o_clerk TEXT, o_shippriority INT, o_comment TEXT);
-CREATE TABLE lineitem (l_orderkey BIGINT, l_partkey BIGINT, l_suppkey BIGINT, l_linenumber BIGINT, l_quantity DECIMAL(15,2),
-  l_extendedprice DECIMAL(15,2), l_discount DECIMAL(15,2), l_tax DECIMAL(15,2), l_returnflag TEXT, l_linestatus TEXT, l_shipdate DATE,
-  l_commitdate DATE, l_receiptdate DATE, l_shipinstruct TEXT, l_shipmode TEXT, l_comment TEXT, PRIMARY KEY (l_orderkey, l_linenumber));
+CREATE TABLE lineitem (l_orderkey BIGINT, l_partkey BIGINT, l_suppkey BIGINT, l_linenumber BIGINT,
+  l_quantity DECIMAL(15,2),
+  l_extendedprice DECIMAL(15,2), l_discount DECIMAL(15,2), l_tax DECIMAL(15,2), l_returnflag TEXT,
+  l_linestatus TEXT, l_shipdate DATE,
+  l_commitdate DATE, l_receiptdate DATE, l_shipinstruct TEXT, l_shipmode TEXT, l_comment TEXT,
+  PRIMARY KEY (l_orderkey, l_linenumber));
 `

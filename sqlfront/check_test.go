@@ -7,8 +7,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// checkPlan checks what every plan promises: references point at columns of the right type, arguments of comparisons and keys have
-// equal types, conjunctions are flat, and nothing is left without a type.
+// checkPlan checks what every plan promises: references point at columns of the right type, arguments of comparisons
+// and keys have equal types, conjunctions are flat, and nothing is left without a type.
 func checkPlan(tb testing.TB, text string, c *plan.Compiled) {
 	tb.Helper()
 	p := &checker{tb: tb, text: text}

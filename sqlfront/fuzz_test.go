@@ -77,7 +77,8 @@ func FuzzSplit(f *testing.F) {
 	})
 }
 
-// TestMutations compiles the golden statements with words swapped, dropped and repeated: what is left of them must not panic.
+// TestMutations compiles the golden statements with words swapped, dropped and repeated: what is left of them must not
+// panic.
 func TestMutations(t *testing.T) {
 	c := fixtureCatalog(t)
 	all := seeds(t)

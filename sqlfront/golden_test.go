@@ -18,9 +18,12 @@ import (
 // fixture is the catalog of the golden files.
 const fixture = `
 CREATE NAMESPACE app;
-CREATE SHARED TABLE app.users (id BIGINT PRIMARY KEY DEFAULT SNOWFLAKE_ID(), name TEXT NOT NULL, email VARCHAR(40), age INT, score DOUBLE,
-  balance DECIMAL(10,2), active BOOLEAN DEFAULT true, joined TIMESTAMP DEFAULT NOW(), born DATE, tags JSON, uid UUID, vec EMBEDDING(3));
-CREATE SHARED TABLE app.orders (id BIGINT, line INT, user_id BIGINT, amount DECIMAL(12,2), at DATETIME, PRIMARY KEY (id, line));
+CREATE SHARED TABLE app.users (id BIGINT PRIMARY KEY DEFAULT SNOWFLAKE_ID(), name TEXT NOT NULL, email VARCHAR(40),
+  age INT, score DOUBLE,
+  balance DECIMAL(10,2), active BOOLEAN DEFAULT true, joined TIMESTAMP DEFAULT NOW(), born DATE, tags JSON,
+  uid UUID, vec EMBEDDING(3));
+CREATE SHARED TABLE app.orders (id BIGINT, line INT, user_id BIGINT, amount DECIMAL(12,2), at DATETIME,
+  PRIMARY KEY (id, line));
 CREATE SHARED TABLE app."Mixed" ("Id" INT, "select" TEXT);
 CREATE STREAM TABLE app.events (id BIGINT PRIMARY KEY, kind TEXT) WITH (TTL_SECONDS = 30);
 CREATE TABLE app.log (msg TEXT, n SMALLINT);

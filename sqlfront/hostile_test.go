@@ -86,7 +86,8 @@ func TestHostile(t *testing.T) {
 			switch {
 			case err == nil != tt.legal:
 				t.Errorf("compiled: %v, want %v: %.300s", err == nil, tt.legal, fmt.Sprint(err))
-			case err != nil && !errors.Is(err, fault.ErrInvalid) && !errors.Is(err, fault.ErrExhausted) && !errors.Is(err, fault.ErrUnsupported):
+			case err != nil && !errors.Is(err, fault.ErrInvalid) && !errors.Is(err, fault.ErrExhausted) &&
+				!errors.Is(err, fault.ErrUnsupported):
 				t.Errorf("error of no known kind: %.300s", err.Error())
 			case err != nil && len(err.Error()) > 2000:
 				t.Errorf("an error of %d bytes", len(err.Error()))

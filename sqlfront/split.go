@@ -9,10 +9,11 @@ import (
 // scriptBytesMax bounds a script; each of its statements has the limits of a statement besides.
 const scriptBytesMax = 64 << 20
 
-// Split cuts a script into its statements at the semicolons outside strings, comments and brackets. What holds nothing but comments is
-// no statement. It is pure and safe for concurrent use.
+// Split cuts a script into its statements at the semicolons outside strings, comments and brackets. What holds nothing
+// but comments is no statement. It is pure and safe for concurrent use.
 func Split(script string) ([]Piece, error) {
-	tokens, err := token.Lex(script, token.Limits{Bytes: scriptBytesMax, Tokens: scriptBytesMax, Depth: token.DefaultLimits().Depth})
+	tokens, err := token.Lex(script,
+		token.Limits{Bytes: scriptBytesMax, Tokens: scriptBytesMax, Depth: token.DefaultLimits().Depth})
 	if err != nil {
 		return nil, err
 	}

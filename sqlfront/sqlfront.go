@@ -1,7 +1,7 @@
-// Package sqlfront turns SQL text into a resolved, typed plan. Compile is pure: it reads the catalog it is given and nothing else, runs
-// nothing and decides no rights. Inside, text goes through the lexer with its limits (token), the parser of the dialect (dialect),
-// which writes expressions and joins as neutral text for the one file that knows vitess (lift), to our own tree (ast), and through the
-// binder (bind) to the plan.
+// Package sqlfront turns SQL text into a resolved, typed plan. Compile is pure: it reads the catalog it is given and
+// nothing else, runs nothing and decides no rights. Inside, text goes through the lexer with its limits (token), the
+// parser of the dialect (dialect), which writes expressions and joins as neutral text for the one file that knows
+// vitess (lift), to our own tree (ast), and through the binder (bind) to the plan.
 package sqlfront
 
 import (
@@ -15,10 +15,11 @@ import (
 	"kalamflight/sqlfront/token"
 )
 
-// Catalog is what a session may see of the catalog, fixed for one call of Compile. Its names are exact: Compile does the matching
-// without case.
+// Catalog is what a session may see of the catalog, fixed for one call of Compile. Its names are exact: Compile does
+// the matching without case.
 type Catalog interface {
-	// Table finds a table, a view or a system table; the error is a fault.ErrNotFound when there is none that the session may see.
+	// Table finds a table, a view or a system table; the error is a fault.ErrNotFound when there is none that the session
+	// may see.
 	Table(namespace, name string) (*manifest.Table, error)
 	// Namespaces lists the namespaces the session may see.
 	Namespaces() []string
@@ -74,8 +75,8 @@ func (o *Options) fill() {
 	}
 }
 
-// Compile parses and binds the one statement in text. It is safe for concurrent use. The error is a *fault.SQL that points at the text,
-// or what the catalog gave.
+// Compile parses and binds the one statement in text. It is safe for concurrent use. The error is a *fault.SQL that
+// points at the text, or what the catalog gave.
 func Compile(text string, o Options) (*plan.Compiled, error) {
 	o.fill()
 	if o.Catalog == nil {
@@ -86,10 +87,12 @@ func Compile(text string, o Options) (*plan.Compiled, error) {
 	if err != nil {
 		return nil, err
 	}
-	return bind.Bind(text, parsed, bind.Options{Namespace: o.Namespace, Catalog: o.Catalog, Limits: lim, Views: o.Limits.Views})
+	return bind.Bind(text, parsed, bind.Options{Namespace: o.Namespace, Catalog: o.Catalog, Limits: lim,
+		Views: o.Limits.Views})
 }
 
-// CompileDefault compiles the text of a column's default (manifest.Column.Default) to an expression of the column's type.
+// CompileDefault compiles the text of a column's default (manifest.Column.Default) to an expression of the column's
+// type.
 func CompileDefault(text string, t manifest.Type) (plan.Expr, error) {
 	return bind.Default(text, t, token.DefaultLimits())
 }

@@ -1,5 +1,6 @@
-// Package ast is the tree of a statement as it was written: names are not resolved and nothing has a type. Every node knows its place
-// in the text. The sets of expressions, sources and statements are closed. A tree is immutable once it is made.
+// Package ast is the tree of a statement as it was written: names are not resolved and nothing has a type. Every node
+// knows its place in the text. The sets of expressions, sources and statements are closed. A tree is immutable once it
+// is made.
 package ast
 
 import "kalamflight/manifest"
@@ -217,7 +218,8 @@ type Frame struct {
 	Exclude string
 }
 
-// Bound is one end of a frame. Kind is "unbounded preceding", "preceding", "current row", "following" or "unbounded following".
+// Bound is one end of a frame. Kind is "unbounded preceding", "preceding", "current row", "following" or "unbounded
+// following".
 type Bound struct {
 	Kind string
 	By   Expr

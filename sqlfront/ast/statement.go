@@ -5,7 +5,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// Query is a SELECT, VALUES or set operation with what may stand around it. Limit and Offset may be nil; AsOf is AS OF SEQ at the end.
+// Query is a SELECT, VALUES or set operation with what may stand around it. Limit and Offset may be nil; AsOf is AS OF
+// SEQ at the end.
 type Query struct {
 	Span
 	With      []CTE
@@ -64,8 +65,8 @@ type Item struct {
 	Replace []Item
 }
 
-// Grouping is one item of a GROUP BY. Kind is "" for a plain expression (Exprs has one, or the items of a row), "rollup", "cube" or
-// "sets", whose Items are its parts.
+// Grouping is one item of a GROUP BY. Kind is "" for a plain expression (Exprs has one, or the items of a row),
+// "rollup", "cube" or "sets", whose Items are its parts.
 type Grouping struct {
 	Span
 	Kind  string

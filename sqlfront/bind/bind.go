@@ -1,6 +1,6 @@
-// Package bind gives a parsed statement its meaning: it resolves names against the catalog, gives every expression a type, puts in the
-// casts, sets aggregates and windows apart and makes the plan. It runs nothing, folds only literals, and decides no rights. A statement
-// may be bound any number of times at once; a binder is for one goroutine.
+// Package bind gives a parsed statement its meaning: it resolves names against the catalog, gives every expression a
+// type, puts in the casts, sets aggregates and windows apart and makes the plan. It runs nothing, folds only literals,
+// and decides no rights. A statement may be bound any number of times at once; a binder is for one goroutine.
 package bind
 
 import (
@@ -72,7 +72,8 @@ func (s *shared) types() []manifest.Type {
 	return out
 }
 
-// binder keeps the first failure in err; what it returns after one is not looked at, so that every step goes on with something.
+// binder keeps the first failure in err; what it returns after one is not looked at, so that every step goes on with
+// something.
 type binder struct {
 	text    string
 	options Options
@@ -98,7 +99,8 @@ type binder struct {
 }
 
 func newBinder(text string, o Options, s *shared) *binder {
-	return &binder{text: text, options: o, shared: s, mapped: map[*plan.Subquery]bool{}, refs: map[*plan.Subquery][]*plan.OuterRef{},
+	return &binder{text: text, options: o, shared: s, mapped: map[*plan.Subquery]bool{},
+		refs:   map[*plan.Subquery][]*plan.OuterRef{},
 		places: map[plan.Expr]int{}}
 }
 

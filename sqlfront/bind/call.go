@@ -7,8 +7,8 @@ import (
 	"kalamflight/sqlfront/ast"
 )
 
-// Placeholders: until the input of the select list is known, an aggregate, a window call and GROUPING are column references with
-// indexes that no row has. settleRow puts the real ones in.
+// Placeholders: until the input of the select list is known, an aggregate, a window call and GROUPING are column
+// references with indexes that no row has. settleRow puts the real ones in.
 const (
 	aggregateBase = 1 << 28
 	windowBase    = 1 << 29
@@ -175,7 +175,8 @@ func (e *env) aggCall(n *ast.Call) (plan.Agg, bool) {
 		b.invalid("42601", n.Start, "count(DISTINCT) needs a value")
 	}
 	if n.Name == "count" && len(args) > 1 && n.Distinct {
-		b.unsupported(n.Start, "count(DISTINCT ..) takes one value").hint("join them with concat_ws, or use a subquery with DISTINCT")
+		b.unsupported(n.Start, "count(DISTINCT ..) takes one value").hint(
+			"join them with concat_ws, or use a subquery with DISTINCT")
 		return agg, false
 	}
 	bound, ok := b.overload(n.Name, args, n.Start)
@@ -195,8 +196,8 @@ func (e *env) aggCall(n *ast.Call) (plan.Agg, bool) {
 	return agg, b.err == nil
 }
 
-// within puts the key of WITHIN GROUP (ORDER BY x) before the fraction: percentile_cont(0.5) WITHIN GROUP (ORDER BY x) is
-// quantile_cont(x, 0.5). Counting from the other end, the fraction is what is missing to 1.
+// within puts the key of WITHIN GROUP (ORDER BY x) before the fraction: percentile_cont(0.5) WITHIN GROUP (ORDER BY x)
+// is quantile_cont(x, 0.5). Counting from the other end, the fraction is what is missing to 1.
 func (e *env) within(n *ast.Call, args []plan.Expr, order []plan.SortKey) ([]plan.Expr, []plan.SortKey) {
 	if len(order) != 1 {
 		e.b.invalid("42601", n.Start, "WITHIN GROUP of %s takes one expression", n.Name)
@@ -206,7 +207,8 @@ func (e *env) within(n *ast.Call, args []plan.Expr, order []plan.SortKey) ([]pla
 	case "mode":
 	case "percentile_cont", "quantile_cont":
 		if order[0].Desc && len(args) == 1 {
-			args = []plan.Expr{e.b.resolved("-", []plan.Expr{integer(1), e.b.cast(args[0], kind(manifest.Double), n.Start)}, n.Start)}
+			args = []plan.Expr{e.b.resolved("-", []plan.Expr{integer(1), e.b.cast(args[0], kind(manifest.Double), n.Start)},
+				n.Start)}
 		}
 	case "percentile_disc", "quantile_disc", "quantile":
 		if order[0].Desc {
@@ -242,7 +244,8 @@ func (e *env) window(n *ast.Call, f *functions.Function) plan.Expr {
 	b := e.b
 	switch {
 	case e.selection == nil:
-		b.invalid("42P20", n.Start, "a window function cannot stand in %s", e.where()).hint("QUALIFY, or a query around this one, can ask for it")
+		b.invalid("42P20", n.Start, "a window function cannot stand in %s",
+			e.where()).hint("QUALIFY, or a query around this one, can ask for it")
 		return null()
 	case e.inWindow || e.inAggregate:
 		b.invalid("42P20", n.Start, "a window function cannot stand inside another or inside an aggregate")
@@ -284,7 +287,8 @@ func (e *env) windowCall(n *ast.Call) plan.WindowCall {
 	if len(agg.Order) > 0 {
 		e.b.unsupported(n.Start, "ORDER BY inside a window function is not supported").hint("put it into the window")
 	}
-	return plan.WindowCall{Name: agg.Name, Args: agg.Args, Distinct: agg.Distinct, IgnoreNulls: n.IgnoreNulls, Where: agg.Where, Type: agg.Type}
+	return plan.WindowCall{Name: agg.Name, Args: agg.Args, Distinct: agg.Distinct, IgnoreNulls: n.IgnoreNulls,
+		Where: agg.Where, Type: agg.Type}
 }
 
 // windowSpec follows the references of a window to those of the WINDOW clause.
@@ -325,7 +329,8 @@ func (e *env) frame(f *ast.Frame, order []plan.SortKey) plan.Frame {
 		}
 		return out
 	}
-	out.Unit = map[string]plan.FrameUnit{"rows": plan.FrameRows, "range": plan.FrameRange, "groups": plan.FrameGroups}[f.Unit]
+	out.Unit = map[string]plan.FrameUnit{"rows": plan.FrameRows, "range": plan.FrameRange,
+		"groups": plan.FrameGroups}[f.Unit]
 	out.Exclude = map[string]plan.FrameExclude{"current row": plan.ExcludeCurrentRow, "group": plan.ExcludeGroup,
 		"ties": plan.ExcludeTies}[f.Exclude]
 	out.Start, out.StartBy = e.bound(f, f.Start, order)

@@ -24,7 +24,8 @@ func plain(t manifest.Type) manifest.Type {
 	return t
 }
 
-// cast makes x a t; that it may be is known. Literals are converted at once when nothing is lost, parameters learn their type.
+// cast makes x a t; that it may be is known. Literals are converted at once when nothing is lost, parameters learn
+// their type.
 func (b *binder) cast(x plan.Expr, t manifest.Type, at int) plan.Expr {
 	from := x.ExprType()
 	if from.Equal(t) {
@@ -97,7 +98,8 @@ func (b *binder) assign(x plan.Expr, c manifest.Column, at int) plan.Expr {
 	if from.Equal(to) || from.Equal(c.Type) {
 		return x
 	}
-	ok := functions.CanCast(from, to, true) || from.Numeric() && to.Numeric() || to.Textual() && functions.CanCast(from, to, false)
+	ok := functions.CanCast(from, to, true) || from.Numeric() && to.Numeric() || to.Textual() &&
+		functions.CanCast(from, to, false)
 	switch from.Kind {
 	case manifest.Timestamp, manifest.DateTime:
 		ok = ok || to.Kind == manifest.Date || to.Kind == manifest.Time || to.Kind == manifest.Timestamp
@@ -112,8 +114,8 @@ func (b *binder) assign(x plan.Expr, c manifest.Column, at int) plan.Expr {
 	return b.cast(x, to, at)
 }
 
-// meet is the type to compare two values as. A literal that the other side's type holds exactly gives way to it, so that a column is
-// not cast when a constant can be.
+// meet is the type to compare two values as. A literal that the other side's type holds exactly gives way to it, so
+// that a column is not cast when a constant can be.
 func (b *binder) meet(left, right plan.Expr) (manifest.Type, bool) {
 	l, r := plain(left.ExprType()), plain(right.ExprType())
 	if l.Kind == manifest.Null && r.Kind == manifest.Null {
@@ -136,7 +138,8 @@ func fits(x plan.Expr, t manifest.Type) bool {
 	}
 	from := lit.Type
 	family := from.Numeric() && t.Numeric() && t.Kind != manifest.Float ||
-		(from.Kind == manifest.Timestamp || from.Kind == manifest.Date) && (t.Kind == manifest.Date || t.Kind == manifest.Timestamp)
+		(from.Kind == manifest.Timestamp || from.Kind == manifest.Date) &&
+			(t.Kind == manifest.Date || t.Kind == manifest.Timestamp)
 	if !family {
 		return false
 	}
@@ -159,7 +162,8 @@ func (b *binder) unify(values []plan.Expr, places []ast.Expr, what string) manif
 			}
 			common, ok := functions.Common(t, plain(v.ExprType()))
 			if !ok {
-				b.invalid("42804", places[i].Place().Start, "%s must be of one type, not %s and %s", what, article(t), article(v.ExprType()))
+				b.invalid("42804", places[i].Place().Start, "%s must be of one type, not %s and %s", what, article(t),
+					article(v.ExprType()))
 				return t
 			}
 			t = common

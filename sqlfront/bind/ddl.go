@@ -59,7 +59,8 @@ func (b *binder) tableColumns(t *manifest.Table, n *ast.CreateTable) []ast.Ident
 
 // columnDef makes a column and checks its name against those of the table, its type and its default.
 func (b *binder) columnDef(def *ast.ColumnDef, t *manifest.Table) manifest.Column {
-	c := manifest.Column{Name: fold(def.Name), Type: def.Type, NotNull: def.NotNull, Default: def.Default, Comment: def.Comment}
+	c := manifest.Column{Name: fold(def.Name), Type: def.Type, NotNull: def.NotNull, Default: def.Default,
+		Comment: def.Comment}
 	b.checkColumnName(c.Name, def.Name.Start, t)
 	if c.Default != "" {
 		b.checkDefault(c.Default, c.Type, def.DefaultSpan.Start)
@@ -103,7 +104,8 @@ func (b *binder) createAs(t *manifest.Table, n *ast.CreateTable) plan.Node {
 	}
 	out := &plan.Project{Input: node, Cols: tableColumns(t)}
 	for i, c := range cols {
-		out.Exprs = append(out.Exprs, b.assign(&plan.ColumnRef{Index: i, Name: c.Name, Type: c.Type}, t.Columns[i], n.As.Start))
+		out.Exprs = append(out.Exprs, b.assign(&plan.ColumnRef{Index: i, Name: c.Name, Type: c.Type}, t.Columns[i],
+			n.As.Start))
 	}
 	return out
 }
@@ -112,7 +114,8 @@ func (b *binder) createAs(t *manifest.Table, n *ast.CreateTable) plan.Node {
 func (b *binder) tableKey(t *manifest.Table, n *ast.CreateTable, key []ast.Ident) {
 	switch {
 	case len(key) > 1:
-		b.invalid("42P16", key[1].Start, "a table has one primary key").hint("write PRIMARY KEY (%s, %s)", key[0].Text, key[1].Text)
+		b.invalid("42P16", key[1].Start, "a table has one primary key").hint("write PRIMARY KEY (%s, %s)", key[0].Text,
+			key[1].Text)
 	case len(key) > 0 && n.Key != nil:
 		b.invalid("42P16", n.Key[0].Start, "a table has one primary key")
 	case n.Key != nil:
@@ -146,9 +149,11 @@ func (b *binder) createView(n *ast.CreateView) plan.Statement {
 	b.checkName(name, at)
 	for i, c := range node.Columns() {
 		if found, ok := columnOf(t, ast.Ident{Text: c.Name}); ok {
-			b.invalid("42701", n.Query.Start, "the view would have two columns %s", t.Columns[found].Name).hint("give one of them another name with AS")
+			b.invalid("42701", n.Query.Start, "the view would have two columns %s",
+				t.Columns[found].Name).hint("give one of them another name with AS")
 		}
-		t.Columns = append(t.Columns, manifest.Column{ID: manifest.ColumnID(i + 1), Name: c.Name, Type: c.Type, NotNull: !c.Nullable})
+		t.Columns = append(t.Columns, manifest.Column{ID: manifest.ColumnID(i + 1), Name: c.Name, Type: c.Type,
+			NotNull: !c.Nullable})
 	}
 	t.NextColumn = manifest.ColumnID(len(t.Columns) + 1)
 	return &plan.CreateView{Table: t, OrReplace: n.OrReplace}
@@ -192,7 +197,8 @@ func (b *binder) alterStep(t *manifest.Table, s *ast.AlterStep) plan.AlterStep {
 			b.unsupported(s.Add.Start, "a column of the primary key cannot be added")
 		}
 		if _, ok := columnOf(t, s.Add.Name); ok && s.IfNotExists {
-			return plan.AddColumn{Column: manifest.Column{Name: fold(s.Add.Name), Type: s.Add.Type, Default: s.Add.Default}, IfNotExists: true}
+			return plan.AddColumn{Column: manifest.Column{Name: fold(s.Add.Name), Type: s.Add.Type, Default: s.Add.Default},
+				IfNotExists: true}
 		}
 		c := b.columnDef(s.Add, t)
 		if c.NotNull && c.Default == "" {

@@ -10,7 +10,8 @@ import (
 	"kalamflight/sqlfront/token"
 )
 
-// Default compiles the text of a column's default to an expression of the column's type: a literal, or one of a few functions.
+// Default compiles the text of a column's default to an expression of the column's type: a literal, or one of a few
+// functions.
 func Default(text string, t manifest.Type, lim token.Limits) (plan.Expr, error) {
 	x, err := dialect.ParseExpr(text, lim)
 	if err != nil {
@@ -39,11 +40,12 @@ func Default(text string, t manifest.Type, lim token.Limits) (plan.Expr, error) 
 	return out, nil
 }
 
-// readable tells the types of which some spellings are read only when a statement runs: a text that was not converted at once may
-// still be one.
+// readable tells the types of which some spellings are read only when a statement runs: a text that was not converted
+// at once may still be one.
 func readable(t manifest.Type) bool {
 	switch t.Kind {
-	case manifest.SmallInt, manifest.Int, manifest.BigInt, manifest.Double, manifest.Decimal, manifest.Boolean, manifest.Date, manifest.UUID:
+	case manifest.SmallInt, manifest.Int, manifest.BigInt, manifest.Double, manifest.Decimal, manifest.Boolean,
+		manifest.Date, manifest.UUID:
 		return false
 	}
 	return true

@@ -178,9 +178,10 @@ func (b *binder) fullRow(row []plan.Expr, targets []int, values, defaults []plan
 	return row
 }
 
-// insertValues binds the rows of VALUES straight to the types of the columns. free: no columns are named, and rows may be shorter than
-// the table.
-func (b *binder) insertValues(t *manifest.Table, targets []int, defaults []plan.Expr, v *ast.Values, free bool) plan.Node {
+// insertValues binds the rows of VALUES straight to the types of the columns. free: no columns are named, and rows may
+// be shorter than the table.
+func (b *binder) insertValues(t *manifest.Table, targets []int, defaults []plan.Expr, v *ast.Values,
+	free bool) plan.Node {
 	out := &plan.Values{Rows: make([][]plan.Expr, 0, len(v.Rows)), Cols: tableColumns(t)}
 	e := &env{b: b, clause: "VALUES"}
 	if n := len(v.Rows[0]); free && n < len(targets) {
@@ -236,7 +237,8 @@ func (b *binder) insertQuery(t *manifest.Table, targets []int, defaults []plan.E
 		}
 		values[k] = b.assign(&plan.ColumnRef{Index: k, Name: c.Name, Type: c.Type}, target, n.Source.Start)
 	}
-	return &plan.Project{Input: node, Exprs: b.fullRow(make([]plan.Expr, len(t.Columns)), targets, values, defaults), Cols: tableColumns(t)}
+	return &plan.Project{Input: node, Exprs: b.fullRow(make([]plan.Expr, len(t.Columns)), targets, values, defaults),
+		Cols: tableColumns(t)}
 }
 
 // conflict binds ON CONFLICT: SET and WHERE see the row that is there, and the new one as excluded.
@@ -334,7 +336,8 @@ func (b *binder) changed(t *manifest.Table, n *ast.Table, from ast.Source, where
 	if from != nil {
 		right, rightCols := b.source(from, nil, nil)
 		width := len(node.Columns())
-		j := &plan.Join{Kind: plan.Inner, LeftSide: node, RightSide: right, Cols: slices.Concat(node.Columns(), right.Columns())}
+		j := &plan.Join{Kind: plan.Inner, LeftSide: node, RightSide: right,
+			Cols: slices.Concat(node.Columns(), right.Columns())}
 		b.distinctTables(cols, rightCols, &ast.Join{Right: from})
 		for _, c := range rightCols {
 			c.index += width
@@ -392,7 +395,8 @@ func (b *binder) delete(n *ast.Delete) (plan.Statement, []plan.Column) {
 // defaultFunction tells what may stand in a default beside literals.
 func defaultFunction(name string) bool {
 	switch name {
-	case "now", "current_timestamp", "localtimestamp", "current_date", "current_time", "current_user", "session_user", "snowflake_id",
+	case "now", "current_timestamp", "localtimestamp", "current_date", "current_time", "current_user", "session_user",
+		"snowflake_id",
 		"uuid_v7", "uuidv7", "uuid", "gen_random_uuid", "ulid":
 		return true
 	}

@@ -22,8 +22,8 @@ const (
 	microsOfDay    = 86_400 * microsOfSecond
 )
 
-// number gives a number its type: whole numbers the smallest of INT, BIGINT and DECIMAL that holds them, numbers with a point a
-// DECIMAL of the digits written, numbers with an exponent DOUBLE.
+// number gives a number its type: whole numbers the smallest of INT, BIGINT and DECIMAL that holds them, numbers with a
+// point a DECIMAL of the digits written, numbers with an exponent DOUBLE.
 func (b *binder) number(n *ast.Number) plan.Expr {
 	s := n.Text
 	digits := strings.TrimPrefix(s, "-")
@@ -74,7 +74,8 @@ func (b *binder) number(n *ast.Number) plan.Expr {
 	return &plan.Literal{Value: decimal128.FromBigInt(v), Type: t}
 }
 
-// quick makes a literal as written one of a column's type at once; nil leaves it to the longer way, which also knows what is wrong.
+// quick makes a literal as written one of a column's type at once; nil leaves it to the longer way, which also knows
+// what is wrong.
 func (b *binder) quick(x ast.Expr, t manifest.Type) plan.Expr {
 	var v any
 	ok := false
@@ -115,8 +116,8 @@ func wholeNumber(v int64) plan.Expr {
 	return integer(v)
 }
 
-// convert gives a literal another type when the value stays exactly the same; false leaves it to a Cast at run time, which may round
-// or fail.
+// convert gives a literal another type when the value stays exactly the same; false leaves it to a Cast at run time,
+// which may round or fail.
 func convert(lit *plan.Literal, t manifest.Type) (*plan.Literal, bool) {
 	if lit.Value == nil {
 		return &plan.Literal{Type: t}, true
@@ -441,7 +442,8 @@ func addUnit(out *arrow.MonthDayNanoInterval, v float64, unit string) bool {
 	return true
 }
 
-// foldDate computes a constant date or timestamp plus or minus a constant interval, so that comparisons with it can prune.
+// foldDate computes a constant date or timestamp plus or minus a constant interval, so that comparisons with it can
+// prune.
 func foldDate(op string, left, right plan.Expr) (plan.Expr, bool) {
 	if op == "+" && left.ExprType().Kind == manifest.Interval {
 		left, right = right, left
@@ -453,7 +455,8 @@ func foldDate(op string, left, right plan.Expr) (plan.Expr, bool) {
 	}
 	at, ok := l.Value.(int64)
 	iv, isInterval := r.Value.(arrow.MonthDayNanoInterval)
-	if !ok || !isInterval || l.Type.Kind != manifest.Date && l.Type.Kind != manifest.Timestamp || iv.Nanoseconds%1000 != 0 {
+	if !ok || !isInterval || l.Type.Kind != manifest.Date && l.Type.Kind != manifest.Timestamp ||
+		iv.Nanoseconds%1000 != 0 {
 		return nil, false
 	}
 	if l.Type.Kind == manifest.Date {
@@ -469,7 +472,8 @@ func foldDate(op string, left, right plan.Expr) (plan.Expr, bool) {
 
 // addMonths stays in the month that is meant: a month after 31 January is the last of February.
 func addMonths(d time.Time, months int) time.Time {
-	first := time.Date(d.Year(), d.Month(), 1, d.Hour(), d.Minute(), d.Second(), d.Nanosecond(), time.UTC).AddDate(0, months, 0)
+	first := time.Date(d.Year(), d.Month(), 1, d.Hour(), d.Minute(), d.Second(), d.Nanosecond(), time.UTC).AddDate(0,
+		months, 0)
 	last := first.AddDate(0, 1, -1).Day()
 	return first.AddDate(0, 0, min(d.Day(), last)-1)
 }

@@ -15,7 +15,8 @@ import (
 const maxDuration = 100 * 366 * 24 * time.Hour
 
 func tableOptionNames() []string {
-	return []string{"TYPE", "FLUSH_POLICY", "TTL_SECONDS", "TTL_DELETES", "SCOPE", "STORAGE_ID", "ACCESS_LEVEL", "COMPRESSION",
+	return []string{"TYPE", "FLUSH_POLICY", "TTL_SECONDS", "TTL_DELETES", "SCOPE", "STORAGE_ID", "ACCESS_LEVEL",
+		"COMPRESSION",
 		"DELETED_RETENTION_HOURS"}
 }
 

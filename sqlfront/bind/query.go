@@ -151,7 +151,8 @@ func (b *binder) setOp(n *ast.SetOp, left, right plan.Node) plan.Node {
 	for i := range l {
 		t, ok := functions.Common(plain(l[i].Type), plain(r[i].Type))
 		if !ok {
-			b.invalid("42804", n.Start, "column %d of %s is %s on one side and %s on the other", i+1, n.Op, article(l[i].Type), article(r[i].Type))
+			b.invalid("42804", n.Start, "column %d of %s is %s on one side and %s on the other", i+1, n.Op, article(l[i].Type),
+				article(r[i].Type))
 			return left
 		}
 		if t.Kind == manifest.Null {
@@ -160,7 +161,8 @@ func (b *binder) setOp(n *ast.SetOp, left, right plan.Node) plan.Node {
 		types[i] = t
 		cols[i] = plan.Column{Name: l[i].Name, Type: t, Nullable: l[i].Nullable || r[i].Nullable}
 	}
-	out := &plan.SetOp{All: n.All, LeftSide: b.castNode(left, types, n.Start), RightSide: b.castNode(right, types, n.Start), Cols: cols}
+	out := &plan.SetOp{All: n.All, LeftSide: b.castNode(left, types, n.Start),
+		RightSide: b.castNode(right, types, n.Start), Cols: cols}
 	out.Kind = map[string]plan.SetKind{"union": plan.Union, "intersect": plan.Intersect, "except": plan.Except}[n.Op]
 	return out
 }

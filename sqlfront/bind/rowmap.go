@@ -5,8 +5,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// rowMap turns expressions over the rows of FROM, with placeholders for aggregates and windows, into expressions over the rows that the
-// select list is computed of: those of the Aggregate if there is one, with the window columns behind.
+// rowMap turns expressions over the rows of FROM, with placeholders for aggregates and windows, into expressions over
+// the rows that the select list is computed of: those of the Aggregate if there is one, with the window columns behind.
 type rowMap struct {
 	b   *binder
 	sel *selection
@@ -113,7 +113,8 @@ func (m *rowMap) column(n *plan.ColumnRef) plan.Expr {
 	return n
 }
 
-// grouping makes GROUPING(a, b, ..): a bit for each argument, the first the highest, that is 1 when the row's set leaves it out.
+// grouping makes GROUPING(a, b, ..): a bit for each argument, the first the highest, that is 1 when the row's set
+// leaves it out.
 func (m *rowMap) grouping(args []plan.Expr, n *plan.ColumnRef) plan.Expr {
 	id := &plan.ColumnRef{Index: len(m.groups) + m.aggregates, Name: "grouping", Type: kind(manifest.BigInt)}
 	at := m.b.places[n]
@@ -134,7 +135,8 @@ func (m *rowMap) grouping(args []plan.Expr, n *plan.ColumnRef) plan.Expr {
 		if !m.sets {
 			continue
 		}
-		bit := m.b.resolved("bitand", []plan.Expr{m.b.resolved("shr", []plan.Expr{id, integer(int64(len(m.groups) - 1 - g))}, at), integer(1)}, at)
+		bit := m.b.resolved("bitand", []plan.Expr{m.b.resolved("shr", []plan.Expr{id, integer(int64(len(m.groups) - 1 - g))},
+			at), integer(1)}, at)
 		if shift := len(args) - 1 - i; shift > 0 {
 			bit = m.b.resolved("shl", []plan.Expr{bit, integer(int64(shift))}, at)
 		}

@@ -26,7 +26,8 @@ type column struct {
 	qualified bool
 }
 
-// scope is what the expressions of one query can see of its row; parent is the query around it, whose row is an Apply's left side.
+// scope is what the expressions of one query can see of its row; parent is the query around it, whose row is an Apply's
+// left side.
 type scope struct {
 	columns []column
 	parent  *scope

@@ -292,7 +292,8 @@ func (x *selecting) project(order, on []orderKey, q *ast.Query) plan.Node {
 		it := &x.items[i]
 		it.expr = x.rows.apply(it.expr)
 		p.Exprs = append(p.Exprs, it.expr)
-		p.Cols = append(p.Cols, plan.Column{Name: it.name, Table: it.table, Type: it.expr.ExprType(), Nullable: mayBeNull(it.expr, in)})
+		p.Cols = append(p.Cols, plan.Column{Name: it.name, Table: it.table, Type: it.expr.ExprType(),
+			Nullable: mayBeNull(it.expr, in)})
 	}
 	visible := len(p.Exprs)
 	x.output(p, order)
@@ -498,10 +499,11 @@ func (x *selecting) groupExpr(g ast.Expr) plan.Expr {
 	return b.settle(e.expr(g), at)
 }
 
-// aggregate puts the Aggregate on the node when the query needs one, and makes the map from the rows of FROM to those that the items
-// are computed of.
+// aggregate puts the Aggregate on the node when the query needs one, and makes the map from the rows of FROM to those
+// that the items are computed of.
 func (x *selecting) aggregate() {
-	needed := len(x.sel.aggregates) > 0 || len(x.s.Group) > 0 || x.s.GroupAll || x.s.Having != nil || len(x.sel.groupings) > 0
+	needed := len(x.sel.aggregates) > 0 || len(x.s.Group) > 0 || x.s.GroupAll || x.s.Having != nil ||
+		len(x.sel.groupings) > 0
 	x.rows = &rowMap{b: x.b, sel: x.sel, grouped: needed, sets: x.sets != nil}
 	if !needed {
 		return

@@ -11,7 +11,8 @@ import (
 	"kalamflight/sqlfront/dialect"
 )
 
-// source binds a source of FROM. outer is the scope around the query; left are the columns that LATERAL may see, nil when none.
+// source binds a source of FROM. outer is the scope around the query; left are the columns that LATERAL may see, nil
+// when none.
 func (b *binder) source(s ast.Source, outer *scope, left []column) (plan.Node, []column) {
 	if s == nil {
 		return nothing(), nil
@@ -110,7 +111,8 @@ func (b *binder) tableSource(n *ast.Table) (plan.Node, []column) {
 }
 
 // scan reads all columns of a table, the extra ids, and the system columns when the text mentions one.
-func (b *binder) scan(t *manifest.Table, n *ast.Table, asOf plan.Expr, extra []manifest.ColumnID) (plan.Node, []column) {
+func (b *binder) scan(t *manifest.Table, n *ast.Table, asOf plan.Expr,
+	extra []manifest.ColumnID) (plan.Node, []column) {
 	out := &plan.Scan{Table: t, Alias: t.Name, Limit: -1, AsOf: asOf}
 	if n.Alias.Name.Text != "" {
 		out.Alias = n.Alias.Name.Text
@@ -135,7 +137,8 @@ func (b *binder) scan(t *manifest.Table, n *ast.Table, asOf plan.Expr, extra []m
 		}
 	}
 	if t.Kind != manifest.System {
-		for _, id := range []manifest.ColumnID{manifest.ColumnSeq, manifest.ColumnOrdinal, manifest.ColumnTime, manifest.ColumnDeleted} {
+		for _, id := range []manifest.ColumnID{manifest.ColumnSeq, manifest.ColumnOrdinal, manifest.ColumnTime,
+			manifest.ColumnDeleted} {
 			if c, ok := manifest.SystemColumn(id); ok && b.mentions(c.Name) {
 				add(c, true)
 			}
@@ -152,7 +155,8 @@ func (b *binder) mentions(word string) bool {
 		b.lower = strings.ToLower(b.text)
 	}
 	isPart := func(i int) bool {
-		return i >= 0 && i < len(b.lower) && (b.lower[i] == '_' || b.lower[i] >= 'a' && b.lower[i] <= 'z' || b.lower[i] >= '0' && b.lower[i] <= '9')
+		return i >= 0 && i < len(b.lower) &&
+			(b.lower[i] == '_' || b.lower[i] >= 'a' && b.lower[i] <= 'z' || b.lower[i] >= '0' && b.lower[i] <= '9')
 	}
 	for i := 0; ; {
 		n := strings.Index(b.lower[i:], word)
@@ -284,7 +288,8 @@ func (b *binder) join(n *ast.Join, outer *scope, left []column) (plan.Node, []co
 	}
 	b.distinctTables(leftCols, rightCols, n)
 	j := &plan.Join{LeftSide: leftNode, RightSide: rightNode}
-	j.Kind = map[string]plan.JoinKind{"inner": plan.Inner, "cross": plan.Inner, "left": plan.Left, "right": plan.Right, "full": plan.Full,
+	j.Kind = map[string]plan.JoinKind{"inner": plan.Inner, "cross": plan.Inner, "left": plan.Left, "right": plan.Right,
+		"full": plan.Full,
 		"semi": plan.Semi, "anti": plan.Anti}[n.Kind]
 	width := len(leftNode.Columns())
 	nullLeft, nullRight := n.Kind == "right" || n.Kind == "full", n.Kind == "left" || n.Kind == "full"
@@ -358,7 +363,8 @@ func (b *binder) distinctTables(left, right []column, n *ast.Join) {
 				continue
 			}
 			if l.Table == r.Table && l.namespace == r.namespace {
-				b.invalid("42712", n.Right.Place().Start, "there are two tables %s in this FROM", r.Table).hint("give one of them an alias")
+				b.invalid("42712", n.Right.Place().Start, "there are two tables %s in this FROM",
+					r.Table).hint("give one of them an alias")
 				return
 			}
 		}
@@ -455,10 +461,12 @@ func (b *binder) using(n *ast.Join, j *plan.Join, cols []column, lefts, width in
 		rref := &plan.ColumnRef{Index: r.index - width, Name: r.Name, Type: r.Type}
 		t, ok := b.meet(lref, rref)
 		if !ok {
-			b.invalid("42883", name.Start, "column %s is %s on one side and %s on the other", l.Name, article(l.Type), article(r.Type))
+			b.invalid("42883", name.Start, "column %s is %s on one side and %s on the other", l.Name, article(l.Type),
+				article(r.Type))
 			return node, cols
 		}
-		j.LeftKeys, j.RightKeys = append(j.LeftKeys, b.cast(lref, t, name.Start)), append(j.RightKeys, b.cast(rref, t, name.Start))
+		j.LeftKeys, j.RightKeys = append(j.LeftKeys, b.cast(lref, t, name.Start)),
+			append(j.RightKeys, b.cast(rref, t, name.Start))
 		m := *l
 		m.Table, m.namespace = "", ""
 		switch n.Kind {
@@ -469,7 +477,8 @@ func (b *binder) using(n *ast.Join, j *plan.Join, cols []column, lefts, width in
 				full = identity(j)
 				node = full
 			}
-			both := []plan.Expr{b.cast(lref, t, name.Start), b.cast(&plan.ColumnRef{Index: r.index, Name: r.Name, Type: r.Type}, t, name.Start)}
+			both := []plan.Expr{b.cast(lref, t, name.Start),
+				b.cast(&plan.ColumnRef{Index: r.index, Name: r.Name, Type: r.Type}, t, name.Start)}
 			m.index, m.Type = len(full.Cols), t
 			full.Exprs = append(full.Exprs, &plan.Coalesce{Args: both, Type: t})
 			full.Cols = append(full.Cols, plan.Column{Name: m.Name, Type: t, Nullable: true})

@@ -16,7 +16,8 @@ const (
 )
 
 func subscribeOptionNames() []string {
-	return []string{"LAST_ROWS", "SNAPSHOT", "PROGRESS", "ENVELOPE", "OLD_VALUES", "BATCH_SIZE", "ON_GAP", "TIMEOUT", "LIMIT"}
+	return []string{"LAST_ROWS", "SNAPSHOT", "PROGRESS", "ENVELOPE", "OLD_VALUES", "BATCH_SIZE", "ON_GAP", "TIMEOUT",
+		"LIMIT"}
 }
 
 func (b *binder) subscribe(n *ast.Subscribe, out *plan.Compiled) {
@@ -35,8 +36,9 @@ func (b *binder) subscribe(n *ast.Subscribe, out *plan.Compiled) {
 	}
 	plain := *table
 	node, cols := b.scan(t, &plain, nil, nil)
-	sub := &plan.Subscribe{Table: t, From: n.From, Until: n.Until, Snapshot: n.From != plan.FromSeq, LastRows: -1, LimitRows: -1,
-		Progress: defaultProgress, BatchRows: defaultBatchRows}
+	sub := &plan.Subscribe{Table: t, From: n.From, Until: n.Until, Snapshot: n.From != plan.FromSeq, LastRows: -1,
+		LimitRows: -1,
+		Progress:  defaultProgress, BatchRows: defaultBatchRows}
 	// Only the table's own columns: `_seq` and its kin are put in front of every row anyway.
 	s := &scope{columns: cols[:len(t.Columns)]}
 	b.subscribeQuery(sub, sel, q, s, node.Columns())
@@ -70,7 +72,8 @@ func (b *binder) subscribed(q *ast.Query) (*ast.Select, *ast.Table) {
 	case sel.Qualify != nil || sel.Windows != nil:
 		what = "a window"
 	case q.Limit != nil || q.Offset != nil:
-		b.unsupported(q.Start, "a subscription cannot have LIMIT").hint("use OPTIONS (last_rows = n), or (limit = n) to end it after n rows")
+		b.unsupported(q.Start, "a subscription cannot have LIMIT").hint(
+			"use OPTIONS (last_rows = n), or (limit = n) to end it after n rows")
 		return sel, nil
 	}
 	if what == "" {

@@ -8,8 +8,8 @@ import (
 	"kalamflight/engine/plan"
 )
 
-// mapExpr replaces expressions from the top down: where f gives one, it stands; elsewhere the parts are mapped. Parts of an And, Or or
-// In are a loop, so that only the nesting of a statement is recursion.
+// mapExpr replaces expressions from the top down: where f gives one, it stands; elsewhere the parts are mapped. Parts
+// of an And, Or or In are a loop, so that only the nesting of a statement is recursion.
 func mapExpr(x plan.Expr, f func(plan.Expr) plan.Expr) plan.Expr {
 	if x == nil {
 		return nil

@@ -244,8 +244,8 @@ func (p *parser) bound(u *unit, f *form) (kind string, by int) {
 	return kind, by
 }
 
-// wordyCall writes the calls of the standard whose arguments are set apart by words: EXTRACT(year FROM x) and its kin. False when
-// the arguments are an ordinary list.
+// wordyCall writes the calls of the standard whose arguments are set apart by words: EXTRACT(year FROM x) and its kin.
+// False when the arguments are an ordinary list.
 func (p *parser) wordyCall(u *unit, t *token.Token) bool {
 	switch t.Key {
 	case "EXTRACT":

@@ -65,12 +65,15 @@ func (p *parser) command() ast.Statement {
 		return p.maintain()
 	case "KILL":
 		return p.kill()
-	case "TRUNCATE", "MERGE", "COPY", "GRANT", "REVOKE", "VACUUM", "ANALYZE", "PRAGMA", "CALL", "EXECUTE", "PREPARE", "DEALLOCATE",
+	case "TRUNCATE", "MERGE", "COPY", "GRANT", "REVOKE", "VACUUM", "ANALYZE", "PRAGMA", "CALL", "EXECUTE", "PREPARE",
+		"DEALLOCATE",
 		"ATTACH", "DETACH", "BACKUP", "RESTORE", "EXPORT", "IMPORT", "COMMENT", "REINDEX", "LOCK", "DECLARE", "UNDROP":
-		hint := map[string]string{"TRUNCATE": "use DELETE FROM", "MERGE": "use INSERT .. ON CONFLICT", "COPY": "use bulk ingest"}[k]
+		hint := map[string]string{"TRUNCATE": "use DELETE FROM", "MERGE": "use INSERT .. ON CONFLICT",
+			"COPY": "use bulk ingest"}[k]
 		p.unsupported(p.tok().Start, hint, "%s is not supported", k)
 	default:
-		e := token.Syntax(p.text, p.tok().Start, "a statement cannot begin with %q", shorten(p.text[p.tok().Start:p.tok().End]))
+		e := token.Syntax(p.text, p.tok().Start, "a statement cannot begin with %q",
+			shorten(p.text[p.tok().Start:p.tok().End]))
 		if s := nearest(strings.ToUpper(p.tok().Text), statements()); s != "" {
 			e = e.WithHint("did you mean %s?", s)
 		}
@@ -80,7 +83,8 @@ func (p *parser) command() ast.Statement {
 }
 
 func statements() []string {
-	return []string{"SELECT", "VALUES", "WITH", "INSERT", "UPDATE", "DELETE", "SUBSCRIBE", "CREATE", "DROP", "ALTER", "EXPLAIN", "DESCRIBE",
+	return []string{"SELECT", "VALUES", "WITH", "INSERT", "UPDATE", "DELETE", "SUBSCRIBE", "CREATE", "DROP", "ALTER",
+		"EXPLAIN", "DESCRIBE",
 		"SHOW", "USE", "SET", "BEGIN", "COMMIT", "ROLLBACK", "FLUSH", "COMPACT", "KILL"}
 }
 
@@ -228,7 +232,8 @@ func (p *parser) transaction() ast.Statement {
 
 func (p *parser) isolation() {
 	switch {
-	case p.accept("SNAPSHOT"), p.accept("REPEATABLE", "READ"), p.accept("READ", "COMMITTED"), p.accept("READ", "UNCOMMITTED"):
+	case p.accept("SNAPSHOT"), p.accept("REPEATABLE", "READ"), p.accept("READ", "COMMITTED"),
+		p.accept("READ", "UNCOMMITTED"):
 	case p.looking("SERIALIZABLE"):
 		p.unsupported(p.tok().Start, "transactions have snapshot isolation", "SERIALIZABLE is not supported")
 	default:

@@ -43,7 +43,8 @@ func (p *parser) create() ast.Statement {
 	switch k := p.key(); k {
 	case "UNIQUE", "INDEX":
 		p.unsupported(p.tok().Start, "a PRIMARY KEY is indexed", "CREATE INDEX is not supported")
-	case "TEMP", "TEMPORARY", "GLOBAL", "LOCAL", "UNLOGGED", "EXTERNAL", "MATERIALIZED", "SEQUENCE", "FUNCTION", "TRIGGER", "TYPE", "STORAGE",
+	case "TEMP", "TEMPORARY", "GLOBAL", "LOCAL", "UNLOGGED", "EXTERNAL", "MATERIALIZED", "SEQUENCE", "FUNCTION", "TRIGGER",
+		"TYPE", "STORAGE",
 		"TOPIC", "CONSUMER", "ROLE", "EXTENSION", "RECURSIVE":
 		p.unsupported(p.tok().Start, "", "CREATE %s is not supported", k)
 	}
@@ -52,7 +53,8 @@ func (p *parser) create() ast.Statement {
 }
 
 func (p *parser) createTable(at int, kind manifest.Kind, kindSpan ast.Span) ast.Statement {
-	out := &ast.CreateTable{Span: ast.Span{Start: at}, Kind: kind, KindSpan: kindSpan, IfNotExists: p.accept("IF", "NOT", "EXISTS")}
+	out := &ast.CreateTable{Span: ast.Span{Start: at}, Kind: kind, KindSpan: kindSpan,
+		IfNotExists: p.accept("IF", "NOT", "EXISTS")}
 	out.Name = p.path("a table")
 	if p.key() == "(" {
 		p.columns(out)
@@ -91,7 +93,8 @@ func (p *parser) columns(out *ast.CreateTable) {
 	p.expect("(")
 	for p.err == nil {
 		at := p.tok().Start
-		named := p.looking("CONSTRAINT") && (p.keyAt(2) == "PRIMARY" || p.keyAt(2) == "UNIQUE" || p.keyAt(2) == "CHECK" || p.keyAt(2) == "FOREIGN")
+		named := p.looking("CONSTRAINT") &&
+			(p.keyAt(2) == "PRIMARY" || p.keyAt(2) == "UNIQUE" || p.keyAt(2) == "CHECK" || p.keyAt(2) == "FOREIGN")
 		if named {
 			p.pos += 2
 		}
@@ -102,7 +105,8 @@ func (p *parser) columns(out *ast.CreateTable) {
 				p.failAt(at, "a table has one primary key")
 			}
 			out.Key = p.names("a column")
-		case p.looking("UNIQUE", "("), p.looking("CHECK", "("), p.looking("FOREIGN", "KEY"), p.looking("EXCLUDE") && p.keyAt(2) == "(":
+		case p.looking("UNIQUE", "("), p.looking("CHECK", "("), p.looking("FOREIGN", "KEY"), p.looking("EXCLUDE") &&
+			p.keyAt(2) == "(":
 			p.constraint(p.key())
 		case p.looking("INDEX") && p.keyAt(2) == "(":
 			p.constraint("INDEX")
@@ -306,7 +310,8 @@ func (p *parser) alterStep() []ast.AlterStep {
 	s := ast.AlterStep{Span: p.here()}
 	switch p.one("ADD", "DROP", "RENAME", "MODIFY", "ALTER", "SET") {
 	case "ADD":
-		if k := p.key(); k == "CONSTRAINT" || k == "PRIMARY" && p.keyAt(1) == "KEY" || k == "UNIQUE" || k == "CHECK" || k == "FOREIGN" {
+		if k := p.key(); k == "CONSTRAINT" || k == "PRIMARY" && p.keyAt(1) == "KEY" || k == "UNIQUE" || k == "CHECK" ||
+			k == "FOREIGN" {
 			p.unsupported(p.tok().Start, "", "ADD %s is not supported", k)
 		}
 		p.accept("COLUMN")

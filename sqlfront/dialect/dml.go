@@ -50,7 +50,8 @@ func (p *parser) conflict() *ast.Conflict {
 		c.Target = p.names("a column")
 	}
 	if p.key() == "ON" {
-		p.unsupported(p.tok().Start, "name the columns of the key, or no columns", "ON CONFLICT ON CONSTRAINT is not supported")
+		p.unsupported(p.tok().Start, "name the columns of the key, or no columns",
+			"ON CONFLICT ON CONSTRAINT is not supported")
 	}
 	p.expect("DO")
 	if c.Nothing = p.accept("NOTHING"); c.Nothing {
@@ -162,7 +163,8 @@ func (p *parser) update(with []ast.CTE) ast.Statement {
 func (p *parser) noTail(what string) {
 	switch p.key() {
 	case "ORDER", "LIMIT":
-		p.unsupported(p.tok().Start, "choose the rows by their key, in a subquery", "%s .. %s is not supported", what, p.key())
+		p.unsupported(p.tok().Start, "choose the rows by their key, in a subquery", "%s .. %s is not supported", what,
+			p.key())
 	}
 }
 

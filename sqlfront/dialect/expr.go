@@ -7,9 +7,9 @@ import (
 	"kalamflight/sqlfront/token"
 )
 
-// The levels of PostgreSQL's operators, loosest first: OR, AND, NOT, IS, comparison, BETWEEN IN LIKE, other operators, + -, * / %, ^,
-// AT TIME ZONE, sign, subscript and ::. Each level is a method that writes its operand and reads on while the next token is of the
-// level. What vitess nests likewise is written as it is; the rest becomes a form.
+// The levels of PostgreSQL's operators, loosest first: OR, AND, NOT, IS, comparison, BETWEEN IN LIKE, other operators,
+// + -, * / %, ^, AT TIME ZONE, sign, subscript and ::. Each level is a method that writes its operand and reads on
+// while the next token is of the level. What vitess nests likewise is written as it is; the rest becomes a form.
 
 // expr writes one expression.
 func (p *parser) expr(u *unit) {
@@ -279,7 +279,8 @@ func (p *parser) between(u *unit, start int, not string, negate bool) bool {
 	f.arg()
 	p.other(u)
 	f.close(func(args []ast.Expr) ast.Expr {
-		return &ast.Between{Span: args[0].Place().To(args[2].Place()), Arg: args[0], Low: args[1], High: args[2], Negate: negate, Symmetric: true}
+		return &ast.Between{Span: args[0].Place().To(args[2].Place()), Arg: args[0], Low: args[1], High: args[2],
+			Negate: negate, Symmetric: true}
 	})
 	return false
 }
@@ -287,7 +288,8 @@ func (p *parser) between(u *unit, start int, not string, negate bool) bool {
 // isOther tells the operators that PostgreSQL puts on one level, below + and -.
 func isOther(key string) bool {
 	switch key {
-	case "|", "||", "&", "<<", ">>", "#", "->", "->>", "#>", "#>>", "@>", "<@", "~", "~*", "!~", "!~*", "~~", "!~~", "~~*", "!~~*", "&&",
+	case "|", "||", "&", "<<", ">>", "#", "->", "->>", "#>", "#>>", "@>", "<@", "~", "~*", "!~", "!~*", "~~", "!~~", "~~*",
+		"!~~*", "&&",
 		"<=>", "<->", "<#>", "^@", "?", "?|", "?&":
 		return true
 	}

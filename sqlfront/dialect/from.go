@@ -173,7 +173,8 @@ func (p *parser) bracketedSource(u *unit, span ast.Span, lateral bool) {
 		p.fail("expected a query or a function after LATERAL")
 	}
 	after := p.tokens[p.tok().Match+1]
-	aliased := after.Key == "AS" || after.Kind == token.Quoted || after.Kind == token.Word && !reserved(after.Key) && !notAlias(after.Key)
+	aliased := after.Key == "AS" || after.Kind == token.Quoted || after.Kind == token.Word && !reserved(after.Key) &&
+		!notAlias(after.Key)
 	if !aliased {
 		p.expect("(")
 		u.put("(")

@@ -1,6 +1,7 @@
-// Package dialect parses the product's SQL, which is PostgreSQL-flavoured. It walks the tokens once from left to right: clauses and
-// commands become our tree at once; expressions and joins are written out as neutral text (a unit), in which everything the user wrote
-// is a numbered mark, and lift turns that into our tree. It resolves no name and gives nothing a type, except that type names are read.
+// Package dialect parses the product's SQL, which is PostgreSQL-flavoured. It walks the tokens once from left to right:
+// clauses and commands become our tree at once; expressions and joins are written out as neutral text (a unit), in
+// which everything the user wrote is a numbered mark, and lift turns that into our tree. It resolves no name and gives
+// nothing a type, except that type names are read.
 package dialect
 
 import (
@@ -89,8 +90,8 @@ func ParseExpr(text string, lim token.Limits) (ast.Expr, error) {
 	return e, nil
 }
 
-// parser walks the tokens. After the first failure err is set and the position is at the End token, so that every loop ends; what is
-// returned then is not looked at. It is for one goroutine.
+// parser walks the tokens. After the first failure err is set and the position is at the End token, so that every loop
+// ends; what is returned then is not looked at. It is for one goroutine.
 type parser struct {
 	text     string
 	tokens   []token.Token
@@ -319,9 +320,12 @@ func (p *parser) names(what string) []ast.Ident {
 func reserved(word string) bool {
 	switch word {
 	case "ALL", "AND", "ANY", "AS", "ASC", "BETWEEN", "CASE", "CAST", "CROSS", "DESC", "DISTINCT", "ELSE", "END", "EXCEPT",
-		"FALSE", "FETCH", "FOR", "FROM", "FULL", "GROUP", "HAVING", "ILIKE", "IN", "INNER", "INTERSECT", "INTO", "IS", "ISNULL", "JOIN",
-		"LATERAL", "LEFT", "LIKE", "LIMIT", "NATURAL", "NOT", "NOTNULL", "NULL", "OFFSET", "ON", "OR", "ORDER", "OUTER", "QUALIFY",
-		"RETURNING", "RIGHT", "SELECT", "SIMILAR", "SOME", "THEN", "TRUE", "UNION", "USING", "WHEN", "WHERE", "WINDOW", "WITH":
+		"FALSE", "FETCH", "FOR", "FROM", "FULL", "GROUP", "HAVING", "ILIKE", "IN", "INNER", "INTERSECT", "INTO", "IS",
+		"ISNULL", "JOIN",
+		"LATERAL", "LEFT", "LIKE", "LIMIT", "NATURAL", "NOT", "NOTNULL", "NULL", "OFFSET", "ON", "OR", "ORDER", "OUTER",
+		"QUALIFY",
+		"RETURNING", "RIGHT", "SELECT", "SIMILAR", "SOME", "THEN", "TRUE", "UNION", "USING", "WHEN", "WHERE", "WINDOW",
+		"WITH":
 		return true
 	}
 	return false
@@ -406,7 +410,8 @@ func (u *unit) bracket(start int) {
 	u.put(")")
 }
 
-// form opens a form whose first argument is what was written since start; the caller writes ", " and more arguments, and closes it.
+// form opens a form whose first argument is what was written since start; the caller writes ", " and more arguments,
+// and closes it.
 func (u *unit) form(start int) *form {
 	f := &form{unit: u, n: len(u.core.forms)}
 	if start < len(u.buf) {

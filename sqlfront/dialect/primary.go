@@ -137,7 +137,8 @@ func (p *parser) blob() ast.Expr {
 	return &ast.Blob{Span: span, Value: v}
 }
 
-// isQuery tells whether the bracket that is the n-th token from here holds a query, and not a value that begins with one.
+// isQuery tells whether the bracket that is the n-th token from here holds a query, and not a value that begins with
+// one.
 func (p *parser) isQuery(n int) bool {
 	if p.keyAt(n) != "(" {
 		return false
@@ -356,7 +357,8 @@ func (p *parser) special(u *unit, t *token.Token) bool {
 		}
 	case "EXTRACT", "POSITION", "SUBSTRING", "OVERLAY", "TRIM":
 		return next == "(" && p.wordyCall(u, t)
-	case "CURRENT_DATE", "CURRENT_TIME", "CURRENT_TIMESTAMP", "LOCALTIME", "LOCALTIMESTAMP", "CURRENT_USER", "SESSION_USER", "CURRENT_ROLE",
+	case "CURRENT_DATE", "CURRENT_TIME", "CURRENT_TIMESTAMP", "LOCALTIME", "LOCALTIMESTAMP", "CURRENT_USER",
+		"SESSION_USER", "CURRENT_ROLE",
 		"CURRENT_SCHEMA", "CURRENT_CATALOG":
 		return p.current(u, t)
 	case "DEFAULT":

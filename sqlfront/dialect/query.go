@@ -178,7 +178,8 @@ func (p *parser) tail(q *ast.Query) {
 // lock takes FOR UPDATE and FOR SHARE, which mean nothing where reads never block.
 func (p *parser) lock() {
 	if p.key() == "FOR" {
-		p.unsupported(p.tok().Start, "a transaction reads one snapshot, and the first to commit wins", "SELECT .. FOR is not supported")
+		p.unsupported(p.tok().Start, "a transaction reads one snapshot, and the first to commit wins",
+			"SELECT .. FOR is not supported")
 	}
 }
 

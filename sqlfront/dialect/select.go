@@ -301,7 +301,8 @@ func (s *selecting) isRow() bool {
 		return false
 	}
 	switch end := p.tok().Match; p.tokens[end+1].Key {
-	case ",", ")", "", "HAVING", "WINDOW", "QUALIFY", "ORDER", "LIMIT", "OFFSET", "FETCH", "UNION", "INTERSECT", "EXCEPT", ";":
+	case ",", ")", "", "HAVING", "WINDOW", "QUALIFY", "ORDER", "LIMIT", "OFFSET", "FETCH", "UNION", "INTERSECT", "EXCEPT",
+		";":
 		return p.tokens[end+1].Kind != token.String
 	}
 	return false

@@ -24,7 +24,8 @@ func (p *parser) describe() ast.Statement {
 func (p *parser) show() ast.Statement {
 	out := &ast.Show{Span: p.here()}
 	p.advance()
-	switch k := p.one("NAMESPACES", "SCHEMAS", "DATABASES", "TABLES", "VIEWS", "COLUMNS", "USERS", "SESSIONS", "SUBSCRIPTIONS", "QUERIES",
+	switch k := p.one("NAMESPACES", "SCHEMAS", "DATABASES", "TABLES", "VIEWS", "COLUMNS", "USERS", "SESSIONS",
+		"SUBSCRIPTIONS", "QUERIES",
 		"JOBS", "SETTINGS", "ALL", "STATS", "STORAGES", "SEGMENTS"); k {
 	case "NAMESPACES", "SCHEMAS", "DATABASES":
 		out.What = "namespaces"
@@ -50,8 +51,9 @@ func (p *parser) show() ast.Statement {
 	case "":
 		p.showOption(out)
 	default:
-		out.What = map[string]string{"USERS": "users", "SESSIONS": "sessions", "SUBSCRIPTIONS": "subscriptions", "QUERIES": "queries",
-			"JOBS": "jobs", "STORAGES": "storages", "SEGMENTS": "segments"}[k]
+		out.What = map[string]string{"USERS": "users", "SESSIONS": "sessions", "SUBSCRIPTIONS": "subscriptions",
+			"QUERIES": "queries",
+			"JOBS":    "jobs", "STORAGES": "storages", "SEGMENTS": "segments"}[k]
 	}
 	if p.accept("LIKE") {
 		if p.kind() != token.String {

@@ -139,8 +139,9 @@ func (p *parser) typeOf(t *token.Token, name string, params []int32, places []as
 func undefinedType(text string, t *token.Token) error {
 	e := token.Syntax(text, t.Start, "there is no type %s", shorten(t.Text))
 	e.Code = "42704"
-	return e.WithHint("types are BOOLEAN, SMALLINT, INT, BIGINT, FLOAT, DOUBLE, DECIMAL(p,s), TEXT, VARCHAR(n), BYTES, UUID, JSON, DATE, " +
-		"TIME, TIMESTAMP, DATETIME, EMBEDDING(n) and FILE")
+	return e.WithHint(
+		"types are BOOLEAN, SMALLINT, INT, BIGINT, FLOAT, DOUBLE, DECIMAL(p,s), TEXT, VARCHAR(n), BYTES, UUID, JSON, DATE, " +
+			"TIME, TIMESTAMP, DATETIME, EMBEDDING(n) and FILE")
 }
 
 func (p *parser) decimal(t *token.Token, params []int32, places []ast.Span) manifest.Type {

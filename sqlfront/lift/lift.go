@@ -1,6 +1,7 @@
-// Package lift is the one place that knows vitess. It parses neutral text, in which every name, literal, source and special form of the
-// user's statement is a numbered mark in back quotes, and turns vitess' tree into ours. No byte of a user's text reaches vitess, and no
-// type of vitess leaves this file. What vitess decides is how operators, conditions, CASE and joins nest.
+// Package lift is the one place that knows vitess. It parses neutral text, in which every name, literal, source and
+// special form of the user's statement is a numbered mark in back quotes, and turns vitess' tree into ours. No byte of
+// a user's text reaches vitess, and no type of vitess leaves this file. What vitess decides is how operators,
+// conditions, CASE and joins nest.
 package lift
 
 import (
@@ -15,8 +16,8 @@ import (
 	"kalamflight/sqlfront/ast"
 )
 
-// Marks gives the meaning of the numbered marks in a text. The letters are: l a leaf expression, m a form with arguments, t a source,
-// u a column of USING.
+// Marks gives the meaning of the numbered marks in a text. The letters are: l a leaf expression, m a form with
+// arguments, t a source, u a column of USING.
 type Marks interface {
 	Leaf(i int) ast.Expr
 	Build(i int, args []ast.Expr) ast.Expr
@@ -115,7 +116,8 @@ func (l *lifter) expr(e sqlparser.Expr) ast.Expr {
 		return &ast.Not{Span: x.Place(), Arg: x}
 	case *sqlparser.RangeCond:
 		x, low, high := l.expr(n.Left), l.expr(n.From), l.expr(n.To)
-		return &ast.Between{Span: x.Place().To(high.Place()), Arg: x, Low: low, High: high, Negate: n.Operator == sqlparser.NotBetweenStr}
+		return &ast.Between{Span: x.Place().To(high.Place()), Arg: x, Low: low, High: high,
+			Negate: n.Operator == sqlparser.NotBetweenStr}
 	case *sqlparser.ComparisonExpr:
 		return l.comparison(n)
 	case *sqlparser.BinaryExpr:
@@ -129,7 +131,8 @@ func (l *lifter) expr(e sqlparser.Expr) ast.Expr {
 	return &ast.Null{}
 }
 
-// logic flattens a chain of one operator. Chains lean to the left and may be tens of thousands long, so the walk is a loop.
+// logic flattens a chain of one operator. Chains lean to the left and may be tens of thousands long, so the walk is a
+// loop.
 func (l *lifter) logic(e sqlparser.Expr) ast.Expr {
 	_, or := e.(*sqlparser.OrExpr)
 	var terms []sqlparser.Expr
@@ -170,7 +173,8 @@ func (l *lifter) comparison(n *sqlparser.ComparisonExpr) ast.Expr {
 		if !ok {
 			break
 		}
-		in := &ast.In{Span: left.Place(), Arg: left, List: make([]ast.Expr, len(tuple)), Negate: n.Operator == sqlparser.NotInStr}
+		in := &ast.In{Span: left.Place(), Arg: left, List: make([]ast.Expr, len(tuple)),
+			Negate: n.Operator == sqlparser.NotInStr}
 		for i, x := range tuple {
 			in.List[i] = l.expr(x)
 			in.Span = in.Span.To(in.List[i].Place())
@@ -179,7 +183,8 @@ func (l *lifter) comparison(n *sqlparser.ComparisonExpr) ast.Expr {
 	case sqlparser.NotEqualStr:
 		right := l.expr(n.Right)
 		return &ast.Compare{Span: left.Place().To(right.Place()), Op: "<>", Left: left, Right: right}
-	case sqlparser.EqualStr, sqlparser.LessThanStr, sqlparser.GreaterThanStr, sqlparser.LessEqualStr, sqlparser.GreaterEqualStr:
+	case sqlparser.EqualStr, sqlparser.LessThanStr, sqlparser.GreaterThanStr, sqlparser.LessEqualStr,
+		sqlparser.GreaterEqualStr:
 		right := l.expr(n.Right)
 		return &ast.Compare{Span: left.Place().To(right.Place()), Op: n.Operator, Left: left, Right: right}
 	}
@@ -201,7 +206,8 @@ func (l *lifter) binary(n *sqlparser.BinaryExpr) ast.Expr {
 	for i := len(spine) - 1; i >= 0; i-- {
 		op := spine[i].Operator
 		switch op {
-		case sqlparser.PlusStr, sqlparser.MinusStr, sqlparser.MultStr, sqlparser.DivStr, sqlparser.ModStr, sqlparser.BitXorStr:
+		case sqlparser.PlusStr, sqlparser.MinusStr, sqlparser.MultStr, sqlparser.DivStr, sqlparser.ModStr,
+			sqlparser.BitXorStr:
 		case sqlparser.IntDivStr:
 			op = "//"
 		default:

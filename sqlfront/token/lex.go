@@ -197,8 +197,10 @@ func (l *lexer) afterOperand() bool {
 // beforeOperand tells the keywords after which a value begins.
 func beforeOperand(word string) bool {
 	switch word {
-	case "ALL", "AND", "ANY", "AS", "BETWEEN", "BY", "CASE", "DISTINCT", "ELSE", "ESCAPE", "FROM", "HAVING", "ILIKE", "IN", "INTERVAL", "IS",
-		"LIKE", "LIMIT", "NOT", "OFFSET", "ON", "OR", "QUALIFY", "RETURNING", "SELECT", "SEQ", "SIMILAR", "SYMMETRIC", "THEN", "TO", "USING",
+	case "ALL", "AND", "ANY", "AS", "BETWEEN", "BY", "CASE", "DISTINCT", "ELSE", "ESCAPE", "FROM", "HAVING", "ILIKE", "IN",
+		"INTERVAL", "IS",
+		"LIKE", "LIMIT", "NOT", "OFFSET", "ON", "OR", "QUALIFY", "RETURNING", "SELECT", "SEQ", "SIMILAR", "SYMMETRIC", "THEN",
+		"TO", "USING",
 		"VALUES", "WHEN", "WHERE", "ZONE", "FIRST", "NEXT", "FOR", "SET":
 		return true
 	}
@@ -231,7 +233,8 @@ const operatorBytes = "+-*/<>=~!@#%^&|?"
 // isOperator tells the operators of more than one sign.
 func isOperator(s string) bool {
 	switch s {
-	case "<>", "!=", "<=", ">=", "==", "||", "<<", ">>", "->", "->>", "#>", "#>>", "@>", "<@", "~*", "!~", "!~*", "~~", "!~~", "~~*",
+	case "<>", "!=", "<=", ">=", "==", "||", "<<", ">>", "->", "->>", "#>", "#>>", "@>", "<@", "~*", "!~", "!~*", "~~",
+		"!~~", "~~*",
 		"!~~*", "&&", "//", "**", "=>", "<=>", "<->", "<#>", "^@", "?|", "?&":
 		return true
 	}

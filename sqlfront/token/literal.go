@@ -6,7 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// quoted reads a string or a name from the quote at i; start is where its token begins. A doubled quote stands for itself.
+// quoted reads a string or a name from the quote at i; start is where its token begins. A doubled quote stands for
+// itself.
 func (l *lexer) quoted(kind Kind, key string, i int, quote byte) error {
 	start, body := l.pos, i+1
 	end := body
@@ -168,7 +169,8 @@ func (l *lexer) number() error {
 	return nil
 }
 
-// scanNumber finds the end of the number at i: digits with single underscores between, a fraction, an exponent, or 0x and hexadecimals.
+// scanNumber finds the end of the number at i: digits with single underscores between, a fraction, an exponent, or 0x
+// and hexadecimals.
 func scanNumber(s string, i int) int {
 	digits := func(i int) int {
 		for i < len(s) && (isDigit(s[i]) || s[i] == '_' && i+1 < len(s) && isDigit(s[i+1])) {

@@ -1,6 +1,6 @@
-// Package token cuts SQL text into tokens as PostgreSQL does: nested comments, strings in which a backslash is a backslash, E'..' and
-// $$..$$ strings, operators. It pairs the brackets and enforces the limits on a text before anything else looks at it. It knows no
-// grammar and no keyword beyond those that tell a parameter from an operator.
+// Package token cuts SQL text into tokens as PostgreSQL does: nested comments, strings in which a backslash is a
+// backslash, E'..' and $$..$$ strings, operators. It pairs the brackets and enforces the limits on a text before
+// anything else looks at it. It knows no grammar and no keyword beyond those that tell a parameter from an operator.
 package token
 
 import (
@@ -37,7 +37,8 @@ type Token struct {
 	Kind Kind
 	// Key is the word in upper case, or the operator; "" for other kinds (a quoted name is never a keyword).
 	Key string
-	// Text is the decoded value: the name or word as written, the string without its quotes, the number without underscores.
+	// Text is the decoded value: the name or word as written, the string without its quotes, the number without
+	// underscores.
 	Text       string
 	Start, End int
 	// Match is the index of the partner of a bracket; -1 for other tokens.

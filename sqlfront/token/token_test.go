@@ -12,7 +12,8 @@ import (
 
 // show writes tokens as kind:text, joined by blanks.
 func show(tokens []token.Token) string {
-	names := map[token.Kind]string{token.Word: "w", token.Quoted: "q", token.String: "s", token.Number: "n", token.Param: "p",
+	names := map[token.Kind]string{token.Word: "w", token.Quoted: "q", token.String: "s", token.Number: "n",
+		token.Param:    "p",
 		token.Operator: "o", token.Blob: "b", token.End: "end"}
 	var out []string
 	for _, t := range tokens {
@@ -86,7 +87,8 @@ func TestLexErrors(t *testing.T) {
 
 // FuzzLex checks that tokens stand in the text in order and that brackets are paired.
 func FuzzLex(f *testing.F) {
-	for _, s := range []string{"select 'a' || \"b\" from t where x = $1", "E'\\x41' $$x$$ /* /* */ */ -- y\n1.5e3", "((a[1])::int)"} {
+	for _, s := range []string{"select 'a' || \"b\" from t where x = $1", "E'\\x41' $$x$$ /* /* */ */ -- y\n1.5e3",
+		"((a[1])::int)"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -1,5 +1,5 @@
-// Package plantext writes plans as text for tests: one line a node, indented, with every type that was inferred. The text has no other
-// use; people read EXPLAIN.
+// Package plantext writes plans as text for tests: one line a node, indented, with every type that was inferred. The
+// text has no other use; people read EXPLAIN.
 package plantext
 
 import (
@@ -112,8 +112,11 @@ func (p *printer) changes(t *manifest.Table, set []plan.Assignment, returning []
 }
 
 func (p *printer) subscribe(n *plan.Subscribe, depth int) {
-	p.line(depth, "subscribe %s.%s from=%d until=%d snapshot=%v last=%d progress=%s upsert=%v old=%v batch=%d resync=%v timeout=%s limit=%d",
-		n.Table.Namespace, n.Table.Name, n.From, n.Until, n.Snapshot, n.LastRows, n.Progress, n.Upsert, n.OldValues, n.BatchRows, n.Resync,
+	p.line(depth,
+		"subscribe %s.%s from=%d until=%d snapshot=%v last=%d progress=%s upsert=%v "+
+		"old=%v batch=%d resync=%v timeout=%s limit=%d",
+		n.Table.Namespace, n.Table.Name, n.From, n.Until, n.Snapshot, n.LastRows, n.Progress, n.Upsert, n.OldValues,
+		n.BatchRows, n.Resync,
 		n.Timeout, n.LimitRows)
 	for _, x := range []struct {
 		name string
@@ -142,7 +145,8 @@ func (p *printer) node(n plan.Node, depth int) {
 				system += " " + n.Cols[i].Name
 			}
 		}
-		p.line(depth, "scan %s.%s as %s (%d columns%s)%s", n.Table.Namespace, n.Table.Name, n.Alias, len(n.Cols), system, asOf)
+		p.line(depth, "scan %s.%s as %s (%d columns%s)%s", n.Table.Namespace, n.Table.Name, n.Alias, len(n.Cols), system,
+			asOf)
 	case *plan.Values:
 		p.line(depth, "values %s", columns(n.Cols))
 		for _, r := range n.Rows {
@@ -255,7 +259,8 @@ func (p *printer) aggregate(n *plan.Aggregate, depth int) {
 
 func (p *printer) window(w plan.WindowCall) string {
 	f := w.Frame
-	return fmt.Sprintf("%s(%s)%s distinct=%v ignore_nulls=%v partition [%s] order [%s] frame %d %d(%s)..%d(%s) exclude %d %s", w.Name,
+	return fmt.Sprintf(
+		"%s(%s)%s distinct=%v ignore_nulls=%v partition [%s] order [%s] frame %d %d(%s)..%d(%s) exclude %d %s", w.Name,
 		p.exprs(w.Args), p.where(w.Where), w.Distinct, w.IgnoreNulls, p.exprs(w.Partition), p.keys(w.Order), f.Unit, f.Start,
 		p.expr(f.StartBy), f.End, p.expr(f.EndBy), f.Exclude, w.Type)
 }
