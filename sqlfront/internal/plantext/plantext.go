@@ -114,7 +114,7 @@ func (p *printer) changes(t *manifest.Table, set []plan.Assignment, returning []
 func (p *printer) subscribe(n *plan.Subscribe, depth int) {
 	p.line(depth,
 		"subscribe %s.%s from=%d until=%d snapshot=%v last=%d progress=%s upsert=%v "+
-		"old=%v batch=%d resync=%v timeout=%s limit=%d",
+			"old=%v batch=%d resync=%v timeout=%s limit=%d",
 		n.Table.Namespace, n.Table.Name, n.From, n.Until, n.Snapshot, n.LastRows, n.Progress, n.Upsert, n.OldValues,
 		n.BatchRows, n.Resync,
 		n.Timeout, n.LimitRows)
