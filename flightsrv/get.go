@@ -119,6 +119,7 @@ func (s *Server) readQuery(ctx context.Context, stream pb.FlightService_DoGetSer
 		return cause(ctx, err)
 	}
 	w := s.newWriter(ctx, stream, c.schema)
+	w.hash, w.shares = c.hash, c.subscribes() && !w.compressed
 	return cause(ctx, errors.Join(w.copy(ctx, rows), rows.Close()))
 }
 
@@ -178,6 +179,10 @@ type writer struct {
 	stream  flightdata.Sender
 	schema  *arrow.Schema
 	options []ipc.Option
+	// compressed messages are this reader's own; shares says that other readers may get the same batches, under the
+	// schema with that hash.
+	compressed, shares bool
+	hash               uint64
 }
 
 func (s *Server) newWriter(ctx context.Context, stream flightdata.Sender, schema *arrow.Schema) *writer {
@@ -188,7 +193,7 @@ func (s *Server) newWriter(ctx context.Context, stream flightdata.Sender, schema
 	case "zstd":
 		options = append(options, ipc.WithZstd())
 	}
-	return &writer{server: s, stream: stream, schema: schema, options: options}
+	return &writer{server: s, stream: stream, schema: schema, options: options, compressed: len(options) > 1}
 }
 
 // compression is what the call or its session asks for; none unless asked, as JDBC and others cannot read it.
@@ -245,6 +250,9 @@ func (w *writer) write(rows arrow.RecordBatch) error {
 	if rows.NumRows() == 0 {
 		return nil
 	}
+	if w.shares && flightdata.Bytes(rows) <= w.server.o.ResultBytes {
+		return w.share(rows)
+	}
 	plain, err := w.plain(rows)
 	if err != nil {
 		return err
@@ -256,6 +264,22 @@ func (w *writer) write(rows arrow.RecordBatch) error {
 		}
 	}
 	return nil
+}
+
+// share sends a batch of a subscription as one message, made here or for another subscription of the same plan.
+func (w *writer) share(rows arrow.RecordBatch) error {
+	f, err := w.server.frames.frame(frameKey{rows, w.hash}, func() (*flightdata.Frame, error) {
+		plain, err := w.plain(rows)
+		if err != nil {
+			return nil, err
+		}
+		defer plain.Release()
+		return flightdata.NewBatch(plain, flightdata.Extra{}, w.options...)
+	})
+	if err != nil {
+		return err
+	}
+	return f.Send(w.stream)
 }
 
 // plain gives the columns the schema that was announced.

@@ -129,6 +129,7 @@ type Server struct {
 	sessions *sessions
 	kept     *keeper
 	running  *running
+	frames   *frames
 
 	draining atomic.Bool
 	calls    atomic.Int64
@@ -149,7 +150,8 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{o: o, backend: o.Backend, log: o.Logger, alloc: o.Alloc, auth: newAuthority(o.Backend, o),
 		tickets: newSealer(o.Backend.Secret(), "ticket"), sessions: newSessions(o.Backend, o),
-		kept: newKeeper(o), running: newRunning(), health: health.NewServer(), swept: make(chan struct{})}
+		kept: newKeeper(o), running: newRunning(), frames: newFrames(), health: health.NewServer(),
+		swept: make(chan struct{})}
 	s.conns = &conns{ended: s.sessions.connEnded}
 	s.grpc = grpc.NewServer(s.serverOptions()...)
 	pb.RegisterFlightServiceServer(s.grpc, s)
@@ -230,6 +232,7 @@ func (s *Server) drain(ctx context.Context) {
 	<-s.swept
 	s.sessions.closeAll()
 	s.kept.close()
+	s.frames.close()
 }
 
 // sweepEvery is how often what has expired is forgotten.
@@ -261,12 +264,15 @@ type Stats struct {
 	Calls, Streams int64
 	// KeptBytes is what RETURNING rows that wait to be read take.
 	KeptBytes int64
+	// FramesMade and FramesShared count the messages of subscriptions: those that were made, and those that another
+	// subscription of the same plan had made.
+	FramesMade, FramesShared int64
 }
 
 // Stats counts.
 func (s *Server) Stats() Stats {
 	open, statements := s.sessions.count()
+	made, shared := s.frames.counts()
 	return Stats{Conns: s.conns.open.Load(), Sessions: open, Statements: statements, Calls: s.calls.Load(),
-		Streams:   s.streams.Load(),
-		KeptBytes: s.kept.held()}
+		Streams: s.streams.Load(), KeptBytes: s.kept.held(), FramesMade: made, FramesShared: shared}
 }

@@ -16,12 +16,13 @@ import (
 const partBytesMin = 1 << 10
 
 // Frame is one FlightData message whose body stays in the buffers of the batch it was made from until gRPC has
-// written it. It is sent once with Send, which takes it, or given up with Release.
+// written it. It may be sent to several streams, once for each reference: Send takes one, Release gives one up. It is
+// immutable and safe for concurrent use.
 type Frame struct {
 	prefix []byte
 	parts  [][]byte
 	body   int
-	// refs counts the owner and the large parts in gRPC's hands; the last one frees payload.
+	// refs counts the owners and the large parts in gRPC's hands; the last one frees payload.
 	refs    atomic.Int64
 	payload ipc.Payload
 }
@@ -81,7 +82,10 @@ func newFrame(p ipc.Payload, x Extra) (*Frame, error) {
 // Bytes is the size of the message.
 func (f *Frame) Bytes() int { return len(f.prefix) + f.body }
 
-// Release gives up the owner's reference.
+// Retain adds an owner.
+func (f *Frame) Retain() { f.refs.Add(1) }
+
+// Release gives up an owner's reference.
 func (f *Frame) Release() {
 	if f.refs.Add(-1) == 0 {
 		f.payload.Release()
@@ -96,7 +100,7 @@ var (
 	_ Sender = grpc.ClientStream(nil)
 )
 
-// Send sends the frame on a stream that uses Codec, and takes it.
+// Send sends the frame on a stream that uses Codec, and takes one reference.
 func (f *Frame) Send(s Sender) error {
 	defer f.Release()
 	return s.SendMsg(f)
