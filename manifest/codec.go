@@ -27,17 +27,22 @@ func Encode(m *Manifest) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode manifest: %w", err)
 	}
+	return seal(body), nil
+}
+
+// seal puts the frame of manifest.json around the JSON text of a manifest.
+func seal(body []byte) []byte {
 	sum := crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli))
 	out := make([]byte, 0, len(body)+len(frameHead)+len(frameMid)+len(frameTail)+sumDigits)
 	out = append(out, frameHead...)
 	out = fmt.Appendf(out, "%08x", sum)
 	out = append(out, frameMid...)
 	out = append(out, body...)
-	return append(out, frameTail...), nil
+	return append(out, frameTail...)
 }
 
-// Decode is the inverse of Encode. Bytes that do not match their checksum or break a rule of the format are fault.ErrCorrupt, a newer
-// format is fault.ErrUnsupported.
+// Decode is the inverse of Encode. Bytes that do not match their checksum or break a rule of the format are
+// fault.ErrCorrupt, a newer format is fault.ErrUnsupported.
 func Decode(b []byte) (*Manifest, error) {
 	rest, ok := bytes.CutPrefix(b, []byte(frameHead))
 	if !ok || len(rest) < sumDigits {
@@ -63,7 +68,8 @@ func Decode(b []byte) (*Manifest, error) {
 		return nil, fmt.Errorf("decode manifest: %w: %w", err, fault.ErrCorrupt)
 	}
 	if head.Format != Format {
-		return nil, fmt.Errorf("decode manifest: format %d, and this program knows %d: %w", head.Format, Format, fault.ErrUnsupported)
+		return nil, fmt.Errorf("decode manifest: format %d, and this program knows %d: %w", head.Format, Format,
+			fault.ErrUnsupported)
 	}
 	m := new(Manifest)
 	if err := json.Unmarshal(body, m); err != nil {
@@ -78,7 +84,8 @@ func Decode(b []byte) (*Manifest, error) {
 // check holds a manifest to the rules that readers rely on.
 func (m *Manifest) check() error {
 	if m.Generation == 0 || m.Table == 0 || m.Flushed < 0 || m.Marked < 0 || m.Oldest < 0 {
-		return fmt.Errorf("generation %d, table %d, flushed %d, marked %d, oldest %d", m.Generation, m.Table, m.Flushed, m.Marked, m.Oldest)
+		return fmt.Errorf("generation %d, table %d, flushed %d, marked %d, oldest %d", m.Generation, m.Table, m.Flushed,
+			m.Marked, m.Oldest)
 	}
 	seen := make(map[SegmentID]bool, len(m.Segments))
 	for i := range m.Segments {

@@ -44,7 +44,8 @@ func (t *Table) KeyTypes() []Type {
 	return types
 }
 
-// KeyWidth is the number of bytes that a key value of the type takes, 0 when it varies. ok is false for types that no key may have.
+// KeyWidth is the number of bytes that a key value of the type takes, 0 when it varies. ok is false for types that no
+// key may have.
 func (t Type) KeyWidth() (width int, ok bool) {
 	switch t.Kind {
 	case Boolean:
@@ -63,9 +64,9 @@ func (t Type) KeyWidth() (width int, ok bool) {
 	return 0, false
 }
 
-// EncodeKeys encodes the key of every row of the key columns, given in key order as stored Arrow arrays (dictionaries and Decimal64
-// included). Encoded keys compare, byte by byte, like the keys they stand for; two keys are equal when their bytes are. A NULL is
-// fault.ErrInvalid.
+// EncodeKeys encodes the key of every row of the key columns, given in key order as stored Arrow arrays (dictionaries
+// and Decimal64 included). Encoded keys compare, byte by byte, like the keys they stand for; two keys are equal when
+// their bytes are. A NULL is fault.ErrInvalid.
 func EncodeKeys(types []Type, columns []arrow.Array) (*Keys, error) {
 	if len(types) == 0 || len(types) != len(columns) {
 		return nil, fmt.Errorf("encode keys: %d types and %d columns: %w", len(types), len(columns), fault.ErrInvalid)
@@ -120,7 +121,10 @@ func keyAppender(t Type, column arrow.Array) (func(dst []byte, row int) []byte, 
 	case *array.Boolean:
 		return keyPart(t, Boolean, func(dst []byte, row int) []byte { return append(dst, byte(boolInt(c.Value(row)))) })
 	case *array.Int16:
-		return keyPart(t, SmallInt, func(dst []byte, row int) []byte { return appendKeyInt(dst, SmallInt, int64(c.Value(row))) })
+		return keyPart(t, SmallInt, func(dst []byte, row int) []byte {
+			return appendKeyInt(dst, SmallInt,
+				int64(c.Value(row)))
+		})
 	case *array.Int32:
 		return keyPart(t, Int, func(dst []byte, row int) []byte { return appendKeyInt(dst, Int, int64(c.Value(row))) })
 	case *array.Int64:
@@ -134,7 +138,10 @@ func keyAppender(t Type, column arrow.Array) (func(dst []byte, row int) []byte, 
 			return func(dst []byte, row int) []byte { return appendKeyInt(dst, t.Kind, int64(c.Value(row))) }, nil
 		}
 	case *array.Float32:
-		return keyPart(t, Float, func(dst []byte, row int) []byte { return appendKeyFloat(dst, Float, float64(c.Value(row))) })
+		return keyPart(t, Float, func(dst []byte, row int) []byte {
+			return appendKeyFloat(dst, Float,
+				float64(c.Value(row)))
+		})
 	case *array.Float64:
 		return keyPart(t, Double, func(dst []byte, row int) []byte { return appendKeyFloat(dst, Double, c.Value(row)) })
 	case *array.Decimal128:
@@ -216,8 +223,8 @@ func appendKeyBytes[T string | []byte](dst []byte, s T) []byte {
 	return append(dst, zeroByte, endMark)
 }
 
-// AppendKey appends the encoded key with these values (as Type describes them) to dst. Values that are NULL or not of their type are
-// fault.ErrInvalid.
+// AppendKey appends the encoded key with these values (as Type describes them) to dst. Values that are NULL or not of
+// their type are fault.ErrInvalid.
 func AppendKey(dst []byte, types []Type, values []any) ([]byte, error) {
 	if len(types) != len(values) {
 		return nil, fmt.Errorf("encode key: %d types and %d values: %w", len(types), len(values), fault.ErrInvalid)

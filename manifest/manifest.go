@@ -1,7 +1,8 @@
 package manifest
 
-// Manifest is the state of one tablet's history: which segments there are and up to where the log's rows and marks are in them. A
-// Manifest value is immutable; a change makes a new one with a larger Generation. manifest.json holds exactly one (FORMAT.md).
+// Manifest is the state of one tablet's history: which segments there are and up to where the log's rows and marks are
+// in them. A Manifest value is immutable; a change makes a new one with a larger Generation. manifest.json holds
+// exactly one (FORMAT.md).
 type Manifest struct {
 	// Format is the version of the file format; readers refuse a larger one than they know.
 	Format int `json:"format"`
@@ -14,8 +15,8 @@ type Manifest struct {
 	Name      string     `json:"name"`
 	Columns   []Column   `json:"columns"`
 	Key       []ColumnID `json:"key,omitempty"`
-	// Flushed: every row of a commit with Seq <= Flushed is in a segment, or was dropped for good; such hot rows are ignored. A segment
-	// with Fixed set may hold a later commit.
+	// Flushed: every row of a commit with Seq <= Flushed is in a segment, or was dropped for good; such hot rows are
+	// ignored. A segment with Fixed set may hold a later commit.
 	Flushed Seq `json:"flushed"`
 	// Marked: every mark with Seq <= Marked that targets a row of a segment is in a mark file.
 	Marked Seq `json:"marked"`
@@ -35,8 +36,8 @@ type Segment struct {
 	LastSeq   Seq   `json:"last_seq"`
 	FirstTime int64 `json:"first_time"`
 	LastTime  int64 `json:"last_time"`
-	// Fixed: the file was written before its commit had a Seq and has no `_seq`, `_ord` and `_ts` columns: every row is of commit
-	// FirstSeq at FirstTime, and row r has ordinal FirstOrdinal + r.
+	// Fixed: the file was written before its commit had a Seq and has no `_seq`, `_ord` and `_ts` columns: every row is of
+	// commit FirstSeq at FirstTime, and row r has ordinal FirstOrdinal + r.
 	Fixed        bool   `json:"fixed,omitempty"`
 	FirstOrdinal uint32 `json:"first_ordinal,omitempty"`
 	// FirstKey and LastKey bound the encoded primary keys (EncodeKey); nil in a table without a key.
@@ -60,8 +61,9 @@ type MarkFile struct {
 	Checksum   uint32 `json:"checksum"`
 }
 
-// ColumnStats bounds the values of one column of one segment. Min and Max are Go values as Type describes them, truncated downwards
-// and upwards for long strings (Exact is then false); nil when all values are NULL or the type has no order.
+// ColumnStats bounds the values of one column of one segment. Min and Max are Go values as Type describes them,
+// truncated downwards and upwards for long strings (Exact is then false); nil when all values are NULL or the type has
+// no order.
 type ColumnStats struct {
 	ID    ColumnID `json:"id"`
 	Type  Type     `json:"type"`

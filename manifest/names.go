@@ -1,5 +1,6 @@
-// Package manifest says what a table, a tablet and a segment are, and keeps manifest.json: the one file that names the segments of a
-// tablet. It holds the nouns that every other room shares. It does not read rows, open Parquet or know about SQL.
+// Package manifest says what a table, a tablet and a segment are, and keeps manifest.json: the one file that names the
+// segments of a tablet. It holds the nouns that every other room shares. It does not read rows, open Parquet or know
+// about SQL.
 package manifest
 
 import (
@@ -14,7 +15,8 @@ type Seq int64
 // TableID names a table's definition for ever, across renames; ids are never reused. 0 is no table.
 type TableID uint64
 
-// UserID names a user for ever: a new user of an old name has another id. 0 is nobody: the owner of a SHARED table's rows.
+// UserID names a user for ever: a new user of an old name has another id. 0 is nobody: the owner of a SHARED table's
+// rows.
 type UserID uint64
 
 // ColumnID names a column of a table for ever, across renames; ids are never reused in a table. 0 is no column.
@@ -27,15 +29,15 @@ type SegmentID uint64
 const (
 	// ColumnSeq is `_seq` BIGINT: the Seq of the commit that wrote the row version.
 	ColumnSeq ColumnID = 0xFFFF_FF01
-	// ColumnOrdinal is `_ord` INT: the place of the row in its commit's change to the tablet, from 0. (Seq, ordinal) identifies a row
-	// version in a tablet.
+	// ColumnOrdinal is `_ord` INT: the place of the row in its commit's change to the tablet, from 0. (Seq, ordinal)
+	// identifies a row version in a tablet.
 	ColumnOrdinal ColumnID = 0xFFFF_FF02
 	// ColumnTime is `_ts` DATETIME: when the commit was made, microseconds UTC.
 	ColumnTime ColumnID = 0xFFFF_FF03
 	// ColumnDeleted is `_deleted` BOOLEAN: false in every row that a SELECT sees; never stored.
 	ColumnDeleted ColumnID = 0xFFFF_FF04
-	// ColumnRow is `_row` BIGINT: where a row is in the snapshot that returned it (tablet.Snapshot.Ref turns it into a RowRef). It means
-	// nothing outside that snapshot, is never stored and cannot be named in SQL.
+	// ColumnRow is `_row` BIGINT: where a row is in the snapshot that returned it (tablet.Snapshot.Ref turns it into a
+	// RowRef). It means nothing outside that snapshot, is never stored and cannot be named in SQL.
 	ColumnRow ColumnID = 0xFFFF_FF05
 )
 
@@ -122,7 +124,8 @@ func (a AccessLevel) String() string {
 // Compression names the codec of a table's segments.
 type Compression uint8
 
-// The codecs. LZ4 is the default of new segments; old compacted segments of a table without an explicit choice use Zstd.
+// The codecs. LZ4 is the default of new segments; old compacted segments of a table without an explicit choice use
+// Zstd.
 const (
 	CompressionDefault Compression = iota
 	CompressionNone
@@ -136,8 +139,8 @@ func (c Compression) String() string {
 	return [...]string{"", "none", "snappy", "zstd", "lz4"}[c%5]
 }
 
-// FlushPolicy says when a tablet is due for a flush. The zero value is the default policy: 8 MiB, or 15 minutes after its first
-// unflushed row.
+// FlushPolicy says when a tablet is due for a flush. The zero value is the default policy: 8 MiB, or 15 minutes after
+// its first unflushed row.
 type FlushPolicy struct {
 	// Rows: due at this many unflushed rows in one tablet; 0 means no such rule.
 	Rows int64 `json:"rows,omitempty"`
@@ -151,7 +154,8 @@ type Column struct {
 	Name    string   `json:"name"`
 	Type    Type     `json:"type"`
 	NotNull bool     `json:"not_null,omitempty"`
-	// Default is the SQL text of the default expression, "" for none. sqlfront compiles it when an INSERT leaves the column out.
+	// Default is the SQL text of the default expression, "" for none. sqlfront compiles it when an INSERT leaves the
+	// column out.
 	Default string `json:"default,omitempty"`
 	// Missing is the value (EncodeValue) of rows that were stored before the column was added; "" is NULL.
 	Missing string `json:"missing,omitempty"`
@@ -159,7 +163,8 @@ type Column struct {
 	Comment string `json:"comment,omitempty"`
 }
 
-// Table is a table's definition. It is immutable once it is in the catalog: ALTER makes a new one with a larger Version.
+// Table is a table's definition. It is immutable once it is in the catalog: ALTER makes a new one with a larger
+// Version.
 type Table struct {
 	ID        TableID  `json:"id"`
 	Namespace string   `json:"namespace"`
@@ -176,8 +181,8 @@ type Table struct {
 	// TTLDeletes: expiry of a STREAM row is an event for subscribers.
 	TTLDeletes  bool        `json:"ttl_deletes,omitempty"`
 	Compression Compression `json:"compression,omitempty"`
-	// Retention is how long ended row versions stay readable (DELETED_RETENTION_HOURS); 0 means only what open readers need.
-	// DefaultRetention is put here when the option is left out.
+	// Retention is how long ended row versions stay readable (DELETED_RETENTION_HOURS); 0 means only what open readers
+	// need. DefaultRetention is put here when the option is left out.
 	Retention time.Duration `json:"retention"`
 	StorageID string        `json:"storage_id,omitempty"`
 	// Owner may ALTER and DROP the table, like a dba.
@@ -233,8 +238,8 @@ func (t Tablet) ID() TabletID { return TabletID{t.Table.ID, t.Owner.ID} }
 // String is the id as logs show it.
 func (id TabletID) String() string { return fmt.Sprintf("%d/%d", id.Table, id.Owner) }
 
-// RowRef says which stored row version is meant: a row of a segment, or (Segment == 0) a row that is still in the hot log, by the Seq
-// and ordinal of the commit that wrote it. It is comparable.
+// RowRef says which stored row version is meant: a row of a segment, or (Segment == 0) a row that is still in the hot
+// log, by the Seq and ordinal of the commit that wrote it. It is comparable.
 type RowRef struct {
 	Segment SegmentID
 	// Row counts from 0 in the segment.
@@ -276,8 +281,8 @@ const (
 	IsNotNull
 )
 
-// Predicate is a condition on one column that storage may use to skip what cannot match; rows that do not match may still come back.
-// Values hold Go values as Type describes them (Value in type.go), of the column's type, never nil.
+// Predicate is a condition on one column that storage may use to skip what cannot match; rows that do not match may
+// still come back. Values hold Go values as Type describes them (Value in type.go), of the column's type, never nil.
 type Predicate struct {
 	Column ColumnID
 	Op     Op

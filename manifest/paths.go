@@ -25,15 +25,18 @@ func (t Tablet) Dir() string {
 func UserDir(name string) string { return Root + "/user/" + EscapeName(name) }
 
 // SegmentFile is the name of a segment's file in a tablet's folder.
-func SegmentFile(dir string, id SegmentID) string { return fmt.Sprintf("%s/%016x.parquet", dir, uint64(id)) }
+func SegmentFile(dir string, id SegmentID) string {
+	return fmt.Sprintf("%s/%016x.parquet", dir, uint64(id))
+}
 
 // MarkFileName is the name of a segment's mark file of one generation in a tablet's folder.
 func MarkFileName(dir string, id SegmentID, generation uint64) string {
 	return fmt.Sprintf("%s/%016x.%d.dv", dir, uint64(id), generation)
 }
 
-// ParseFile tells which segment a file of a tablet's folder belongs to, given the part of its name after the last slash. generation is 0
-// for the segment itself. ok is false for manifest.json and for names that no function of this package makes.
+// ParseFile tells which segment a file of a tablet's folder belongs to, given the part of its name after the last
+// slash. generation is 0 for the segment itself. ok is false for manifest.json and for names that no function of this
+// package makes.
 func ParseFile(base string) (id SegmentID, generation uint64, ok bool) {
 	if len(base) < 17 || base[16] != '.' {
 		return 0, 0, false
@@ -57,9 +60,10 @@ func ParseFile(base string) (id SegmentID, generation uint64, ok bool) {
 	return SegmentID(n), generation, true
 }
 
-// EscapeName turns any name into one safe path element, and back by UnescapeName: lower-case ASCII letters, digits, `_` and `-` stand for
-// themselves, `%xx` for every other byte. So no name leaves its folder or is hidden, and two names differ under case folding when they
-// differ at all. Names longer than MaxNameBytes are refused by the catalog: an element never passes the 255 bytes of file systems.
+// EscapeName turns any name into one safe path element, and back by UnescapeName: lower-case ASCII letters, digits, `_`
+// and `-` stand for themselves, `%xx` for every other byte. So no name leaves its folder or is hidden, and two names
+// differ under case folding when they differ at all. Names longer than MaxNameBytes are refused by the catalog: an
+// element never passes the 255 bytes of file systems.
 func EscapeName(name string) string {
 	clean := name != ""
 	for i := 0; i < len(name) && clean; i++ {
@@ -82,7 +86,8 @@ func EscapeName(name string) string {
 	return b.String()
 }
 
-// MaxNameBytes is the longest name of a user, a namespace or a table whose escaped form is a valid file name everywhere.
+// MaxNameBytes is the longest name of a user, a namespace or a table whose escaped form is a valid file name
+// everywhere.
 const MaxNameBytes = 80
 
 func plainByte(c byte) bool {

@@ -16,8 +16,8 @@ import (
 
 // Edit is a change to a manifest. Fields left at their zero value change nothing.
 type Edit struct {
-	// Add are new segments; Remove names segments that leave. A removed segment's files are deleted by the caller, once no reader needs
-	// them; Sweep finds what a crash left of them.
+	// Add are new segments; Remove names segments that leave. A removed segment's files are deleted by the caller, once no
+	// reader needs them; Sweep finds what a crash left of them.
 	Add    []Segment
 	Remove []SegmentID
 	// SetMarks replaces the mark file of segments that stay or are added; a nil value means that there is none.
@@ -37,11 +37,13 @@ type Store struct {
 	cache map[TabletID]*list.Element
 	// order has the cached entries, the most recently used in front.
 	order *list.List
-	// changes counts, by hash of the tablet, what happened to cached entries: a Load that began before a change must not put what it read.
+	// changes counts, by hash of the tablet, what happened to cached entries: a Load that began before a change must not
+	// put what it read.
 	changes [256]uint64
 }
 
-// entry is a manifest in memory with the etag of its file: "" when there is none, another's when the file is a leftover.
+// entry is a manifest in memory with the etag of its file: "" when there is none, another's when the file is a
+// leftover.
 type entry struct {
 	id       TabletID
 	manifest *Manifest
@@ -53,8 +55,8 @@ func OpenStore(bucket blob.Bucket) *Store {
 	return &Store{bucket: bucket, cache: make(map[TabletID]*list.Element), order: list.New()}
 }
 
-// Load is the tablet's manifest as last committed, from memory when it is there. A tablet without one, or with the leftover of a dropped
-// table or user, has an empty manifest of generation 0.
+// Load is the tablet's manifest as last committed, from memory when it is there. A tablet without one, or with the
+// leftover of a dropped table or user, has an empty manifest of generation 0.
 func (s *Store) Load(ctx context.Context, t Tablet) (*Manifest, error) {
 	e, err := s.load(ctx, t)
 	if err != nil {
@@ -119,7 +121,8 @@ func (s *Store) changed(id TabletID, e *entry) {
 
 // read is load without the cache.
 func (s *Store) read(ctx context.Context, t Tablet) (*entry, error) {
-	empty := &Manifest{Format: Format, Table: t.Table.ID, Owner: t.Owner.ID, Namespace: t.Table.Namespace, Name: t.Table.Name,
+	empty := &Manifest{Format: Format, Table: t.Table.ID, Owner: t.Owner.ID, Namespace: t.Table.Namespace,
+		Name:    t.Table.Name,
 		Columns: t.Table.Columns, Key: t.Table.Key}
 	body, etag, err := s.bucket.Get(ctx, t.Dir()+"/"+manifestName)
 	if errors.Is(err, fault.ErrNotFound) {
@@ -138,8 +141,8 @@ func (s *Store) read(ctx context.Context, t Tablet) (*entry, error) {
 	return &entry{id: t.ID(), manifest: m, etag: etag}, nil
 }
 
-// Commit applies the edit to base and makes the result durable, if base is still the tablet's newest manifest; else it is
-// fault.ErrConflict. After any other error the outcome is found by loading again.
+// Commit applies the edit to base and makes the result durable, if base is still the tablet's newest manifest; else it
+// is fault.ErrConflict. After any other error the outcome is found by loading again.
 func (s *Store) Commit(ctx context.Context, t Tablet, base *Manifest, e Edit) (*Manifest, error) {
 	m, err := s.commit(ctx, t, base, e)
 	if err != nil {
@@ -179,7 +182,8 @@ func (m *Manifest) apply(t Tablet, e Edit) (*Manifest, error) {
 	next.Format, next.Generation = Format, m.Generation+1
 	next.Namespace, next.Name = t.Table.Namespace, t.Table.Name
 	next.Columns, next.Key = slices.Clone(t.Table.Columns), slices.Clone(t.Table.Key)
-	for _, set := range []struct{ to, from *Seq }{{&next.Flushed, e.Flushed}, {&next.Marked, e.Marked}, {&next.Oldest, e.Oldest}} {
+	for _, set := range []struct{ to, from *Seq }{{&next.Flushed, e.Flushed}, {&next.Marked, e.Marked},
+		{&next.Oldest, e.Oldest}} {
 		if set.from == nil {
 			continue
 		}
@@ -237,8 +241,9 @@ func (s *Store) Drop(ctx context.Context, t Tablet) error {
 	return nil
 }
 
-// Sweep deletes the files of the tablet's folder that its manifest does not name and that keep (nil keeps none) does not want: what a
-// crash or a dropped table of the same name left. Nothing may write to the tablet meanwhile. It counts the deleted files.
+// Sweep deletes the files of the tablet's folder that its manifest does not name and that keep (nil keeps none) does
+// not want: what a crash or a dropped table of the same name left. Nothing may write to the tablet meanwhile. It counts
+// the deleted files.
 func (s *Store) Sweep(ctx context.Context, t Tablet, keep func(SegmentID) bool) (int, error) {
 	now, err := s.load(ctx, t)
 	if err != nil {
@@ -274,7 +279,8 @@ func (s *Store) Sweep(ctx context.Context, t Tablet, keep func(SegmentID) bool) 
 	return len(garbage), nil
 }
 
-// Owners lists the owners who have a manifest of the table, in the order of their names: the zero Owner for a table that is not per user.
+// Owners lists the owners who have a manifest of the table, in the order of their names: the zero Owner for a table
+// that is not per user.
 func (s *Store) Owners(ctx context.Context, t *Table) ([]Owner, error) {
 	suffix := "/" + EscapeName(t.Namespace) + "/" + EscapeName(t.Name) + "/" + manifestName
 	prefix := Root + "/user/"

@@ -2,9 +2,12 @@ package manifest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
+
+	"kalamflight/internal/fault"
 )
 
 // TypeKind is the family of a logical type.
@@ -42,7 +45,8 @@ const (
 //
 //	Boolean bool · SmallInt, Int, BigInt int64 · Float, Double float64 · Decimal decimal128.Num (scaled by Scale)
 //	Text, JSON, File string · Bytes []byte · UUID [16]byte · Date int64 days since 1970 · Time int64 µs since midnight
-//	Timestamp, DateTime int64 µs since 1970 (DateTime in UTC) · Embedding []float32 · Interval arrow.MonthDayNanoInterval · List []any
+//	Timestamp, DateTime int64 µs since 1970 (DateTime in UTC) · Embedding []float32 · Interval
+//	arrow.MonthDayNanoInterval · List []any
 //
 // and nil is NULL.
 type Type struct {
@@ -50,7 +54,8 @@ type Type struct {
 	// Precision (1..38) and Scale (0..Precision) of a Decimal.
 	Precision int32 `json:"precision,omitempty"`
 	Scale     int32 `json:"scale,omitempty"`
-	// Length is the greatest number of characters of a VARCHAR(n) (0: no limit), and the number of dimensions of an Embedding (1..8192).
+	// Length is the greatest number of characters of a VARCHAR(n) (0: no limit), and the number of dimensions of an
+	// Embedding (1..8192).
 	Length int32 `json:"length,omitempty"`
 	// Elem is the element type of a List.
 	Elem *Type `json:"elem,omitempty"`
@@ -59,9 +64,28 @@ type Type struct {
 // MetadataKey is the Arrow field metadata key that carries a column's logical type name.
 const MetadataKey = "kalam_data_type"
 
-var kindNames = [...]string{Boolean: "BOOLEAN", SmallInt: "SMALLINT", Int: "INT", BigInt: "BIGINT", Float: "FLOAT", Double: "DOUBLE",
-	Decimal: "DECIMAL", Text: "TEXT", Bytes: "BYTES", UUID: "UUID", JSON: "JSON", Date: "DATE", Time: "TIME", Timestamp: "TIMESTAMP",
-	DateTime: "DATETIME", Embedding: "EMBEDDING", File: "FILE", Null: "NULL", Interval: "INTERVAL", List: "LIST"}
+var kindNames = [...]string{Boolean: "BOOLEAN", SmallInt: "SMALLINT", Int: "INT", BigInt: "BIGINT", Float: "FLOAT",
+	Double: "DOUBLE", Decimal: "DECIMAL", Text: "TEXT", Bytes: "BYTES", UUID: "UUID", JSON: "JSON", Date: "DATE",
+	Time: "TIME", Timestamp: "TIMESTAMP", DateTime: "DATETIME", Embedding: "EMBEDDING", File: "FILE", Null: "NULL",
+	Interval: "INTERVAL", List: "LIST"}
+
+// MarshalText is the kind as SQL spells it, so that files can be read without this table.
+func (k TypeKind) MarshalText() ([]byte, error) {
+	if int(k) >= len(kindNames) {
+		return nil, fmt.Errorf("TypeKind(%d): %w", k, fault.ErrInvalid)
+	}
+	return []byte(kindNames[k]), nil
+}
+
+// UnmarshalText is the inverse of MarshalText.
+func (k *TypeKind) UnmarshalText(text []byte) error {
+	i := slices.Index(kindNames[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("type %q: %w", text, fault.ErrCorrupt)
+	}
+	*k = TypeKind(i)
+	return nil
+}
 
 // String is the type as SQL spells it: DECIMAL(10,2), EMBEDDING(3), BIGINT[].
 func (t Type) String() string {
@@ -135,7 +159,8 @@ func (t Type) Arrow() arrow.DataType {
 	case DateTime:
 		return arrow.FixedWidthTypes.Timestamp_us
 	case Embedding:
-		return arrow.FixedSizeListOfField(t.Length, arrow.Field{Name: "item", Type: arrow.PrimitiveTypes.Float32, Nullable: true})
+		return arrow.FixedSizeListOfField(t.Length, arrow.Field{Name: "item", Type: arrow.PrimitiveTypes.Float32,
+			Nullable: true})
 	case Interval:
 		return arrow.FixedWidthTypes.MonthDayNanoInterval
 	case List:
@@ -150,8 +175,9 @@ func (t Type) Field(name string, nullable bool) arrow.Field {
 		Metadata: arrow.NewMetadata([]string{MetadataKey}, []string{t.String()})}
 }
 
-// TypeOf is the logical type of an Arrow field: by its metadata when it carries one that fits, else by its Arrow type. ok is false for
-// an Arrow type that is not one of those that Arrow returns; callers that can cast decide what to do with the others.
+// TypeOf is the logical type of an Arrow field: by its metadata when it carries one that fits, else by its Arrow type.
+// ok is false for an Arrow type that is not one of those that Arrow returns; callers that can cast decide what to do
+// with the others.
 func TypeOf(f arrow.Field) (t Type, ok bool) {
 	name := ""
 	if i := f.Metadata.FindKey(MetadataKey); i >= 0 {

@@ -17,9 +17,9 @@ import (
 	"kalamflight/internal/fault"
 )
 
-// Compare orders two values of a type, as Type describes them and neither nil: negative when a is less. NaN is greater than every other
-// number and equal to itself; text and bytes compare byte by byte. Values of a type without an order (Embedding, List, Interval), or
-// that are not of the type, compare as equal with ok false.
+// Compare orders two values of a type, as Type describes them and neither nil: negative when a is less. NaN is greater
+// than every other number and equal to itself; text and bytes compare byte by byte. Values of a type without an order
+// (Embedding, List, Interval), or that are not of the type, compare as equal with ok false.
 func Compare(t Type, a, b any) (order int, ok bool) {
 	switch t.Kind {
 	case Boolean:
@@ -254,7 +254,8 @@ func parseInstant(k TypeKind, s string) (n int64, ok bool) {
 		n, err := strconv.ParseInt(digits, 10, 64)
 		return n, err == nil
 	}
-	layout := map[TypeKind]string{Date: dateLayout, Time: timeLayout, Timestamp: instantLayout, DateTime: instantLayout + "Z"}[k]
+	layout := map[TypeKind]string{Date: dateLayout, Time: timeLayout, Timestamp: instantLayout,
+		DateTime: instantLayout + "Z"}[k]
 	at, err := time.Parse(layout, s)
 	if err != nil {
 		return 0, false

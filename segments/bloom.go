@@ -11,11 +11,12 @@ import (
 	"kalamflight/manifest"
 )
 
-// bloomBlock is the bytes of a block of a split-block Bloom filter: eight words, in each of which one bit is set for a value.
+// bloomBlock is the bytes of a block of a split-block Bloom filter: eight words, in each of which one bit is set for a
+// value.
 const bloomBlock = 32
 
-// mayContain asks a chunk's Bloom filter for any of the values; true without a filter, and for values that cannot be asked for. Only the
-// blocks in question are read.
+// mayContain asks a chunk's Bloom filter for any of the values; true without a filter, and for values that cannot be
+// asked for. Only the blocks in question are read.
 func (f *Files) mayContain(file *file, c *chunkInfo, t manifest.Type, values []any) (bool, error) {
 	if c.bloomAt <= 0 || c.bloomBytes <= 0 {
 		return true, nil

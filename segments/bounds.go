@@ -15,8 +15,8 @@ import (
 // boundBytes is how long the bounds of strings are at most, where that is possible.
 const boundBytes = 64
 
-// bounds are the least and the greatest of some values in PLAIN encoding; nil when there is no order or no bound. exact: both are values
-// that occur.
+// bounds are the least and the greatest of some values in PLAIN encoding; nil when there is no order or no bound.
+// exact: both are values that occur.
 type bounds struct {
 	least, most []byte
 	exact       bool
@@ -32,16 +32,19 @@ func boundsOf(t manifest.Type, v *pqenc.Values, first, end int) bounds {
 		return boolBounds(v.Bits, first, end)
 	case manifest.SmallInt, manifest.Int, manifest.Date:
 		least, most := extremes(v.Int32[first:end])
-		return bounds{binary.LittleEndian.AppendUint32(nil, uint32(least)), binary.LittleEndian.AppendUint32(nil, uint32(most)), true}
+		return bounds{binary.LittleEndian.AppendUint32(nil, uint32(least)),
+			binary.LittleEndian.AppendUint32(nil, uint32(most)), true}
 	case manifest.BigInt, manifest.Time, manifest.Timestamp, manifest.DateTime:
 		least, most := extremes(v.Int64[first:end])
-		return bounds{binary.LittleEndian.AppendUint64(nil, uint64(least)), binary.LittleEndian.AppendUint64(nil, uint64(most)), true}
+		return bounds{binary.LittleEndian.AppendUint64(nil, uint64(least)),
+			binary.LittleEndian.AppendUint64(nil, uint64(most)), true}
 	case manifest.Decimal:
 		if t.Precision > narrowDigits {
 			return fixedBounds(v.Fixed[16*first:16*end], 0x80)
 		}
 		least, most := extremes(v.Int64[first:end])
-		return bounds{binary.LittleEndian.AppendUint64(nil, uint64(least)), binary.LittleEndian.AppendUint64(nil, uint64(most)), true}
+		return bounds{binary.LittleEndian.AppendUint64(nil, uint64(least)),
+			binary.LittleEndian.AppendUint64(nil, uint64(most)), true}
 	case manifest.Float:
 		return floatBounds(first, end, 4, func(i int) float64 {
 			return float64(math.Float32frombits(binary.LittleEndian.Uint32(v.Fixed[4*i:])))

@@ -43,8 +43,9 @@ func (s *Scan) openColumn(group int, c *scanColumn, spans []span) (*columnReader
 	file := s.handle.file
 	g := &file.groups[group]
 	info := &g.chunks[c.leaf.index]
-	chunk, err := pqdec.NewChunk(pqdec.Column{Physical: c.leaf.schema.PhysicalType(), Width: c.leaf.schema.TypeLength(), Codec: info.codec,
-		Rows: g.rows, Optional: c.leaf.optional, MaxDef: c.leaf.maxDef, Type: arrowType(c.Type), KeepDict: !s.request.Plain},
+	chunk, err := pqdec.NewChunk(pqdec.Column{Physical: c.leaf.schema.PhysicalType(), Width: c.leaf.schema.TypeLength(),
+		Codec: info.codec,
+		Rows:  g.rows, Optional: c.leaf.optional, MaxDef: c.leaf.maxDef, Type: arrowType(c.Type), KeepDict: !s.request.Plain},
 		&s.files.codecs, s.files.alloc)
 	if err != nil {
 		return nil, err

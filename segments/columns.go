@@ -129,7 +129,8 @@ func (c *stored) node() (schema.Node, error) {
 		repetition = parquet.Repetitions.Optional
 	}
 	if c.enc.List == 0 {
-		return schema.NewPrimitiveNodeLogical(c.Name, repetition, logicalType(c.Type), c.enc.Physical, c.enc.Width, fieldID(c.ID))
+		return schema.NewPrimitiveNodeLogical(c.Name, repetition, logicalType(c.Type), c.enc.Physical, c.enc.Width,
+			fieldID(c.ID))
 	}
 	element, err := schema.NewPrimitiveNode("element", parquet.Repetitions.Required, c.enc.Physical, -1, -1)
 	if err != nil {
@@ -168,7 +169,8 @@ func ColumnIDOf(f arrow.Field) (id manifest.ColumnID, ok bool) {
 	return manifest.ColumnID(n), err == nil
 }
 
-// Field is the Arrow field of a column in batches of this package and of the log: as the table has it, with the ColumnID in its metadata.
+// Field is the Arrow field of a column in batches of this package and of the log: as the table has it, with the
+// ColumnID in its metadata.
 func Field(c manifest.Column) arrow.Field {
 	f := c.Field()
 	keys := append(append([]string(nil), f.Metadata.Keys()...), ColumnKey)

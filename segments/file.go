@@ -27,7 +27,8 @@ const magic = "PAR1"
 // castagnoli is the polynomial of all checksums here.
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
-// fileWriter puts encoded row groups into a Parquet file: row groups, Bloom filters, column indexes, offset indexes, footer.
+// fileWriter puts encoded row groups into a Parquet file: row groups, Bloom filters, column indexes, offset indexes,
+// footer.
 type fileWriter struct {
 	out    blob.Writer
 	at     int64
@@ -125,14 +126,17 @@ func (f *fileWriter) group(g *group) error {
 }
 
 // chunk appends one column chunk and notes it in the footer and the page index.
-func (f *fileWriter) chunk(i int, column *metadata.ColumnChunkMetaDataBuilder, chunk *pqenc.Chunk, b *columnBounds) error {
+func (f *fileWriter) chunk(i int, column *metadata.ColumnChunkMetaDataBuilder, chunk *pqenc.Chunk,
+	b *columnBounds) error {
 	base := f.at
 	if _, err := f.Write(chunk.Body); err != nil {
 		return err
 	}
-	info := metadata.ChunkMetaInfo{NumValues: b.entries, IndexPageOffset: -1, DataPageOffset: base + int64(chunk.DictionaryBytes),
+	info := metadata.ChunkMetaInfo{NumValues: b.entries, IndexPageOffset: -1,
+		DataPageOffset: base + int64(chunk.DictionaryBytes),
 		CompressedSize: int64(len(chunk.Body)), UncompressedSize: chunk.Uncompressed}
-	counts := metadata.EncodingStats{DataEncodingStats: map[parquet.Encoding]int32{chunk.Encoding: int32(len(chunk.Pages))}}
+	var counts metadata.EncodingStats
+	counts.DataEncodingStats = map[parquet.Encoding]int32{chunk.Encoding: int32(len(chunk.Pages))}
 	if chunk.DictionaryBytes > 0 {
 		info.DictPageOffset = base
 		counts.DictEncodingStats = map[parquet.Encoding]int32{parquet.Encodings.Plain: 1}
@@ -218,7 +222,8 @@ type columnBounds struct {
 const longestStat = 256
 
 func newColumnBounds(c *stored, v *pqenc.Values, chunk *pqenc.Chunk) columnBounds {
-	b := columnBounds{pages: make([]metadata.EncodedStatistics, len(chunk.Pages)), nulls: int64(v.Nulls), entries: int64(v.Rows)}
+	b := columnBounds{pages: make([]metadata.EncodedStatistics, len(chunk.Pages)), nulls: int64(v.Nulls),
+		entries: int64(v.Rows)}
 	if c.enc.List > 0 {
 		b.entries = int64((v.Rows-v.Nulls)*c.enc.List + v.Nulls)
 	}
@@ -255,10 +260,10 @@ func newColumnBounds(c *stored, v *pqenc.Values, chunk *pqenc.Chunk) columnBound
 
 // columnTotals add the chunks of a column up.
 type columnTotals struct {
-	bounds           bounds
-	nulls, bytes     int64
-	values           bool
-	unbounded        bool
+	bounds       bounds
+	nulls, bytes int64
+	values       bool
+	unbounded    bool
 }
 
 func (t *columnTotals) add(c *stored, chunk *pqenc.Chunk, b *columnBounds) {
@@ -293,12 +298,13 @@ const (
 	bloomBytes = 1 << 20
 )
 
-// bloomOf is the filter of a key column, or of strings and UUIDs that are nearly all different and short: of what a query asks for by
-// equality. nil for the others.
+// bloomOf is the filter of a key column, or of strings and UUIDs that are nearly all different and short: of what a
+// query asks for by equality. nil for the others.
 func bloomOf(c *stored, v *pqenc.Values, chunk *pqenc.Chunk) metadata.BloomFilterBuilder {
 	n := v.Rows - v.Nulls
 	distinct := c.Type.Kind == manifest.UUID ||
-		(c.Type.Kind == manifest.Text || c.Type.Kind == manifest.Bytes) && chunk.Distinct == 0 && n > 0 && len(v.Bytes)/n <= boundBytes
+		(c.Type.Kind == manifest.Text || c.Type.Kind == manifest.Bytes) && chunk.Distinct == 0 && n > 0 &&
+			len(v.Bytes)/n <= boundBytes
 	// Floats are equal where their bytes are not, and booleans and JSON have no use for a filter.
 	switch c.Type.Kind {
 	case manifest.Boolean, manifest.Float, manifest.Double, manifest.JSON:
@@ -320,7 +326,8 @@ func bloomOf(c *stored, v *pqenc.Values, chunk *pqenc.Chunk) metadata.BloomFilte
 	return b
 }
 
-// plainValue is the i-th value in PLAIN encoding, without a length: what Bloom filters hash. Numbers are written to word.
+// plainValue is the i-th value in PLAIN encoding, without a length: what Bloom filters hash. Numbers are written to
+// word.
 func plainValue(word []byte, c *stored, v *pqenc.Values, i int) []byte {
 	switch {
 	case v.Int32 != nil:

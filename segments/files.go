@@ -61,7 +61,8 @@ type handle struct {
 
 // Open makes a reader of the bucket's segments. Nothing is read before it is asked for.
 func Open(o Options) *Files {
-	f := &Files{bucket: o.Bucket, alloc: o.Alloc, most: o.CacheFooters, open: map[manifest.SegmentID]*list.Element{}, order: list.New(),
+	f := &Files{bucket: o.Bucket, alloc: o.Alloc, most: o.CacheFooters, open: map[manifest.SegmentID]*list.Element{},
+		order:    list.New(),
 		verified: map[manifest.SegmentID]uint32{}}
 	if f.alloc == nil {
 		f.alloc = &Pool{}
@@ -75,7 +76,8 @@ func Open(o Options) *Files {
 	return f
 }
 
-// Close closes all open segments that nothing reads; the others close with their last reader. Nothing can be opened afterwards.
+// Close closes all open segments that nothing reads; the others close with their last reader. Nothing can be opened
+// afterwards.
 func (f *Files) Close() error {
 	f.mu.Lock()
 	f.closed = true

@@ -17,8 +17,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// file is an open segment with what its footer says. It is immutable but for the page indexes, which are read when they are first asked
-// for, and safe for concurrent use.
+// file is an open segment with what its footer says. It is immutable but for the page indexes, which are read when they
+// are first asked for, and safe for concurrent use.
 type file struct {
 	reader  blob.Reader
 	rows    int64
@@ -38,8 +38,8 @@ type leaf struct {
 	list     bool
 }
 
-// storedType is the type that the column had when the file was written, as far as Bloom filters tell types apart: it may have been widened
-// since.
+// storedType is the type that the column had when the file was written, as far as Bloom filters tell types apart: it
+// may have been widened since.
 func (l *leaf) storedType(t manifest.Type) manifest.Type {
 	switch physical := l.schema.PhysicalType(); {
 	case physical == parquet.Types.Int32 && t.Kind == manifest.BigInt:
@@ -181,7 +181,8 @@ func newFile(meta *metadata.FileMetaData, size int64) (*file, error) {
 // inside tells whether all that the footer points at lies in a file of this size.
 func (c *chunkInfo) inside(size int64) bool {
 	within := func(at, bytes int64) bool { return at >= 0 && bytes >= 0 && bytes <= size && at <= size-bytes }
-	return within(c.at, c.bytes) && c.bytes < 1<<31 && c.data >= c.at && c.data <= c.at+c.bytes && within(c.bloomAt, int64(c.bloomBytes)) &&
+	return within(c.at, c.bytes) && c.bytes < 1<<31 && c.data >= c.at && c.data <= c.at+c.bytes &&
+		within(c.bloomAt, int64(c.bloomBytes)) &&
 		within(c.valuesAt, int64(c.valuesBytes)) && within(c.offsetsAt, int64(c.offsetsBytes))
 }
 
@@ -197,12 +198,12 @@ type pageIndex struct {
 
 // pageInfo is one data page. end is exclusive; both count from the start of the row group.
 type pageInfo struct {
-	at         int64
-	bytes      int32
-	first, end int
+	at          int64
+	bytes       int32
+	first, end  int
 	least, most []byte
-	allNull    bool
-	nulls      int64
+	allNull     bool
+	nulls       int64
 }
 
 // pages reads the index of a chunk; nil when the file has none.

@@ -19,7 +19,8 @@ import (
 // maxChunkBytes bounds the characters of a column in one row group: offsets have 32 bits.
 const maxChunkBytes = math.MaxInt32
 
-// part is a run of rows of a column: an array, or, when the batch did not have the column, rows that hold its value for such rows.
+// part is a run of rows of a column: an array, or, when the batch did not have the column, rows that hold its value for
+// such rows.
 type part struct {
 	rows  int
 	array arrow.Array
@@ -129,7 +130,8 @@ func (g *gatherer) add(a arrow.Array) error {
 			g.addBools(b)
 			return nil
 		}
-	case manifest.SmallInt, manifest.Int, manifest.BigInt, manifest.Date, manifest.Time, manifest.Timestamp, manifest.DateTime:
+	case manifest.SmallInt, manifest.Int, manifest.BigInt, manifest.Date, manifest.Time, manifest.Timestamp,
+		manifest.DateTime:
 		return g.addIntegers(a)
 	case manifest.Float, manifest.Double:
 		return g.addFloats(a)

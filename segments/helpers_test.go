@@ -21,13 +21,18 @@ import (
 // everyType is a table with a column of each storable type, and more than one where the type has several forms on disk.
 func everyType() *manifest.Table {
 	t := &manifest.Table{ID: 7, Namespace: "default", Name: "every", Kind: manifest.Shared, Key: []manifest.ColumnID{1}}
-	types := []manifest.Type{{Kind: manifest.BigInt}, {Kind: manifest.Boolean}, {Kind: manifest.SmallInt}, {Kind: manifest.Int},
-		{Kind: manifest.BigInt}, {Kind: manifest.Float}, {Kind: manifest.Double}, {Kind: manifest.Decimal, Precision: 12, Scale: 2},
-		{Kind: manifest.Decimal, Precision: 38, Scale: 6}, {Kind: manifest.Text}, {Kind: manifest.Text, Length: 200}, {Kind: manifest.Bytes},
-		{Kind: manifest.UUID}, {Kind: manifest.JSON}, {Kind: manifest.Date}, {Kind: manifest.Time}, {Kind: manifest.Timestamp},
+	types := []manifest.Type{{Kind: manifest.BigInt}, {Kind: manifest.Boolean}, {Kind: manifest.SmallInt},
+		{Kind: manifest.Int},
+		{Kind: manifest.BigInt}, {Kind: manifest.Float}, {Kind: manifest.Double}, {Kind: manifest.Decimal, Precision: 12,
+			Scale: 2},
+		{Kind: manifest.Decimal, Precision: 38, Scale: 6}, {Kind: manifest.Text}, {Kind: manifest.Text,
+			Length: 200}, {Kind: manifest.Bytes},
+		{Kind: manifest.UUID}, {Kind: manifest.JSON}, {Kind: manifest.Date}, {Kind: manifest.Time},
+		{Kind: manifest.Timestamp},
 		{Kind: manifest.DateTime}, {Kind: manifest.Embedding, Length: 3}, {Kind: manifest.File}}
 	for i, ty := range types {
-		t.Columns = append(t.Columns, manifest.Column{ID: manifest.ColumnID(i + 1), Name: fmt.Sprintf("c%d", i+1), Type: ty, NotNull: i == 0})
+		t.Columns = append(t.Columns, manifest.Column{ID: manifest.ColumnID(i + 1), Name: fmt.Sprintf("c%d", i+1), Type: ty,
+			NotNull: i == 0})
 	}
 	return t
 }
@@ -130,7 +135,8 @@ func appendValue(b array.Builder, v any) {
 }
 
 // batchOf makes rows of the table from f, and, unless fixed, system columns: 100 rows a commit from seq 1000.
-func batchOf(alloc memory.Allocator, t *manifest.Table, rows, first int, fixed bool, f func(c manifest.Column, row int) any) arrow.RecordBatch {
+func batchOf(alloc memory.Allocator, t *manifest.Table, rows, first int, fixed bool,
+	f func(c manifest.Column, row int) any) arrow.RecordBatch {
 	var fields []arrow.Field
 	var arrays []arrow.Array
 	for _, c := range t.Columns {
@@ -248,8 +254,10 @@ func texts(a arrow.Array) []string {
 	return out
 }
 
-// readAll scans columns of a segment, as text by column; rows that are skipped are left out, and listed rows are those that came.
-func readAll(tb testing.TB, f *segments.Files, r segments.ScanRequest) (columns [][]string, rows []uint32, stats segments.Stats) {
+// readAll scans columns of a segment, as text by column; rows that are skipped are left out, and listed rows are those
+// that came.
+func readAll(tb testing.TB, f *segments.Files, r segments.ScanRequest) (columns [][]string, rows []uint32,
+	stats segments.Stats) {
 	tb.Helper()
 	s, err := f.Scan(context.Background(), r)
 	if err != nil {

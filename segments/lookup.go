@@ -14,8 +14,9 @@ import (
 	"kalamflight/manifest"
 )
 
-// Lookup finds the rows with the given encoded primary keys (manifest.AppendKey): for each key all row versions, ascending; nil when
-// there are none. Row groups are left out by their statistics and Bloom filters, pages by their bounds.
+// Lookup finds the rows with the given encoded primary keys (manifest.AppendKey): for each key all row versions,
+// ascending; nil when there are none. Row groups are left out by their statistics and Bloom filters, pages by their
+// bounds.
 func (f *Files) Lookup(ctx context.Context, t manifest.Tablet, s *manifest.Segment, keys [][]byte) ([][]uint32, error) {
 	found := make([][]uint32, len(keys))
 	if len(t.Table.Key) == 0 {
@@ -52,7 +53,8 @@ func (f *Files) Lookup(ctx context.Context, t manifest.Tablet, s *manifest.Segme
 // lookup is a search for keys.
 type lookup struct {
 	types []manifest.Type
-	// keys are those that may be in the segment, sorted, each once; place is where each stands, rows what was found for it.
+	// keys are those that may be in the segment, sorted, each once; place is where each stands, rows what was found for
+	// it.
 	keys  [][]byte
 	place map[string]int
 	rows  [][]uint32
@@ -164,7 +166,8 @@ func (l *lookup) mayContain(s *Scan, g *rowGroup, key int) (bool, error) {
 		if leaf == nil {
 			continue
 		}
-		may, err := s.files.mayContain(s.handle.file, &g.chunks[leaf.index], leaf.storedType(l.types[i]), l.values[key][i:i+1])
+		may, err := s.files.mayContain(s.handle.file, &g.chunks[leaf.index], leaf.storedType(l.types[i]),
+			l.values[key][i:i+1])
 		if !may || err != nil {
 			return false, err
 		}
@@ -199,7 +202,8 @@ func (l *lookup) spans(g *Group, leaf *leaf, may []bool) ([]span, error) {
 
 // match compares rows with the keys.
 func (l *lookup) match(first uint32, columns []arrow.Array) error {
-	if ints, ok := columns[0].(*array.Int64); ok && len(columns) == 1 && len(l.keys) == 1 && l.types[0].Kind == manifest.BigInt {
+	if ints, ok := columns[0].(*array.Int64); ok && len(columns) == 1 && len(l.keys) == 1 &&
+		l.types[0].Kind == manifest.BigInt {
 		want := l.values[0][0].(int64)
 		for i, v := range ints.Int64Values() {
 			if v == want {

@@ -23,7 +23,8 @@ const (
 	markMinimum = 4 // the four varints of a mark take a byte each at least
 )
 
-// EncodeMarks is the content of a mark file: the marks of one segment, in any order, one for a row. The slice is sorted by row.
+// EncodeMarks is the content of a mark file: the marks of one segment, in any order, one for a row. The slice is sorted
+// by row.
 func EncodeMarks(id manifest.SegmentID, marks []manifest.Mark) ([]byte, error) {
 	slices.SortFunc(marks, func(a, b manifest.Mark) int { return cmp.Compare(a.Target.Row, b.Target.Row) })
 	b := make([]byte, 0, marksHead+8*len(marks)+marksTail)
@@ -33,7 +34,8 @@ func EncodeMarks(id manifest.SegmentID, marks []manifest.Mark) ([]byte, error) {
 	row, seq, at := int64(-1), int64(0), int64(0)
 	for _, m := range marks {
 		if m.Target.Segment != id || int64(m.Target.Row) <= row || m.Seq <= 0 || m.By < -1 {
-			return nil, fmt.Errorf("encode marks: mark of row %d of segment %d by %d at seq %d: %w", m.Target.Row, m.Target.Segment, m.By,
+			return nil, fmt.Errorf("encode marks: mark of row %d of segment %d by %d at seq %d: %w", m.Target.Row,
+				m.Target.Segment, m.By,
 				m.Seq, fault.ErrInvalid)
 		}
 		b = binary.AppendUvarint(b, uint64(int64(m.Target.Row)-row-1))
@@ -45,7 +47,8 @@ func EncodeMarks(id manifest.SegmentID, marks []manifest.Mark) ([]byte, error) {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli())), nil
 }
 
-// DecodeMarks is the inverse of EncodeMarks. Bytes that do not match their checksum or break a rule of the format are fault.ErrCorrupt.
+// DecodeMarks is the inverse of EncodeMarks. Bytes that do not match their checksum or break a rule of the format are
+// fault.ErrCorrupt.
 func DecodeMarks(id manifest.SegmentID, b []byte) ([]manifest.Mark, error) {
 	if len(b) < marksHead+marksTail || string(b[:len(marksMagic)]) != marksMagic {
 		return nil, fmt.Errorf("decode marks: no mark file: %w", fault.ErrCorrupt)
@@ -73,7 +76,8 @@ func DecodeMarks(id manifest.SegmentID, b []byte) ([]manifest.Mark, error) {
 			return nil, fmt.Errorf("decode marks: mark %d: %w", i, fault.ErrCorrupt)
 		}
 		row += 1 + int64(step)
-		marks[i] = manifest.Mark{Target: manifest.RowRef{Segment: id, Row: uint32(row)}, Seq: manifest.Seq(seq), By: int32(int64(by) - 1),
+		marks[i] = manifest.Mark{Target: manifest.RowRef{Segment: id, Row: uint32(row)}, Seq: manifest.Seq(seq),
+			By:   int32(int64(by) - 1),
 			Time: at}
 	}
 	if len(r.b) != 0 {
@@ -108,12 +112,13 @@ func (v *varints) signed() int64 {
 	return x
 }
 
-// WriteMarks writes the mark file of a segment: all its marks, in any order, one for a row; the slice is left as it is. When it returns
-// the file is durable.
+// WriteMarks writes the mark file of a segment: all its marks, in any order, one for a row; the slice is left as it is.
+// When it returns the file is durable.
 func WriteMarks(ctx context.Context, b blob.Bucket, dir string, id manifest.SegmentID, generation uint64,
 	marks []manifest.Mark) (manifest.MarkFile, error) {
 	if generation == 0 || len(marks) == 0 {
-		return manifest.MarkFile{}, fmt.Errorf("write %d marks of segment %d, generation %d: %w", len(marks), id, generation, fault.ErrInvalid)
+		return manifest.MarkFile{}, fmt.Errorf("write %d marks of segment %d, generation %d: %w", len(marks), id, generation,
+			fault.ErrInvalid)
 	}
 	body, err := EncodeMarks(id, slices.Clone(marks))
 	if err == nil {
@@ -139,13 +144,15 @@ func put(ctx context.Context, b blob.Bucket, name string, body []byte) error {
 }
 
 // ReadMarks reads a mark file back, sorted by row; each Target names the segment and the row.
-func ReadMarks(ctx context.Context, b blob.Bucket, dir string, id manifest.SegmentID, m *manifest.MarkFile) ([]manifest.Mark, error) {
+func ReadMarks(ctx context.Context, b blob.Bucket, dir string, id manifest.SegmentID,
+	m *manifest.MarkFile) ([]manifest.Mark, error) {
 	body, _, err := b.Get(ctx, manifest.MarkFileName(dir, id, m.Generation))
 	if err != nil {
 		return nil, fmt.Errorf("read marks of segment %d: %w", id, err)
 	}
 	if sum := crc32.Checksum(body, castagnoli()); int64(len(body)) != m.Bytes || sum != m.Checksum {
-		return nil, fmt.Errorf("read marks of segment %d: %d bytes of checksum %08x where the manifest says %d of %08x: %w", id, len(body),
+		return nil, fmt.Errorf("read marks of segment %d: %d bytes of checksum %08x where the manifest says %d of %08x: %w",
+			id, len(body),
 			sum, m.Bytes, m.Checksum, fault.ErrCorrupt)
 	}
 	marks, err := DecodeMarks(id, body)
@@ -153,7 +160,8 @@ func ReadMarks(ctx context.Context, b blob.Bucket, dir string, id manifest.Segme
 		return nil, fmt.Errorf("read marks of segment %d: %w", id, err)
 	}
 	if int64(len(marks)) != m.Count {
-		return nil, fmt.Errorf("read marks of segment %d: %d where the manifest says %d: %w", id, len(marks), m.Count, fault.ErrCorrupt)
+		return nil, fmt.Errorf("read marks of segment %d: %d where the manifest says %d: %w", id, len(marks), m.Count,
+			fault.ErrCorrupt)
 	}
 	return marks, nil
 }

@@ -14,9 +14,9 @@ const (
 	maxClass = 26
 )
 
-// Pool is an allocator that recycles buffers without clearing them: scans allocate the same few sizes over and over, and clearing fresh
-// memory is a tenth of what a scan costs. What is never freed goes to the garbage collector like any other memory. The zero value is
-// ready; it is safe for concurrent use.
+// Pool is an allocator that recycles buffers without clearing them: scans allocate the same few sizes over and over,
+// and clearing fresh memory is a tenth of what a scan costs. What is never freed goes to the garbage collector like any
+// other memory. The zero value is ready; it is safe for concurrent use.
 type Pool struct {
 	// classes hold pointers to the first byte, which an interface takes without allocating.
 	classes [maxClass + 1]sync.Pool

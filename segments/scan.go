@@ -27,7 +27,8 @@ type ScanRequest struct {
 	Plain bool
 }
 
-// Stats says what a scan skipped and read, up to now. Groups are counted for the whole request, pages as they are reached.
+// Stats says what a scan skipped and read, up to now. Groups are counted for the whole request, pages as they are
+// reached.
 type Stats struct {
 	Groups, GroupsPruned int64
 	Pages, PagesPruned   int64
@@ -40,7 +41,8 @@ type counters struct {
 	pages, pagesPruned, bytesRead, rows atomic.Int64
 }
 
-// Scan is one segment opened for reading. Its groups may be read at the same time. Close it once, after the last Read returned.
+// Scan is one segment opened for reading. Its groups may be read at the same time. Close it once, after the last Read
+// returned.
 type Scan struct {
 	// Groups are what is left after pruning, in row order.
 	Groups []Group
@@ -250,9 +252,10 @@ func intersect(a, b []span) []span {
 	return both
 }
 
-// Read calls yield for the group's batches in row order: at most BatchRows rows, firstRow the segment's row of the batch's first. Rows
-// that cannot match may be missing between batches. The batch is borrowed until yield returns; Retain keeps it. Its fields have
-// ColumnKey metadata. Text may come as Dictionary<int32, utf8>, DECIMAL of precision <= 18 as Decimal64.
+// Read calls yield for the group's batches in row order: at most BatchRows rows, firstRow the segment's row of the
+// batch's first. Rows that cannot match may be missing between batches. The batch is borrowed until yield returns;
+// Retain keeps it. Its fields have ColumnKey metadata. Text may come as Dictionary<int32, utf8>, DECIMAL of precision
+// <= 18 as Decimal64.
 func (g *Group) Read(ctx context.Context, yield func(firstRow uint32, rows arrow.RecordBatch) error) error {
 	s := g.scan
 	spans, err := g.spans()
@@ -380,15 +383,16 @@ func (s *Scan) makeUp(c *scanColumn, first int64, n int) (arrow.Array, error) {
 	case manifest.ColumnTime:
 		return words(c.field.Type, n, alloc, func(int) int64 { return seg.FirstTime }), nil
 	case manifest.ColumnOrdinal:
-		return words(c.field.Type, n, alloc, func(i int) int32 { return int32(int64(seg.FirstOrdinal) + first + int64(i)) }), nil
+		return words(c.field.Type, n, alloc,
+			func(i int) int32 { return int32(int64(seg.FirstOrdinal) + first + int64(i)) }), nil
 	case manifest.ColumnDeleted:
 		return constantArray(c.Type, false, n, alloc)
 	}
 	return missingArray(c.Column, n, alloc)
 }
 
-// ReadRows reads single rows, given in ascending order without repeats; the batch has them in that order, without dictionaries, and
-// belongs to the caller.
+// ReadRows reads single rows, given in ascending order without repeats; the batch has them in that order, without
+// dictionaries, and belongs to the caller.
 func (f *Files) ReadRows(ctx context.Context, t manifest.Tablet, seg *manifest.Segment, rows []uint32,
 	columns []manifest.ColumnID) (arrow.RecordBatch, error) {
 	for i, row := range rows {

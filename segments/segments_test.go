@@ -47,25 +47,27 @@ func writeRandom(t *testing.T, o segments.WriteOptions, rows int) written {
 }
 
 func TestWriteThenScan(t *testing.T) {
-	for _, compression := range []manifest.Compression{manifest.CompressionDefault, manifest.CompressionNone, manifest.CompressionSnappy,
-		manifest.CompressionZstd} {
+	for _, compression := range []manifest.Compression{manifest.CompressionDefault, manifest.CompressionNone,
+		manifest.CompressionSnappy, manifest.CompressionZstd} {
 		for _, fixed := range []bool{false, true} {
 			t.Run(fmt.Sprintf("compression=%s/fixed=%t", compression, fixed), func(t *testing.T) {
-				w := writeRandom(t, segments.WriteOptions{Table: everyType(), Fixed: fixed, Compression: compression, GroupRows: 16384}, 40_000)
+				w := writeRandom(t, segments.WriteOptions{Table: everyType(), Fixed: fixed, Compression: compression,
+					GroupRows: 8192}, 20_000)
 				f := segments.Open(segments.Options{Bucket: w.bucket, Alloc: testkit.Alloc(t)})
 				defer f.Close()
 				columns := ids(w.table, true)
 				if fixed {
 					w.segment.FirstSeq, w.segment.LastSeq, w.segment.FirstTime, w.segment.FirstOrdinal = 5, 5, 6, 7
-					seqs, ordinals, times := make([]string, 40_000), make([]string, 40_000), make([]string, 40_000)
+					seqs, ordinals, times := make([]string, 20_000), make([]string, 20_000), make([]string, 20_000)
 					for i := range seqs {
 						seqs[i], ordinals[i], times[i] = "5", fmt.Sprint(7+i), "1970-01-01T00:00:00.000006Z"
 					}
 					w.want = append(w.want, seqs, ordinals, times)
 				}
 				for _, plain := range []bool{false, true} {
-					got, rows, _ := readAll(t, f, segments.ScanRequest{Tablet: tabletOf(w.table), Segment: w.segment, Columns: columns, Plain: plain})
-					if len(rows) != 40_000 || rows[0] != 0 || rows[39_999] != 39_999 {
+					got, rows, _ := readAll(t, f, segments.ScanRequest{Tablet: tabletOf(w.table), Segment: w.segment, Columns: columns,
+						Plain: plain})
+					if len(rows) != 20_000 || rows[0] != 0 || rows[19_999] != 19_999 {
 						t.Fatalf("%d rows came back", len(rows))
 					}
 					compare(t, columns, got, w.want)
@@ -158,11 +160,13 @@ func TestScanRangeAndPruning(t *testing.T) {
 		{"in", where(manifest.In, int64(1), int64(39_000)), 0, 0, [2]int{39_000, 39_001}, 2 * 4096},
 		{"nothing", where(manifest.Equal, int64(-1)), 0, 0, [2]int{0, 0}, 0},
 		{"null", where(manifest.IsNull), 0, 0, [2]int{0, 0}, 0},
-		{"seq", []manifest.Predicate{{Column: manifest.ColumnSeq, Op: manifest.Less, Values: []any{int64(1010)}}}, 0, 0, [2]int{0, 1000}, 8192},
+		{"seq", []manifest.Predicate{{Column: manifest.ColumnSeq, Op: manifest.Less, Values: []any{int64(1010)}}}, 0, 0,
+			[2]int{0, 1000}, 8192},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, rows, stats := readAll(t, f, segments.ScanRequest{Tablet: tabletOf(w.table), Segment: w.segment, Columns: columns,
-				Where: tc.where, First: tc.first, End: tc.end})
+			got, rows, stats := readAll(t, f, segments.ScanRequest{Tablet: tabletOf(w.table), Segment: w.segment,
+				Columns: columns,
+				Where:   tc.where, First: tc.first, End: tc.end})
 			if len(rows) > tc.most {
 				t.Errorf("%d rows came back, want at most %d", len(rows), tc.most)
 			}
@@ -194,16 +198,19 @@ func TestAddedColumnHasItsMissingValue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table.Columns = append(slices.Clone(table.Columns), manifest.Column{ID: 90, Name: "later", Type: manifest.Type{Kind: manifest.Text},
+	table.Columns = append(slices.Clone(table.Columns), manifest.Column{ID: 90, Name: "later",
+		Type:    manifest.Type{Kind: manifest.Text},
 		Missing: missing}, manifest.Column{ID: 91, Name: "null", Type: manifest.Type{Kind: manifest.Double}})
 	f := segments.Open(segments.Options{Bucket: w.bucket, Alloc: testkit.Alloc(t)})
 	defer f.Close()
-	got, _, _ := readAll(t, f, segments.ScanRequest{Tablet: tabletOf(&table), Segment: w.segment, Columns: []manifest.ColumnID{90, 91, manifest.ColumnDeleted}})
+	got, _, _ := readAll(t, f, segments.ScanRequest{Tablet: tabletOf(&table), Segment: w.segment,
+		Columns: []manifest.ColumnID{90, 91, manifest.ColumnDeleted}})
 	if got[0][99] != "none yet" || got[1][0] != "(null)" || got[2][0] != "false" {
 		t.Errorf("got %q, %q, %q", got[0][99], got[1][0], got[2][0])
 	}
-	_, rows, _ := readAll(t, f, segments.ScanRequest{Tablet: tabletOf(&table), Segment: w.segment, Columns: []manifest.ColumnID{90},
-		Where: []manifest.Predicate{{Column: 90, Op: manifest.Equal, Values: []any{"something"}}}})
+	_, rows, _ := readAll(t, f, segments.ScanRequest{Tablet: tabletOf(&table), Segment: w.segment,
+		Columns: []manifest.ColumnID{90},
+		Where:   []manifest.Predicate{{Column: 90, Op: manifest.Equal, Values: []any{"something"}}}})
 	if len(rows) != 0 {
 		t.Errorf("%d rows came back though none can match", len(rows))
 	}
@@ -288,7 +295,8 @@ func TestWriteRefuses(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := blob.NewMem()
-			_, err := segments.Write(context.Background(), segments.WriteOptions{Bucket: b, Table: table, Dir: "d", ID: 1, Alloc: alloc},
+			_, err := segments.Write(context.Background(), segments.WriteOptions{Bucket: b, Table: table, Dir: "d", ID: 1,
+				Alloc: alloc},
 				feed(tc.batches()...))
 			if !errors.Is(err, fault.ErrInvalid) {
 				t.Errorf("Write = %v, want ErrInvalid", err)
@@ -310,7 +318,8 @@ func TestDamagedFileIsCorrupt(t *testing.T) {
 	})
 	f := segments.Open(segments.Options{Bucket: w.bucket, Alloc: testkit.Alloc(t)})
 	defer f.Close()
-	_, err := f.Scan(context.Background(), segments.ScanRequest{Tablet: tabletOf(w.table), Segment: w.segment, Columns: []manifest.ColumnID{1}})
+	_, err := f.Scan(context.Background(), segments.ScanRequest{Tablet: tabletOf(w.table), Segment: w.segment,
+		Columns: []manifest.ColumnID{1}})
 	if !errors.Is(err, fault.ErrCorrupt) {
 		t.Errorf("Scan = %v, want ErrCorrupt", err)
 	}
@@ -324,7 +333,8 @@ func TestRemovedSegmentStaysReadableWhileOpen(t *testing.T) {
 	alloc := testkit.Alloc(t)
 	r, _ := testkit.Rand(t)
 	table := everyType()
-	seg := mustWrite(t, folder, segments.WriteOptions{Table: table, Alloc: alloc}, batchOf(alloc, table, 500, 0, false, randomRows(r, table, 0)))
+	seg := mustWrite(t, folder, segments.WriteOptions{Table: table, Alloc: alloc},
+		batchOf(alloc, table, 500, 0, false, randomRows(r, table, 0)))
 	f := segments.Open(segments.Options{Bucket: folder, Alloc: alloc})
 	defer f.Close()
 	request := segments.ScanRequest{Tablet: tabletOf(table), Segment: seg, Columns: ids(table, true)}

@@ -78,9 +78,10 @@ func codecOf(c manifest.Compression) compress.Compression {
 	return compress.Codecs.Lz4Raw
 }
 
-// Write makes one segment of all batches that next returns until io.EOF, each taken over and released: columns of the table, by ColumnKey
-// metadata, then, unless Fixed, `_seq`, `_ord` and `_ts`, rows in (_seq, _ord) order. A column that a batch does not have gets its
-// Missing value. When Write returns the file is durable. No rows at all is fault.ErrInvalid.
+// Write makes one segment of all batches that next returns until io.EOF, each taken over and released: columns of the
+// table, by ColumnKey metadata, then, unless Fixed, `_seq`, `_ord` and `_ts`, rows in (_seq, _ord) order. A column that
+// a batch does not have gets its Missing value. When Write returns the file is durable. No rows at all is
+// fault.ErrInvalid.
 func Write(ctx context.Context, o WriteOptions, next func() (arrow.RecordBatch, error)) (manifest.Segment, error) {
 	s, err := write(ctx, o, next)
 	if err != nil {
@@ -89,7 +90,8 @@ func Write(ctx context.Context, o WriteOptions, next func() (arrow.RecordBatch, 
 	return s, nil
 }
 
-func write(ctx context.Context, o WriteOptions, next func() (arrow.RecordBatch, error)) (s manifest.Segment, err error) {
+func write(ctx context.Context, o WriteOptions, next func() (arrow.RecordBatch, error)) (s manifest.Segment,
+	err error) {
 	if err := o.fill(); err != nil {
 		return s, err
 	}
@@ -267,7 +269,8 @@ func (w *writer) checkOrder(system []arrow.Array) error {
 	first := w.total == 0
 	values := ordinals.Int32Values()
 	for i, seq := range seqs.Int64Values() {
-		if seq <= 0 || values[i] < 0 || !(first && i == 0) && (seq < w.lastSeq || seq == w.lastSeq && values[i] <= w.lastOrdinal) {
+		if seq <= 0 || values[i] < 0 || !(first && i == 0) && (seq < w.lastSeq || seq == w.lastSeq &&
+			values[i] <= w.lastOrdinal) {
 			return fmt.Errorf("row %d/%d after row %d/%d: %w", seq, values[i], w.lastSeq, w.lastOrdinal, fault.ErrInvalid)
 		}
 		w.lastSeq, w.lastOrdinal = seq, values[i]
@@ -394,7 +397,8 @@ const (
 	pageBytes   = 1 << 20
 )
 
-// pageRows is how many rows the pages of a chunk have: a power of two that divides BatchRows, so that a page never lies in two batches.
+// pageRows is how many rows the pages of a chunk have: a power of two that divides BatchRows, so that a page never lies
+// in two batches.
 func pageRows(c *stored, v *pqenc.Values) int {
 	rows := BatchRows
 	if c.key {
@@ -466,22 +470,25 @@ func keyBounds(t *manifest.Table, columns []stored, slices []slice) (keys [2][]b
 		if err != nil {
 			return keys, err
 		}
+		// The keys share the memory of k until the end.
 		for i := range k.Len() {
 			key := k.At(i)
 			if keys[0] == nil || bytes.Compare(key, keys[0]) < 0 {
-				keys[0] = bytes.Clone(key)
+				keys[0] = key
 			}
 			if keys[1] == nil || bytes.Compare(key, keys[1]) > 0 {
-				keys[1] = bytes.Clone(key)
+				keys[1] = key
 			}
 		}
 	}
+	keys[0], keys[1] = bytes.Clone(keys[0]), bytes.Clone(keys[1])
 	return keys, nil
 }
 
 // segment describes the finished file.
 func (w *writer) segment() manifest.Segment {
-	s := manifest.Segment{ID: w.o.ID, Rows: w.total, Bytes: w.file.at, Fixed: w.o.Fixed, FirstKey: w.keys[0], LastKey: w.keys[1],
+	s := manifest.Segment{ID: w.o.ID, Rows: w.total, Bytes: w.file.at, Fixed: w.o.Fixed, FirstKey: w.keys[0],
+		LastKey:  w.keys[1],
 		Checksum: w.file.sum, Level: w.o.Level, FirstSeq: manifest.Seq(w.seqs[0]), LastSeq: manifest.Seq(w.seqs[1]),
 		FirstTime: w.times[0], LastTime: w.times[1]}
 	for i := range w.columns {

@@ -1,5 +1,5 @@
-// Package blob is the seam to where files of history live: a folder today, an object store later. A blob is immutable once written,
-// but for those replaced whole by PutIf. It knows nothing of what is in them.
+// Package blob is the seam to where files of history live: a folder today, an object store later. A blob is immutable
+// once written, but for those replaced whole by PutIf. It knows nothing of what is in them.
 package blob
 
 import (
@@ -7,14 +7,14 @@ import (
 	"io"
 )
 
-// Bucket keeps named blobs. Names are slash-separated, clean, relative paths. It is safe for concurrent use. Every write is durable, its
-// folder entry included, when the call returns. A missing name is fault.ErrNotFound.
+// Bucket keeps named blobs. Names are slash-separated, clean, relative paths. It is safe for concurrent use. Every
+// write is durable, its folder entry included, when the call returns. A missing name is fault.ErrNotFound.
 type Bucket interface {
-	// Create begins a blob that becomes visible, whole and durable, when the writer's Commit returns; Abort or a crash leaves nothing that
-	// List shows.
+	// Create begins a blob that becomes visible, whole and durable, when the writer's Commit returns; Abort or a crash
+	// leaves nothing that List shows.
 	Create(ctx context.Context, name string) (Writer, error)
-	// PutIf writes a small blob whole if the stored one has this etag; "" means: only if there is none. The new etag is returned. Another
-	// state is fault.ErrConflict.
+	// PutIf writes a small blob whole if the stored one has this etag; "" means: only if there is none. The new etag is
+	// returned. Another state is fault.ErrConflict.
 	PutIf(ctx context.Context, name string, body []byte, etag string) (string, error)
 	// Get reads a small blob whole, with its etag.
 	Get(ctx context.Context, name string) (body []byte, etag string, err error)

@@ -19,8 +19,9 @@ import (
 // maxSmallBytes bounds what Get and PutIf hold in memory at once.
 const maxSmallBytes = 256 << 20
 
-// Folder keeps blobs as files of a local folder, synced before they get their names; folders are synced after. One process owns a folder
-// at a time: the compare-and-swap of PutIf holds among the users of one Folder. It is safe for concurrent use.
+// Folder keeps blobs as files of a local folder, synced before they get their names; folders are synced after. One
+// process owns a folder at a time: the compare-and-swap of PutIf holds among the users of one Folder. It is safe for
+// concurrent use.
 type Folder struct {
 	root string
 
@@ -157,8 +158,8 @@ func (w *folderWriter) Abort() error {
 	return errors.Join(w.file.Close(), os.Remove(w.file.Name()))
 }
 
-// publish syncs and closes the file and gives it its name. When it returns an error, the file is gone or, after the rename, its outcome
-// is not known.
+// publish syncs and closes the file and gives it its name. When it returns an error, the file is gone or, after the
+// rename, its outcome is not known.
 func publish(file *os.File, path string) error {
 	if err := errors.Join(file.Sync(), file.Close()); err != nil {
 		return errors.Join(err, os.Remove(file.Name()))

@@ -11,8 +11,8 @@ import (
 	"kalamflight/internal/fault"
 )
 
-// Mem keeps blobs in memory: for tests. Crash forgets all blobs that are still being written; Fail makes an operation fail, before or
-// after it took effect. It is safe for concurrent use.
+// Mem keeps blobs in memory: for tests. Crash forgets all blobs that are still being written; Fail makes an operation
+// fail, before or after it took effect. It is safe for concurrent use.
 type Mem struct {
 	mu    sync.Mutex
 	blobs map[string][]byte

@@ -7,11 +7,12 @@ import (
 	"github.com/parquet-go/bitpack"
 )
 
-// Slack is how many bytes of capacity should follow the bytes given to a Chunk: the wide loads of bit-unpacking then stay inside. With
-// less, decoding is slower and gives the same.
+// Slack is how many bytes of capacity should follow the bytes given to a Chunk: the wide loads of bit-unpacking then
+// stay inside. With less, decoding is slower and gives the same.
 const Slack = 64
 
-// unpack32 reads len(dst) integers of width bits from b, beginning at bit. It wants width <= 32 and all of the integers inside of b.
+// unpack32 reads len(dst) integers of width bits from b, beginning at bit. It wants width <= 32 and all of the integers
+// inside of b.
 func unpack32(dst []uint32, b []byte, bit int, width uint) {
 	if width == 0 {
 		clear(dst)

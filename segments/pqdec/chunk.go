@@ -25,17 +25,18 @@ type Column struct {
 	Rows int
 	// Optional: rows may be NULL.
 	Optional bool
-	// MaxDef is the greatest definition level of the leaf: 1 for an optional flat column, 0 for a required one; lists have one more for
-	// the repetition, and one for an optional element.
+	// MaxDef is the greatest definition level of the leaf: 1 for an optional flat column, 0 for a required one; lists have
+	// one more for the repetition, and one for an optional element.
 	MaxDef int
-	// Type is that of the arrays: BOOL, INT16, INT32, INT64, FLOAT32, FLOAT64, DATE32, TIME64, TIMESTAMP, DECIMAL64, DECIMAL128,
-	// FIXED_SIZE_BINARY, STRING, BINARY, or FIXED_SIZE_LIST of FLOAT32.
+	// Type is that of the arrays: BOOL, INT16, INT32, INT64, FLOAT32, FLOAT64, DATE32, TIME64, TIMESTAMP, DECIMAL64,
+	// DECIMAL128, FIXED_SIZE_BINARY, STRING, BINARY, or FIXED_SIZE_LIST of FLOAT32.
 	Type arrow.DataType
 	// KeepDict gives rows of dictionary-coded pages as dictionary<int32, Type>, when Type is STRING or BINARY.
 	KeepDict bool
 }
 
-// Chunk reads the rows of a column chunk from front to back. It is for one goroutine; the arrays it gives are the caller's.
+// Chunk reads the rows of a column chunk from front to back. It is for one goroutine; the arrays it gives are the
+// caller's.
 type Chunk struct {
 	column Column
 	codecs *Codecs
@@ -112,8 +113,9 @@ func NewChunk(column Column, codecs *Codecs, alloc memory.Allocator) (*Chunk, er
 	return c, nil
 }
 
-// Feed gives the chunk the next pages, once it has read all it had: a run of whole pages that need not follow the ones before. The
-// first run begins with the dictionary page when the chunk has one. buf is retained until its pages are read.
+// Feed gives the chunk the next pages, once it has read all it had: a run of whole pages that need not follow the ones
+// before. The first run begins with the dictionary page when the chunk has one. buf is retained until its pages are
+// read.
 func (c *Chunk) Feed(buf *memory.Buffer, from, end int) error {
 	if from < 0 || end < from || end > buf.Len() {
 		return corrupt("pages outside of their buffer")
@@ -482,7 +484,8 @@ func (c *Chunk) Read(n int) (arrow.Array, error) {
 	return out.finish(), nil
 }
 
-// Skip passes n rows; pages that hold none of the rows behind them are not decompressed. It tells how many rows there were.
+// Skip passes n rows; pages that hold none of the rows behind them are not decompressed. It tells how many rows there
+// were.
 func (c *Chunk) Skip(n int) (skipped int, err error) {
 	for skipped < n {
 		if c.page.left == 0 {

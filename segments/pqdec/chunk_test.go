@@ -121,14 +121,16 @@ func randomArray(alloc memory.Allocator, r *rand.Rand, dt arrow.DataType, rows i
 }
 
 // chunkOf writes the array with pqarrow and cuts its column chunk out.
-func chunkOf(tb testing.TB, v variant, a arrow.Array, nullable bool, o ...parquet.WriterProperty) (pqdec.Column, []byte) {
+func chunkOf(tb testing.TB, v variant, a arrow.Array, nullable bool, o ...parquet.WriterProperty) (pqdec.Column,
+	[]byte) {
 	tb.Helper()
 	schema := arrow.NewSchema([]arrow.Field{{Name: "c", Type: v.write, Nullable: nullable}}, nil)
 	path := "c"
 	if v.name == "list" {
 		path = "c.list.element"
 	}
-	o = append(o, parquet.WithDictionaryDefault(v.dict), parquet.WithDataPageSize(3000), parquet.WithBatchSize(100), parquet.WithStats(false))
+	o = append(o, parquet.WithDictionaryDefault(v.dict), parquet.WithDataPageSize(3000), parquet.WithBatchSize(100),
+		parquet.WithStats(false))
 	if !v.dict {
 		o = append(o, parquet.WithEncodingFor(path, v.encoding))
 	}
@@ -165,7 +167,8 @@ func chunkOf(tb testing.TB, v variant, a arrow.Array, nullable bool, o ...parque
 }
 
 // drain reads a chunk in pieces that step gives, and gives the text of the rows that it does not skip.
-func drain(alloc memory.Allocator, codecs *pqdec.Codecs, column pqdec.Column, chunk []byte, step func() (read, skip int)) ([]string, error) {
+func drain(alloc memory.Allocator, codecs *pqdec.Codecs, column pqdec.Column, chunk []byte,
+	step func() (read, skip int)) ([]string, error) {
 	c, err := pqdec.NewChunk(column, codecs, alloc)
 	if err != nil {
 		return nil, err
@@ -229,7 +232,8 @@ func TestAgainstPqarrow(t *testing.T) {
 				}
 				for row, text := range got {
 					if want := a.ValueStr(row); text != want && text != "skipped" {
-						t.Fatalf("codec %s, nullable %t, page version %d, row %d: got %q, want %q", codec, nullable, version, row, text, want)
+						t.Fatalf("codec %s, nullable %t, page version %d, row %d: got %q, want %q", codec, nullable, version, row, text,
+							want)
 					}
 				}
 			}
@@ -264,7 +268,8 @@ func FuzzChunk(f *testing.F) {
 	all := variants()
 	for i, v := range all {
 		a := randomArray(memory.DefaultAllocator, r, v.write, 300, true)
-		codec := []compress.Compression{compress.Codecs.Uncompressed, compress.Codecs.Snappy, compress.Codecs.Zstd, compress.Codecs.Lz4Raw}[i%4]
+		codec := []compress.Compression{compress.Codecs.Uncompressed, compress.Codecs.Snappy, compress.Codecs.Zstd,
+			compress.Codecs.Lz4Raw}[i%4]
 		_, chunk := chunkOf(f, v, a, true, parquet.WithCompression(codec), parquet.WithDataPageVersion(parquet.DataPageV2))
 		f.Add(uint8(i), uint8(i%4), chunk)
 	}
@@ -278,7 +283,8 @@ func FuzzChunk(f *testing.F) {
 			column.MaxDef = 2
 		}
 		var codecs pqdec.Codecs
-		_, err := drain(&bounded{t, 64<<20 + 100*len(chunk)}, &codecs, column, chunk, func() (int, int) { return 100, int(codec) })
+		_, err := drain(&bounded{t, 64<<20 + 100*len(chunk)}, &codecs, column, chunk,
+			func() (int, int) { return 100, int(codec) })
 		if err != nil && !errors.Is(err, fault.ErrCorrupt) && !errors.Is(err, fault.ErrUnsupported) {
 			t.Errorf("error of no kind: %v", err)
 		}
@@ -308,8 +314,10 @@ func TestMutatedChunks(t *testing.T) {
 	r, _ := testkit.Rand(t)
 	for i, v := range variants() {
 		a := randomArray(memory.DefaultAllocator, r, v.write, 300, true)
-		codec := []compress.Compression{compress.Codecs.Uncompressed, compress.Codecs.Snappy, compress.Codecs.Zstd, compress.Codecs.Lz4Raw}[i%4]
-		column, chunk := chunkOf(t, v, a, true, parquet.WithCompression(codec), parquet.WithDataPageVersion(parquet.DataPageV2))
+		codec := []compress.Compression{compress.Codecs.Uncompressed, compress.Codecs.Snappy, compress.Codecs.Zstd,
+			compress.Codecs.Lz4Raw}[i%4]
+		column, chunk := chunkOf(t, v, a, true, parquet.WithCompression(codec),
+			parquet.WithDataPageVersion(parquet.DataPageV2))
 		var codecs pqdec.Codecs
 		for range 300 {
 			damaged := bytes.Clone(chunk)

@@ -16,13 +16,14 @@ import (
 // zstdSlack lets the zstd decoder take its fast path to the end of a page.
 const zstdSlack = 128<<10 + 64
 
-// Codecs holds the decoders that cost too much to make for each page. The zero value is ready; it is safe for concurrent use, and one
-// should be shared by many chunks.
+// Codecs holds the decoders that cost too much to make for each page. The zero value is ready; it is safe for
+// concurrent use, and one should be shared by many chunks.
 type Codecs struct {
 	zstd sync.Pool
 }
 
-// maxPage tells how long a page may claim to be: what the codec could at most make of this many bytes, and no more than is sane.
+// maxPage tells how long a page may claim to be: what the codec could at most make of this many bytes, and no more than
+// is sane.
 func maxPage(codec compress.Compression, compressed int) int {
 	const floor, ceiling = 4 << 20, 1 << 30
 	ratio := 1
@@ -41,7 +42,8 @@ func maxPage(codec compress.Compression, compressed int) int {
 }
 
 // decompress makes a buffer of exactly want bytes, with Slack behind them, out of src.
-func (c *Codecs) decompress(codec compress.Compression, src []byte, want int, alloc memory.Allocator) (*memory.Buffer, error) {
+func (c *Codecs) decompress(codec compress.Compression, src []byte, want int, alloc memory.Allocator) (*memory.Buffer,
+	error) {
 	if want > maxPage(codec, len(src)) {
 		return nil, corrupt("page of %d bytes claims to hold %d", len(src), want)
 	}
@@ -97,5 +99,6 @@ func (c *Codecs) zstdDecoder() (*zstd.Decoder, error) {
 	if d, ok := c.zstd.Get().(*zstd.Decoder); ok {
 		return d, nil
 	}
-	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(false), zstd.WithDecodeAllCapLimit(true))
+	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(false),
+		zstd.WithDecodeAllCapLimit(true))
 }

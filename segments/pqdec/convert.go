@@ -13,8 +13,8 @@ import (
 // convert turns n stored values of width bytes into those of the array.
 type convert func(dst, src []byte, n, width int) error
 
-// conversion is how a column's stored values become those of its arrays, width bytes each; nil when they are the same, or when there is
-// no way.
+// conversion is how a column's stored values become those of its arrays, width bytes each; nil when they are the same,
+// or when there is no way.
 func conversion(c Column, width int) convert {
 	switch c.Type.ID() {
 	case arrow.INT16:

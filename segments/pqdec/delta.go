@@ -37,7 +37,8 @@ func newDelta(b []byte, most int) (*delta, error) {
 		return nil, corrupt("delta header")
 	}
 	d.at += n
-	if minis == 0 || minis > 1<<10 || block%minis != 0 || block/minis%8 != 0 || block/minis == 0 || block/minis > maxMiniblock {
+	if minis == 0 || minis > 1<<10 || block%minis != 0 || block/minis%8 != 0 || block/minis == 0 ||
+		block/minis > maxMiniblock {
 		return nil, corrupt("delta blocks of %d values in %d miniblocks", block, minis)
 	}
 	if total > uint64(most) {

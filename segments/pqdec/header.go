@@ -55,7 +55,8 @@ func parseHeader(b []byte) (h header, n int, err error) {
 	if t.bad || !h.hasHeader || h.uncompressed < 0 || h.compressed < 0 {
 		return h, 0, corrupt("page header")
 	}
-	if h.kind != pageIndex && (!h.hasValues || h.values < 0 || h.nulls < 0 || h.rows < 0 || h.defBytes < 0 || h.repBytes < 0) {
+	if h.kind != pageIndex && (!h.hasValues || h.values < 0 || h.nulls < 0 || h.rows < 0 || h.defBytes < 0 ||
+		h.repBytes < 0) {
 		return h, 0, corrupt("page header")
 	}
 	return h, t.p, nil

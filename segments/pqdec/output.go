@@ -130,7 +130,8 @@ func share(buf *memory.Buffer, b []byte) *memory.Buffer {
 	return memory.SliceBuffer(buf, cap(whole)-cap(b), len(b))
 }
 
-// spread moves the dense values at the front of dst to the rows that valid, from bit at, says are not NULL; the others become zero.
+// spread moves the dense values at the front of dst to the rows that valid, from bit at, says are not NULL; the others
+// become zero.
 func spread(dst []byte, width, dense int, valid []byte, at int) {
 	switch width {
 	case 2:
@@ -222,7 +223,8 @@ func (o *output) finish() arrow.Array {
 	case o.coded:
 		t := &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int32, ValueType: o.c.column.Type}
 		o.values.ResizeNoShrink(4 * o.rows)
-		d := array.NewDataWithDictionary(t, o.rows, []*memory.Buffer{o.valid, o.values}, o.nulls, 0, o.c.dict.array.Data().(*array.Data))
+		d := array.NewDataWithDictionary(t, o.rows, []*memory.Buffer{o.valid, o.values}, o.nulls, 0,
+			o.c.dict.array.Data().(*array.Data))
 		defer d.Release()
 		return array.MakeFromData(d)
 	case o.c.class == classBytes:

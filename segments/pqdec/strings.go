@@ -76,8 +76,8 @@ func (c *Chunk) wholeInDictionary(n int) bool {
 	return true
 }
 
-// spreadOffsets turns the ends of dense values into those of rows: a NULL ends where the row before it does. offsets has a start and one
-// end a row; the first dense+1 are filled in.
+// spreadOffsets turns the ends of dense values into those of rows: a NULL ends where the row before it does. offsets
+// has a start and one end a row; the first dense+1 are filled in.
 func spreadOffsets(offsets []int32, dense int, valid []byte, at int) {
 	j := dense
 	for i := len(offsets) - 2; i >= 0; i-- {
@@ -146,7 +146,8 @@ func (o *output) plainStrings(offsets []int32, n int) error {
 	return nil
 }
 
-// lengthStrings reads values whose lengths are known and whose characters lie side by side: for a whole array, without a copy.
+// lengthStrings reads values whose lengths are known and whose characters lie side by side: for a whole array, without
+// a copy.
 func (o *output) lengthStrings(offsets []int32, k, n int) error {
 	p := &o.c.page
 	if p.at+n > len(o.c.lengths) {

@@ -1,6 +1,7 @@
-// Package pqenc encodes the rows of one Parquet column chunk: pages of version 2 with the encodings that segments use (DELTA_BINARY_PACKED
-// integers, dictionaries where there are few values, DELTA_LENGTH_BYTE_ARRAY strings, PLAIN for the rest), compressed page by page where
-// that pays. The footer, the statistics and the indexes are somebody else's business.
+// Package pqenc encodes the rows of one Parquet column chunk: pages of version 2 with the encodings that segments use
+// (DELTA_BINARY_PACKED integers, dictionaries where there are few values, DELTA_LENGTH_BYTE_ARRAY strings, PLAIN for
+// the rest), compressed page by page where that pays. The footer, the statistics and the indexes are somebody else's
+// business.
 package pqenc
 
 import (
@@ -35,9 +36,10 @@ type Column struct {
 	Plain bool
 }
 
-// Values are the rows of a chunk: a validity bitmap, and the values that are not NULL, densely, in the one field that the physical type
-// asks for: Int32; Int64; Bits for booleans; Offsets (one more than values, the first 0) and Bytes for strings; Fixed for the rest, little
-// endian. In a column of lists the rows are lists and Fixed has all their elements.
+// Values are the rows of a chunk: a validity bitmap, and the values that are not NULL, densely, in the one field that
+// the physical type asks for: Int32; Int64; Bits for booleans; Offsets (one more than values, the first 0) and Bytes
+// for strings; Fixed for the rest, little endian. In a column of lists the rows are lists and Fixed has all their
+// elements.
 type Values struct {
 	Rows  int
 	Nulls int
@@ -62,7 +64,8 @@ type Page struct {
 
 // Chunk is an encoded column chunk.
 type Chunk struct {
-	// Body is all pages, the dictionary page first when there is one: then it is DictionaryBytes long and has Distinct values.
+	// Body is all pages, the dictionary page first when there is one: then it is DictionaryBytes long and has Distinct
+	// values.
 	Body            []byte
 	DictionaryBytes int
 	Distinct        int
@@ -154,7 +157,8 @@ func check(c Column, v *Values) error {
 	}
 	if n != dense*max(1, c.List) || v.Rows <= 0 || c.PageRows <= 0 || c.PageRows%64 != 0 ||
 		v.Nulls > 0 && (!c.Optional || len(v.Valid) < (v.Rows+7)/8) {
-		return fmt.Errorf("encode %s: %d values in %d rows with %d NULLs, %d rows a page: %w", c.Physical, n, v.Rows, v.Nulls, c.PageRows,
+		return fmt.Errorf("encode %s: %d values in %d rows with %d NULLs, %d rows a page: %w", c.Physical, n, v.Rows, v.Nulls,
+			c.PageRows,
 			fault.ErrInvalid)
 	}
 	return nil
@@ -222,8 +226,8 @@ func (e *Encoder) page(c Column, v *Values, p Page, out *Chunk) error {
 		return err
 	}
 	h := pageHeader{kind: pageDataV2, uncompressed: len(levels) + len(e.values), compressed: len(levels) + len(body),
-		values: entries, nulls: p.Rows - p.Values, rows: p.Rows, encoding: int(out.Encoding), defBytes: len(levels) - repBytes,
-		repBytes: repBytes, valuesAreCompressed: compressed}
+		values: entries, nulls: p.Rows - p.Values, rows: p.Rows, encoding: int(out.Encoding), repBytes: repBytes,
+		defBytes: len(levels) - repBytes, valuesAreCompressed: compressed}
 	before := len(out.Body)
 	out.Body = h.append(out.Body)
 	out.Uncompressed += int64(len(out.Body) - before + h.uncompressed)

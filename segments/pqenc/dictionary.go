@@ -127,7 +127,8 @@ func (e *Encoder) stringDictionary(v *Values, n int) (codes []uint32, page []byt
 }
 
 // numberDictionary is stringDictionary for numbers of width bytes; ordered ones compete with delta encoding.
-func (e *Encoder) numberDictionary(values []int64, width int, ordered bool) (codes []uint32, page []byte, distinct int) {
+func (e *Encoder) numberDictionary(values []int64, width int, ordered bool) (codes []uint32, page []byte,
+	distinct int) {
 	n := len(values)
 	seen := make(map[int64]struct{}, sampleNumbers)
 	for i := range min(n, sampleValues) {

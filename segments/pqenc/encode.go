@@ -148,7 +148,8 @@ func appendBits(dst, src []byte, first, n int) []byte {
 	return dst
 }
 
-// appendLevels appends the definition levels of a flat optional column: the bits of the validity bitmap as they are, or one run.
+// appendLevels appends the definition levels of a flat optional column: the bits of the validity bitmap as they are, or
+// one run.
 func appendLevels(dst []byte, v *Values, p Page) []byte {
 	if p.Values == p.Rows {
 		dst = binary.AppendUvarint(dst, uint64(p.Rows)<<1)
@@ -204,7 +205,8 @@ type pageHeader struct {
 	valuesAreCompressed            bool
 }
 
-// append appends the header in the Thrift compact protocol, whose field headers hold the step from the last id and the type.
+// append appends the header in the Thrift compact protocol, whose field headers hold the step from the last id and the
+// type.
 func (h pageHeader) append(dst []byte) []byte {
 	const i32, structure, yes, no = 0x15, 0x0C, 0x11, 0x12
 	number := func(v int) { dst = binary.AppendVarint(append(dst, i32), int64(v)) }
