@@ -14,6 +14,12 @@ func (p *parser) call(u *unit, name ast.Ident) {
 		c.Name = strings.ToLower(name.Text)
 	}
 	span := name.Span
+	if p.bare() {
+		p.pos += 2
+		c.Span = p.since(span)
+		u.leaf(&c)
+		return
+	}
 	p.expect("(")
 	f := u.form(len(u.buf))
 	nargs := 0
@@ -73,6 +79,18 @@ func (p *parser) call(u *unit, name ast.Ident) {
 		}
 		return &out
 	})
+}
+
+// bare tells a call without arguments and without anything behind it, which is a leaf.
+func (p *parser) bare() bool {
+	if !p.looking("(", ")") {
+		return false
+	}
+	switch p.keyAt(2) {
+	case "WITHIN", "FILTER", "IGNORE", "RESPECT", "OVER":
+		return false
+	}
+	return true
 }
 
 // nulls takes IGNORE NULLS and RESPECT NULLS.

@@ -247,6 +247,13 @@ func (p *parser) in(u *unit, start int, not string, negate bool) bool {
 		})
 		return false
 	}
+	if list := p.literals(); list != nil {
+		span := p.since(ast.Span{Start: list[0].Place().Start})
+		u.form(start).close(func(args []ast.Expr) ast.Expr {
+			return &ast.In{Span: args[0].Place().To(span), Arg: args[0], List: list, Negate: negate}
+		})
+		return false
+	}
 	p.advance()
 	u.put(not + " in (")
 	for n := 0; ; n++ {

@@ -249,6 +249,31 @@ func (p *parser) values() *ast.Values {
 	return v
 }
 
+// literals takes a list in brackets when all of it is literals, which need no vitess; nil leaves it where it is.
+func (p *parser) literals() []ast.Expr {
+	pos, questions, dollars := p.pos, p.questions, p.dollars
+	p.advance()
+	var out []ast.Expr
+	for {
+		e := p.literal()
+		if e == nil || p.err != nil {
+			break
+		}
+		out = append(out, e)
+		if p.accept(",") {
+			continue
+		}
+		if p.accept(")") {
+			return out
+		}
+		break
+	}
+	if p.err == nil {
+		p.pos, p.questions, p.dollars = pos, questions, dollars
+	}
+	return nil
+}
+
 // grown is list with room for one more: a full list is left to those who point into it, and a new one begun.
 func grown[T any](list []T) []T {
 	if len(list) < cap(list) {
