@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -168,7 +169,7 @@ func (e *Engine) write(ctx context.Context, st *statement, t *manifest.Table, ne
 		if err != nil {
 			return nil, err
 		}
-		if err := checkNotNull(t, b); err != nil {
+		if err := checkRows(t, b); err != nil {
 			b.Release()
 			return nil, err
 		}
@@ -178,12 +179,29 @@ func (e *Engine) write(ctx context.Context, st *statement, t *manifest.Table, ne
 	return n, err
 }
 
-// checkNotNull is the one check of NOT NULL; b has the columns of t in table order.
-func checkNotNull(t *manifest.Table, b arrow.RecordBatch) error {
+// checkRows is the one check of NOT NULL and of the length of a VARCHAR(n); b has the columns of t in table order.
+func checkRows(t *manifest.Table, b arrow.RecordBatch) error {
 	for i, c := range t.Columns {
 		if c.NotNull && b.Column(i).NullN() > 0 {
 			return &fault.SQL{Kind: fault.ErrInvalid, Code: "23502",
 				Message: fmt.Sprintf("column %q of table %s.%s must not be NULL", c.Name, t.Namespace, t.Name)}
+		}
+		if c.Type.Kind == manifest.Text && c.Type.Length > 0 {
+			if err := checkLengths(c, b.Column(i).(*array.String)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkLengths refuses texts with more characters than the column's type allows.
+func checkLengths(c manifest.Column, texts *array.String) error {
+	for i := range texts.Len() {
+		// A text has no more characters than bytes.
+		if texts.ValueLen(i) > int(c.Type.Length) && texts.IsValid(i) && utf8.RuneCountInString(texts.Value(i)) > int(c.Type.Length) {
+			return &fault.SQL{Kind: fault.ErrInvalid, Code: "22001", Message: fmt.Sprintf("a value of column %q has %d characters, more than %s allows",
+				c.Name, utf8.RuneCountInString(texts.Value(i)), c.Type)}
 		}
 	}
 	return nil
@@ -480,7 +498,7 @@ func (f *found) add(b arrow.RecordBatch, c change, set *exec.Transform, ref func
 	defer full.Release()
 	changed := array.NewRecordBatch(arrow.NewSchema(full.Schema().Fields()[:at], nil), full.Columns()[:at], full.NumRows())
 	f.batches = append(f.batches, changed)
-	if err := checkNotNull(c.table, changed); err != nil {
+	if err := checkRows(c.table, changed); err != nil {
 		return err
 	}
 	if f.out == nil {

@@ -229,14 +229,21 @@ func (e *Engine) replaceRows(ctx context.Context, st *statement, t *manifest.Tab
 		if err != nil {
 			return nil, err
 		}
-		return b, checkNotNull(t, b)
+		if err := checkRows(t, b); err != nil {
+			b.Release()
+			return nil, err
+		}
+		return b, nil
 	}
 	w := tablet.Write{Tablet: id, InsertReader: checked, OnConflict: c}
 	if w.Delete, w.AsOf, err = e.everyRow(ctx, id); err != nil {
 		return 0, err
 	}
 	_, n, err := e.tablets.Commit(ctx, []tablet.Write{w}, tablet.CommitOptions{Exclusive: true})
-	return n, err
+	if err != nil {
+		return 0, err
+	}
+	return n - int64(len(w.Delete)), nil // an ingest counts the rows it brings, not those that made room
 }
 
 // everyRow lists the live rows of a tablet. The caller holds its statement lock.
