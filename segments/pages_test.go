@@ -54,7 +54,8 @@ func TestPagesOfRuns(t *testing.T) {
 	var codecs pqdec.Codecs
 	for i := range 300 {
 		n := 1 + r.IntN(4000)
-		column := pqenc.Column{PageRows: 64 << r.IntN(4), Codec: []compress.Compression{compress.Codecs.Lz4Raw, compress.Codecs.Zstd,
+		column := pqenc.Column{PageRows: 64 << r.IntN(4), Codec: []compress.Compression{compress.Codecs.Lz4Raw,
+			compress.Codecs.Zstd,
 			compress.Codecs.Snappy, compress.Codecs.Uncompressed}[i%4], Optional: i%5 == 0}
 		read := pqdec.Column{Codec: column.Codec, Rows: n, Optional: column.Optional, KeepDict: i%2 == 0}
 		if column.Optional {
@@ -123,12 +124,16 @@ func TestEncodeRefuses(t *testing.T) {
 		c pqenc.Column
 		v pqenc.Values
 	}{
-		"too few values":      {pqenc.Column{Physical: parquet.Types.Int64, PageRows: 64}, pqenc.Values{Rows: 2, Int64: []int64{1}}},
-		"no rows":             {pqenc.Column{Physical: parquet.Types.Int64, PageRows: 64}, pqenc.Values{}},
-		"odd pages":           {pqenc.Column{Physical: parquet.Types.Int64, PageRows: 65}, pqenc.Values{Rows: 1, Int64: []int64{1}}},
-		"half a value":        {pqenc.Column{Physical: parquet.Types.Double, PageRows: 64}, pqenc.Values{Rows: 1, Fixed: fixed}},
+		"too few values": {pqenc.Column{Physical: parquet.Types.Int64, PageRows: 64},
+			pqenc.Values{Rows: 2, Int64: []int64{1}}},
+		"no rows": {pqenc.Column{Physical: parquet.Types.Int64, PageRows: 64}, pqenc.Values{}},
+		"odd pages": {pqenc.Column{Physical: parquet.Types.Int64, PageRows: 65},
+			pqenc.Values{Rows: 1, Int64: []int64{1}}},
+		"half a value": {pqenc.Column{Physical: parquet.Types.Double, PageRows: 64},
+			pqenc.Values{Rows: 1, Fixed: fixed}},
 		"NULL where none may": {pqenc.Column{Physical: parquet.Types.Int64, PageRows: 64}, pqenc.Values{Rows: 1, Nulls: 1}},
-		"no such physical":    {pqenc.Column{Physical: parquet.Types.Int96, PageRows: 64}, pqenc.Values{Rows: 1, Fixed: fixed}},
+		"no such physical": {pqenc.Column{Physical: parquet.Types.Int96, PageRows: 64},
+			pqenc.Values{Rows: 1, Fixed: fixed}},
 	} {
 		if _, err := encoder.Encode(tc.c, &tc.v); !errors.Is(err, fault.ErrInvalid) {
 			t.Errorf("%s: Encode = %v, want ErrInvalid", name, err)
