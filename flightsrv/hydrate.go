@@ -3,6 +3,7 @@ package flightsrv
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -54,61 +55,95 @@ func hydrate(alloc memory.Allocator, a arrow.Array, l flightdata.Limits) (arrow.
 	return array.MakeFromData(data), nil
 }
 
-// take is the values at codes, in the type of values.
+// hydrated is the type that values of a dictionary come in: the plain one of its family.
+func hydrated(t arrow.DataType) arrow.DataType {
+	switch t.ID() {
+	case arrow.LARGE_STRING, arrow.STRING_VIEW:
+		return arrow.BinaryTypes.String
+	case arrow.LARGE_BINARY, arrow.BINARY_VIEW:
+		return arrow.BinaryTypes.Binary
+	}
+	return t
+}
+
+// take is the values at codes.
 func take(alloc memory.Allocator, values arrow.Array, codes []int, valid *memory.Buffer, nulls int,
 	most int64) (arrow.ArrayData, error) {
-	source := values.Data()
-	switch dt := values.DataType().(type) {
-	case *arrow.StringType, *arrow.BinaryType:
-		return takeBytes(alloc, source, codes, valid, nulls, most)
-	case *arrow.BooleanType:
-	case arrow.FixedWidthDataType:
-		width := dt.BitWidth() / 8
-		if width < 1 || int64(width)*int64(len(codes)) > most {
-			break
-		}
+	dt := hydrated(values.DataType())
+	switch v := values.(type) {
+	case array.StringLike:
+		return takeBytes(alloc, dt, v.Value, codes, valid, nulls, most)
+	case *array.Binary:
+		return takeBytes(alloc, dt, v.Value, codes, valid, nulls, most)
+	case *array.LargeBinary:
+		return takeBytes(alloc, dt, v.Value, codes, valid, nulls, most)
+	case *array.BinaryView:
+		return takeBytes(alloc, dt, v.Value, codes, valid, nulls, most)
+	case *array.Boolean:
 		out := memory.NewResizableBuffer(alloc)
 		defer out.Release()
-		out.Resize(width * len(codes))
-		in := source.Buffers()[1].Bytes()[source.Offset()*width:]
+		out.Resize(int(bitutil.BytesForBits(int64(len(codes)))))
 		for i, c := range codes {
-			if c >= 0 {
-				copy(out.Bytes()[i*width:(i+1)*width], in[c*width:])
-			}
+			bitutil.SetBitTo(out.Bytes(), i, c >= 0 && v.Value(c))
 		}
 		return array.NewData(dt, len(codes), []*memory.Buffer{valid, out}, nil, nulls, 0), nil
+	}
+	if fixed, ok := dt.(arrow.FixedWidthDataType); ok && len(values.Data().Buffers()) == 2 {
+		return takeFixed(alloc, fixed, values.Data(), codes, valid, nulls, most)
 	}
 	return nil, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
 		Message: fmt.Sprintf("a dictionary of %s cannot be used; send the values themselves", values.DataType())}
 }
 
-func takeBytes(alloc memory.Allocator, source arrow.ArrayData, codes []int, valid *memory.Buffer, nulls int,
-	most int64) (arrow.ArrayData, error) {
-	var offsets []int32
-	if b := source.Buffers()[1]; b != nil && b.Len() > 0 {
-		offsets = arrow.Int32Traits.CastFromBytes(b.Bytes())[source.Offset():]
+func tooLarge(most int64) error {
+	return fmt.Errorf("a dictionary column becomes more than %d bytes: %w", most, fault.ErrExhausted)
+}
+
+func takeFixed(alloc memory.Allocator, dt arrow.FixedWidthDataType, source arrow.ArrayData, codes []int,
+	valid *memory.Buffer, nulls int, most int64) (arrow.ArrayData, error) {
+	width := dt.BitWidth() / 8
+	if int64(width)*int64(len(codes)) > most {
+		return nil, tooLarge(most)
 	}
+	out := memory.NewResizableBuffer(alloc)
+	defer out.Release()
+	out.Resize(width * len(codes))
+	var in []byte
+	if b := source.Buffers()[1]; b != nil {
+		in = b.Bytes()[source.Offset()*width:]
+	}
+	for i, c := range codes {
+		if c >= 0 {
+			copy(out.Bytes()[i*width:(i+1)*width], in[c*width:])
+		}
+	}
+	return array.NewData(dt, len(codes), []*memory.Buffer{valid, out}, nil, nulls, 0), nil
+}
+
+func takeBytes[T string | []byte](alloc memory.Allocator, dt arrow.DataType, at func(int) T, codes []int,
+	valid *memory.Buffer, nulls int, most int64) (arrow.ArrayData, error) {
+	most = min(most, math.MaxInt32)
 	total := int64(0)
 	for _, c := range codes {
 		if c >= 0 {
-			total += int64(offsets[c+1] - offsets[c])
+			total += int64(len(at(c)))
 		}
 	}
-	if total > min(most, 1<<31-1) {
-		return nil, fmt.Errorf("a dictionary column becomes more than %d bytes: %w", min(most, 1<<31-1), fault.ErrExhausted)
+	if total > most {
+		return nil, tooLarge(most)
 	}
 	ends, out := memory.NewResizableBuffer(alloc), memory.NewResizableBuffer(alloc)
 	defer ends.Release()
 	defer out.Release()
 	ends.Resize(4 * (len(codes) + 1))
 	out.Resize(int(total))
-	at := 0
+	n := 0
 	binary.LittleEndian.PutUint32(ends.Bytes(), 0)
 	for i, c := range codes {
 		if c >= 0 {
-			at += copy(out.Bytes()[at:], source.Buffers()[2].Bytes()[offsets[c]:offsets[c+1]])
+			n += copy(out.Bytes()[n:], at(c))
 		}
-		binary.LittleEndian.PutUint32(ends.Bytes()[4*(i+1):], uint32(at))
+		binary.LittleEndian.PutUint32(ends.Bytes()[4*(i+1):], uint32(n))
 	}
-	return array.NewData(source.DataType(), len(codes), []*memory.Buffer{valid, ends, out}, nil, nulls, 0), nil
+	return array.NewData(dt, len(codes), []*memory.Buffer{valid, ends, out}, nil, nulls, 0), nil
 }

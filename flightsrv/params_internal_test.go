@@ -154,8 +154,7 @@ func TestHydrate(t *testing.T) {
 	alloc := testkit.Alloc(t)
 	rng, _ := testkit.Rand(t)
 	for _, dt := range []arrow.DataType{arrow.BinaryTypes.String, arrow.PrimitiveTypes.Int64,
-		arrow.FixedWidthTypes.Timestamp_us,
-		&arrow.FixedSizeBinaryType{ByteWidth: 3}} {
+		arrow.FixedWidthTypes.Timestamp_us, &arrow.FixedSizeBinaryType{ByteWidth: 3}, arrow.BinaryTypes.Binary} {
 		b := array.NewDictionaryBuilder(alloc, &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int16, ValueType: dt})
 		for range 500 {
 			if rng.IntN(7) == 0 {
@@ -166,7 +165,7 @@ func TestHydrate(t *testing.T) {
 			switch dt.ID() {
 			case arrow.TIMESTAMP:
 				text = "2024-01-01 00:00:" + text[1:] + "Z"
-			case arrow.FIXED_SIZE_BINARY:
+			case arrow.FIXED_SIZE_BINARY, arrow.BINARY:
 				text = strings.Repeat(text[2:], 4)
 			}
 			if err := b.AppendValueFromString(text); err != nil {
@@ -198,6 +197,53 @@ func TestHydrate(t *testing.T) {
 		}
 		part.Release()
 		whole.Release()
+	}
+}
+
+// pandas' categories are dictionaries of large strings.
+func TestHydrateOtherValues(t *testing.T) {
+	alloc := testkit.Alloc(t)
+	for _, test := range []struct{ values, want arrow.DataType }{
+		{arrow.BinaryTypes.LargeString, arrow.BinaryTypes.String}, {arrow.BinaryTypes.StringView, arrow.BinaryTypes.String},
+		{arrow.FixedWidthTypes.Boolean, arrow.FixedWidthTypes.Boolean}, {arrow.ListOf(arrow.PrimitiveTypes.Int8), nil},
+	} {
+		b := array.NewBuilder(alloc, test.values)
+		for _, text := range []string{"true", "false", "true"} {
+			if test.want == nil {
+				text = "[1]"
+			}
+			if err := b.AppendValueFromString(text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		values := b.NewArray()
+		b.Release()
+		codes := array.NewInt8Builder(alloc)
+		codes.AppendValues([]int8{1, 0, 0, 2}, []bool{true, true, false, true})
+		indices := codes.NewArray()
+		codes.Release()
+		d := array.NewDictionaryArray(&arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: test.values},
+			indices, values)
+		got, err := hydrate(alloc, d, flightdata.Limits{})
+		switch {
+		case test.want == nil:
+			if err == nil {
+				t.Errorf("a dictionary of %s passed", test.values)
+			}
+		case err != nil:
+			t.Errorf("%s: %v", test.values, err)
+		default:
+			text := got.ValueStr(0) + got.ValueStr(1) + got.ValueStr(2) + got.ValueStr(3)
+			if !arrow.TypeEqual(got.DataType(), test.want) || text != "falsetrue(null)true" || array.ValidateFull(got) != nil {
+				t.Errorf("%s became %s %s", test.values, got.DataType(), text)
+			}
+		}
+		if got != nil {
+			got.Release()
+		}
+		d.Release()
+		indices.Release()
+		values.Release()
 	}
 }
 

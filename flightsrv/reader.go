@@ -56,7 +56,7 @@ func plainSchema(s *arrow.Schema) *arrow.Schema {
 	fields := s.Fields()
 	for i, f := range fields {
 		if d, ok := f.Type.(*arrow.DictionaryType); ok {
-			fields[i].Type = d.ValueType
+			fields[i].Type = hydrated(d.ValueType)
 		}
 	}
 	meta := s.Metadata()

@@ -200,7 +200,8 @@ func (s *Server) prepare(ctx context.Context,
 	if err := s.sessions.addStatement(st, s.o.Statements); err != nil {
 		return nil, err
 	}
-	update := c.eager
+	// Drivers count the rows of an update and never fetch them: a change that returns rows is a query to them.
+	update := c.schema.NumFields() == 0
 	return &pb.ActionCreatePreparedStatementResult{PreparedStatementHandle: id[:], IsUpdate: &update,
 		DatasetSchema:   c.wire,
 		ParameterSchema: flight.SerializeSchema(parameterSchema(c.Params), s.alloc)}, nil

@@ -286,6 +286,24 @@ func TestRebindLeavesIssuedTickets(t *testing.T) {
 	wantCode(t, "a closed statement", err, codes.NotFound)
 }
 
+// Drivers that are told of an update ask for its count alone, so a change with RETURNING must not be called one.
+func TestReturningIsNoUpdate(t *testing.T) {
+	s := start(t, flightsrv.Options{})
+	r := s.raw(t)
+	p := r.prepare(annCtx(), "RETURN 2")
+	if p.GetIsUpdate() {
+		t.Error("a change that returns rows is said to be an update")
+	}
+	info, err := r.info(annCtx(), &pb.CommandPreparedStatementQuery{PreparedStatementHandle: p.PreparedStatementHandle})
+	if err != nil || info.TotalRecords != 2 {
+		t.Fatalf("info: %v, %v", info, err)
+	}
+	rows, err := r.get(annCtx(), info.Endpoint[0].Ticket)
+	if err != nil || len(rows) != 2 || s.executions("RETURN 2") != 1 {
+		t.Errorf("rows = %q, %v; it ran %d times", rows, err, s.executions("RETURN 2"))
+	}
+}
+
 func TestPreparedHandleReadDirectly(t *testing.T) {
 	s := start(t, flightsrv.Options{})
 	r := s.raw(t)
