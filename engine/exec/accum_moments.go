@@ -467,7 +467,7 @@ func (a *distinctAcc) update(in *aggInput) error {
 		if id < known {
 			continue
 		}
-		// New keys are numbered in order, so the first row of each is the one that raises the mark.
+		// Keys of several columns are numbered in the order of rows, so the first row of each raises the mark.
 		known = id + 1
 		sel, groups = append(sel, uint16(in.row(i))), append(groups, in.group(i))
 	}

@@ -210,11 +210,11 @@ func (s *unseenStage) choose(b *expr.Batch) error {
 	defer st.mu.Unlock()
 	n := b.Rows()
 	s.groups = room(s.groups, n)
-	known := uint32(st.seen.len())
+	known := st.seen.len()
 	if err := st.seen.assign(b.Vectors, b.Sel, n, s.groups); err != nil {
 		return err
 	}
-	s.sel = newGroups(s.sel, s.groups, known, b)
+	s.sel = newGroups(s.sel, s.groups, known, st.seen.len(), b)
 	return st.mem.hold(st.seen.size())
 }
 

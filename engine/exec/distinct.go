@@ -102,21 +102,25 @@ func (s *distinctStage) unseen(b *expr.Batch) error {
 	defer st.mu.Unlock()
 	n := b.Rows()
 	s.groups = room(s.groups, n)
-	known := uint32(st.seen.len())
+	known := st.seen.len()
 	if err := st.seen.assign(s.keys, b.Sel, n, s.groups); err != nil {
 		return err
 	}
-	s.sel = newGroups(s.sel, s.groups, known, b)
+	s.sel = newGroups(s.sel, s.groups, known, st.seen.len(), b)
 	s.op.note(st.seen.size())
 	return st.mem.hold(st.seen.size())
 }
 
-// newGroups are the rows of b that were the first of a group numbered known or higher: groups are numbered in the order of rows.
-func newGroups(sel []uint16, groups []uint32, known uint32, b *expr.Batch) []uint16 {
+// newGroups are the rows of b that were the first of a group numbered known or higher, of now groups.
+func newGroups(sel []uint16, groups []uint32, known, now int, b *expr.Batch) []uint16 {
 	sel = room(sel, len(groups))[:0]
+	if now == known {
+		return sel
+	}
+	seen := make([]bool, now-known)
 	for i, g := range groups {
-		if g >= known {
-			known = g + 1
+		if n := int(g) - known; n >= 0 && !seen[n] {
+			seen[n] = true
 			sel = append(sel, uint16(rowAt(b, i)))
 		}
 	}

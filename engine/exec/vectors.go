@@ -466,6 +466,9 @@ func (s *scratch) take(v *expr.Vector, idx []uint16) (*expr.Vector, error) {
 		s.alias.Len = len(idx)
 		return &s.alias, nil
 	}
+	if v.Dict == nil && (v.Type.Kind == manifest.List || v.Type.Kind == manifest.Embedding) {
+		return s.view(v, idx), nil
+	}
 	if v.Dict == nil {
 		reset(&s.own, v.Type)
 		err := appendRows(&s.own, v, idx, len(idx))
@@ -478,4 +481,17 @@ func (s *scratch) take(v *expr.Vector, idx []uint16) (*expr.Vector, error) {
 	s.alias = s.own
 	s.alias.Type, s.alias.Dict = v.Type, v.Dict
 	return &s.alias, err
+}
+
+// view is the rows idx of v without a copy: v becomes the dictionary. A list that is repeated for each of its elements stays one list.
+func (s *scratch) view(v *expr.Vector, idx []uint16) *expr.Vector {
+	reset(&s.own, intType)
+	appendValid(&s.own, v, idx, len(idx))
+	s.own.Fixed = grow(s.own.Fixed, 4*len(idx))
+	codes := expr.Values[int32](&s.own)
+	for i, r := range idx {
+		codes[i] = int32(r)
+	}
+	s.alias = expr.Vector{Type: v.Type, Len: len(idx), Valid: s.own.Valid, Fixed: s.own.Fixed, Dict: v}
+	return &s.alias
 }
