@@ -43,10 +43,7 @@ func FromArrow(arr arrow.Array, t manifest.Type, dst *Vector) error {
 		}
 	case *array.List:
 		if t.Kind == manifest.List {
-			dst.Offsets = a.Offsets()[:a.Len()+1]
-			if a.Len() == 0 {
-				dst.Offsets = []int32{0}
-			}
+			dst.Offsets = offsetsOf(a)
 			dst.Child = &Vector{}
 			return FromArrow(a.ListValues(), *t.Elem, dst.Child)
 		}
@@ -251,12 +248,20 @@ func fromStrings(arr arrow.Array, t manifest.Type, dst *Vector) bool {
 		dst.Offsets = []int32{0}
 		return true
 	}
-	data := arr.Data()
-	dst.Offsets = unsafeSlice[int32](aligned(data.Buffers()[1].Bytes()[data.Offset()*4 : (data.Offset()+n+1)*4]))
-	if data.Buffers()[2] != nil {
+	dst.Offsets = offsetsOf(arr)
+	if data := arr.Data(); data.Buffers()[2] != nil {
 		dst.Bytes = data.Buffers()[2].Bytes()
 	}
 	return true
+}
+
+// offsetsOf are the 32-bit offsets of an array's own rows.
+func offsetsOf(arr arrow.Array) []int32 {
+	data := arr.Data()
+	if data.Len() == 0 {
+		return []int32{0}
+	}
+	return unsafeSlice[int32](aligned(data.Buffers()[1].Bytes()[data.Offset()*4 : (data.Offset()+data.Len()+1)*4]))
 }
 
 // copyStrings handles the encodings whose offsets are not 32-bit.

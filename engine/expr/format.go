@@ -217,6 +217,9 @@ func appendOffset(dst []byte, seconds int64) []byte {
 	if seconds%3600 != 0 {
 		dst = pad2(append(dst, ':'), int(seconds/60%60))
 	}
+	if seconds%60 != 0 {
+		dst = pad2(append(dst, ':'), int(seconds%60))
+	}
 	return dst
 }
 
@@ -232,7 +235,7 @@ func appendInterval(dst []byte, v arrow.MonthDayNanoInterval) []byte {
 		}
 		dst = strconv.AppendInt(dst, n, 10)
 		dst = append(append(dst, ' '), unit...)
-		if n != 1 && n != -1 {
+		if n != 1 {
 			dst = append(dst, 's')
 		}
 	}

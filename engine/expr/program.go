@@ -84,7 +84,7 @@ func (x *Evaluator) Filter(b *Batch, dst []uint16) ([]uint16, error) {
 	if b.Len > VectorRows*8 {
 		return nil, fmt.Errorf("filter a batch of %d rows: a selection cannot name them", b.Len)
 	}
-	if cap(dst) < b.Rows() {
+	if dst == nil || cap(dst) < b.Rows() { // a nil selection would mean all rows
 		dst = make([]uint16, b.Rows())
 	}
 	return filter(x, x.p.root, b, b.Sel, dst[:0])
@@ -211,7 +211,7 @@ type frame struct {
 
 // selection is scratch number k with room for n rows.
 func (f *frame) selection(k, n int) []uint16 {
-	if cap(f.sels[k]) < n {
+	if f.sels[k] == nil || cap(f.sels[k]) < n { // never nil: that would mean all rows
 		f.sels[k] = make([]uint16, max(n, 64))
 	}
 	return f.sels[k][:0]
