@@ -20,6 +20,7 @@ import (
 
 	"kalamflight/engine/expr"
 	"kalamflight/engine/plan"
+	"kalamflight/internal/fault"
 	"kalamflight/internal/testkit"
 	"kalamflight/manifest"
 )
@@ -441,4 +442,13 @@ func newAlloc(tb testing.TB) memory.Allocator { return testkit.Alloc(tb) }
 func newRand(tb testing.TB) *rand.Rand {
 	r, _ := testkit.Rand(tb)
 	return r
+}
+
+// sqlState is the SQLSTATE of an error, "" for none.
+func sqlState(err error) string {
+	var sql *fault.SQL
+	if errors.As(err, &sql) {
+		return sql.Code
+	}
+	return ""
 }
