@@ -158,6 +158,11 @@ func TestConcurrent(t *testing.T) {
 	}
 	release := b.store.Pin(b.tablet, b.log.Head()-1)
 	defer release()
+	after, sums := b.log.Head()-1, map[int64]int{}
+	var err error
+	if after, err = b.follow(after, sums); err != nil {
+		t.Fatal(err)
+	}
 	var busy, others sync.WaitGroup
 	done := make(chan struct{})
 	failed := make(chan error, 16)
@@ -207,12 +212,6 @@ func TestConcurrent(t *testing.T) {
 			}
 			return sound(sums, seq)
 		})
-	}
-	after, sums := b.log.Head()-1, map[int64]int{}
-	if a, err := b.follow(after, sums); err != nil {
-		t.Fatal(err)
-	} else {
-		after = a
 	}
 	until(func() (err error) {
 		after, err = b.follow(after, sums)
