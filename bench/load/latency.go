@@ -157,8 +157,13 @@ func (l *load) delivery(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer rows.Release()
 	arrivals := make(chan time.Time, 1024)
+	defer func() { // the rows are the goroutine's until it has ended
+		rows.Cancel()
+		for range arrivals {
+		}
+		rows.Release()
+	}()
 	go func() { // ends when the rows do
 		defer close(arrivals)
 		for rows.Next() {
