@@ -33,6 +33,8 @@ const (
 	backoffMax   = 5 * time.Minute
 	// laterMax bounds the tablets that are looked at again for a compaction when their marks have come of age.
 	laterMax = 100_000
+	// forgetAfter is how long after its pause a failure is remembered.
+	forgetAfter = time.Hour
 	// budgetGoal is the share of the hot budget, in percent, down to which the largest tablets are flushed once it is passed.
 	budgetGoal = 80
 )
@@ -159,6 +161,11 @@ func (s *Scheduler) lookOnce(now time.Time) {
 		delete(s.later, id)
 		if t, ok := s.opts.Resolve(id); ok {
 			due = append(due, &job{Job: Job{Kind: Compact, Tablet: t}, target: target{Compact, id}, due: at})
+		}
+	}
+	for k, f := range s.failed {
+		if now.After(f.until.Add(forgetAfter)) { // it is not due any more, or its tablet is gone
+			delete(s.failed, k)
 		}
 	}
 	s.stats.HotBytes, s.stats.HotTablets = hot, tablets
