@@ -52,13 +52,13 @@ func TestWriteThenScan(t *testing.T) {
 		for _, fixed := range []bool{false, true} {
 			t.Run(fmt.Sprintf("compression=%s/fixed=%t", compression, fixed), func(t *testing.T) {
 				w := writeRandom(t, segments.WriteOptions{Table: everyType(), Fixed: fixed, Compression: compression,
-					GroupRows: 8192}, 20_000)
+					GroupRows: 8192}, 9_000)
 				f := segments.Open(segments.Options{Bucket: w.bucket, Alloc: testkit.Alloc(t)})
 				defer f.Close()
 				columns := ids(w.table, true)
 				if fixed {
 					w.segment.FirstSeq, w.segment.LastSeq, w.segment.FirstTime, w.segment.FirstOrdinal = 5, 5, 6, 7
-					seqs, ordinals, times := make([]string, 20_000), make([]string, 20_000), make([]string, 20_000)
+					seqs, ordinals, times := make([]string, 9_000), make([]string, 9_000), make([]string, 9_000)
 					for i := range seqs {
 						seqs[i], ordinals[i], times[i] = "5", fmt.Sprint(7+i), "1970-01-01T00:00:00.000006Z"
 					}
@@ -67,7 +67,7 @@ func TestWriteThenScan(t *testing.T) {
 				for _, plain := range []bool{false, true} {
 					got, rows, _ := readAll(t, f, segments.ScanRequest{Tablet: tabletOf(w.table), Segment: w.segment, Columns: columns,
 						Plain: plain})
-					if len(rows) != 20_000 || rows[0] != 0 || rows[19_999] != 19_999 {
+					if len(rows) != 9_000 || rows[0] != 0 || rows[8_999] != 8_999 {
 						t.Fatalf("%d rows came back", len(rows))
 					}
 					compare(t, columns, got, w.want)
@@ -225,7 +225,7 @@ func TestLookup(t *testing.T) {
 			table.Key = key
 			bucket := blob.NewMem()
 			next := func(c manifest.Column, row int) any {
-				if c.Type.Kind == manifest.Embedding {
+				if !slices.Contains(key, c.ID) {
 					return nil
 				}
 				return value(r, c.Type, shape{distinct: 3000})

@@ -214,7 +214,7 @@ func TestAgainstPqarrow(t *testing.T) {
 				if v.name == "list" {
 					version = parquet.DataPageV2
 				}
-				a := randomArray(memory.DefaultAllocator, r, v.write, 1+r.IntN(5000), nullable)
+				a := randomArray(memory.DefaultAllocator, r, v.write, 1+r.IntN(1500), nullable)
 				column, chunk := chunkOf(t, v, a, nullable, parquet.WithCompression(codec), parquet.WithDataPageVersion(version))
 				column.KeepDict = i%3 == 0
 				big := i%2 == 0
