@@ -377,8 +377,10 @@ var errLarge = errors.New("group too large to share")
 
 // shared is the events of a group of commits, held by everyone who sends them.
 type shared struct {
-	refs    atomic.Int64
+	refs atomic.Int64
+	// batches are never none: the last row of the last is the progress row.
 	batches []arrow.RecordBatch
+	through manifest.Seq
 }
 
 // Retain implements subscriptions.Value.
@@ -407,10 +409,7 @@ func (x *subscription) deliver(ctx context.Context, through manifest.Seq) error 
 	switch {
 	case err == nil:
 		defer v.Release()
-		for _, b := range v.(*shared).batches {
-			x.queueRows(b)
-		}
-		x.complete(through)
+		x.queueGroup(v.(*shared))
 		return nil
 	case errors.Is(err, errLarge):
 		changes, err := x.openChanges(ctx, through)
@@ -421,6 +420,26 @@ func (x *subscription) deliver(ctx context.Context, through manifest.Seq) error 
 		return nil
 	}
 	return x.gap(ctx, err)
+}
+
+// queueGroup makes the rows of a whole group ready. Its progress row is the last of the last batch, unless a limit or batch_size cuts
+// there.
+func (x *subscription) queueGroup(g *shared) {
+	last := len(g.batches) - 1
+	for _, b := range g.batches[:last] {
+		x.queueRows(b)
+	}
+	b := g.batches[last]
+	if data := b.NumRows() - 1; data > 0 && (x.left >= 0 || b.NumRows() > x.sub.BatchRows) {
+		rows := b.NewSlice(0, data)
+		x.queueRows(rows)
+		rows.Release()
+		x.complete(g.through)
+		return
+	}
+	b.Retain() // the second owner is the queue
+	x.queue(b)
+	x.advance(g.through)
 }
 
 // made is the events of a group: made here, or by another subscription of the same plan.
@@ -456,11 +475,14 @@ func (x *subscription) makeShared(ctx context.Context, through manifest.Seq) (su
 	for {
 		batches, err := x.nextPiece(ctx, changes)
 		if errors.Is(err, io.EOF) {
-			return s, nil
+			err = x.closeGroup(s, through)
 		}
 		if err != nil {
 			s.Release()
 			return nil, err
+		}
+		if s.through != 0 {
+			return s, nil
 		}
 		s.batches = append(s.batches, batches...)
 		for _, b := range batches {
@@ -473,6 +495,25 @@ func (x *subscription) makeShared(ctx context.Context, through manifest.Seq) (su
 			return nil, errLarge
 		}
 	}
+}
+
+// closeGroup puts the progress row behind the events of a group, in one batch with the last of them.
+func (x *subscription) closeGroup(s *shared, through manifest.Seq) error {
+	progress := x.events.control(opProgress, &through)
+	s.through = through
+	last := len(s.batches) - 1
+	if last < 0 {
+		s.batches = append(s.batches, progress)
+		return nil
+	}
+	defer progress.Release()
+	joined, err := concat([]arrow.RecordBatch{s.batches[last], progress}, x.engine.alloc)
+	if err != nil {
+		return err
+	}
+	s.batches[last].Release()
+	s.batches[last] = joined
+	return nil
 }
 
 func (x *subscription) nextPiece(ctx context.Context, changes *tablet.Changes) ([]arrow.RecordBatch, error) {

@@ -285,10 +285,15 @@ func (x *subscription) heartbeat(ctx context.Context) error {
 
 // complete ends a group of commits: its progress row makes through a sequence to resume from.
 func (x *subscription) complete(through manifest.Seq) {
+	x.advance(through)
+	x.queue(x.events.control(opProgress, &x.cursor))
+}
+
+// advance moves the cursor to a sequence whose progress row is on its way.
+func (x *subscription) advance(through manifest.Seq) {
 	x.cursor = through
 	x.pin(through)
 	x.run.note(0, int64(through))
-	x.queue(x.events.control(opProgress, &x.cursor))
 }
 
 // check ends the stream when the caller may no longer read the table or the table is no longer what it was.
@@ -314,12 +319,18 @@ func (x *subscription) check(ctx context.Context) error {
 // queue makes a batch ready.
 func (x *subscription) queue(b arrow.RecordBatch) { x.ready = append(x.ready, b) }
 
-// queueRows makes data rows ready, in pieces of batch_size, up to the limit. b stays the caller's.
+// queueRows makes data rows ready, in pieces of batch_size, up to the limit. b stays the caller's. A batch that goes out as it is stays
+// the same value for everyone it is shared with, so that its message is made once.
 func (x *subscription) queueRows(b arrow.RecordBatch) {
 	n := b.NumRows()
 	if x.left >= 0 {
 		n = min(n, x.left)
 		x.left -= n
+	}
+	if n == b.NumRows() && n <= x.sub.BatchRows {
+		b.Retain() // the second owner is the queue
+		x.queue(b)
+		return
 	}
 	for i := int64(0); i < n; i += x.sub.BatchRows {
 		x.queue(b.NewSlice(i, min(i+x.sub.BatchRows, n)))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/decimal"
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
@@ -452,3 +453,7 @@ func sqlState(err error) string {
 	}
 	return ""
 }
+
+func decimal128Of(x int64) decimal128.Num { return decimal128.FromI64(x) }
+
+func decimal64(x int64) decimal.Decimal64 { return decimal.Decimal64(x) }

@@ -1,5 +1,6 @@
-// Package jobs decides when a tablet is flushed, compacted or rid of expired rows, and runs these jobs one after the other in the
-// background. Every job may be killed at any moment and is repeated later. It does not know how a job is done: that is the tablet's.
+// Package jobs decides when a tablet is flushed, compacted or rid of expired rows, and runs these jobs one after the
+// other in the background. Every job may be killed at any moment and is repeated later. It does not know how a job is
+// done: that is the tablet's.
 package jobs
 
 import (
@@ -13,7 +14,8 @@ import (
 // Options configure a Scheduler. Tablets and Resolve are required.
 type Options struct {
 	Tablets *tablet.Store
-	// Resolve finds the definition and the owner of a tablet as they are now; false when either is gone: its rows are left alone.
+	// Resolve finds the definition and the owner of a tablet as they are now; false when either is gone: its rows are left
+	// alone.
 	Resolve func(manifest.TabletID) (manifest.Tablet, bool)
 	// Logger: nil discards.
 	Logger *slog.Logger

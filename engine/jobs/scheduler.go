@@ -35,7 +35,8 @@ const (
 	laterMax = 100_000
 	// forgetAfter is how long after its pause a failure is remembered.
 	forgetAfter = time.Hour
-	// budgetGoal is the share of the hot budget, in percent, down to which the largest tablets are flushed once it is passed.
+	// budgetGoal is the share of the hot budget, in percent, down to which the largest tablets are flushed once it is
+	// passed.
 	budgetGoal = 80
 )
 
@@ -107,8 +108,9 @@ func newScheduler(o Options, tablets store) *Scheduler {
 	o.FilesPerSecond = cmp.Or(o.FilesPerSecond, 50)
 	o.Interval = cmp.Or(o.Interval, time.Second)
 	o.HistoryMax = cmp.Or(o.HistoryMax, 256)
-	s := &Scheduler{opts: o, store: tablets, log: o.Logger, wake: make(chan struct{}, o.Workers), failed: map[target]failure{},
-		later: map[manifest.TabletID]time.Time{}, tokens: float64(o.FilesPerSecond), filled: time.Now()}
+	s := &Scheduler{opts: o, store: tablets, log: o.Logger, wake: make(chan struct{}, o.Workers),
+		failed: map[target]failure{},
+		later:  map[manifest.TabletID]time.Time{}, tokens: float64(o.FilesPerSecond), filled: time.Now()}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	return s
 }
@@ -260,7 +262,8 @@ func (s *Scheduler) fillLocked(now time.Time) {
 	s.filled = now
 }
 
-// enqueueLocked queues a job, unless there is one for the same target, it failed a moment ago, or it has to wait for its turn.
+// enqueueLocked queues a job, unless there is one for the same target, it failed a moment ago, or it has to wait for
+// its turn.
 func (s *Scheduler) enqueueLocked(j *job, now time.Time) {
 	same := func(o *job) bool { return o.target == j.target }
 	if len(s.queue) >= queueMax || slices.ContainsFunc(s.queue, same) || slices.ContainsFunc(s.running, same) {
@@ -362,8 +365,8 @@ func (s *Scheduler) do(ctx context.Context, j *job) (tablet.Work, error) {
 	return w, err
 }
 
-// compactLater plans the next look at a tablet: at once when a compaction did something, for there may be more; when its marks come of age
-// while it has any.
+// compactLater plans the next look at a tablet: at once when a compaction did something, for there may be more; when
+// its marks come of age while it has any.
 func (s *Scheduler) compactLater(ctx context.Context, t manifest.Tablet, w tablet.Work) {
 	m, err := s.store.Manifest(ctx, t)
 	if err != nil {
@@ -415,8 +418,8 @@ func (s *Scheduler) countLocked(j *job, err error) {
 	s.failed[j.target] = f
 }
 
-// Kill ends a running job, or takes a queued one from the queue. Its work is found again later: the flush of a due tablet cannot be
-// prevented, only put off. fault.ErrNotFound says that there is no such job.
+// Kill ends a running job, or takes a queued one from the queue. Its work is found again later: the flush of a due
+// tablet cannot be prevented, only put off. fault.ErrNotFound says that there is no such job.
 func (s *Scheduler) Kill(id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

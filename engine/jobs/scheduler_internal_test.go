@@ -135,7 +135,8 @@ func TestDue(t *testing.T) {
 		{"too few rows", policy(1, manifest.FlushPolicy{Rows: 10}), tablet.HotStats{Rows: 9, Bytes: 100 << 20}, -1, Flush},
 		{"enough rows", policy(1, manifest.FlushPolicy{Rows: 10}), tablet.HotStats{Rows: 7, Marks: 3}, 0, Flush},
 		{"interval", policy(1, manifest.FlushPolicy{Interval: time.Minute}), tablet.HotStats{Rows: 1}, time.Minute, Flush},
-		{"both, rows first", policy(1, manifest.FlushPolicy{Rows: 2, Interval: time.Minute}), tablet.HotStats{Rows: 2}, 0, Flush},
+		{"both, rows first", policy(1, manifest.FlushPolicy{Rows: 2, Interval: time.Minute}), tablet.HotStats{Rows: 2}, 0,
+			Flush},
 		{"a big commit", policy(1, manifest.FlushPolicy{Rows: 10}), tablet.HotStats{Segments: 1}, 0, Flush},
 		{"expired rows", stream, tablet.HotStats{Rows: 1}, 30 * time.Second, Evict},
 	}
@@ -162,7 +163,8 @@ func TestDue(t *testing.T) {
 	}
 }
 
-// TestRuns: due tablets are flushed oldest first, one at a time, and looked at for a compaction; a failure is repeated after a pause.
+// TestRuns: due tablets are flushed oldest first, one at a time, and looked at for a compaction; a failure is repeated
+// after a pause.
 func TestRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
@@ -177,6 +179,7 @@ func TestRuns(t *testing.T) {
 		s.Start()
 		defer s.Close()
 		time.Sleep(20 * time.Minute)
+		s.Close()
 		want := []string{"flush 1 fails at 15m1s", "flush 1 fails at 15m3s", "flush 1 at 15m6s", "compact 1 at 15m7s",
 			"flush 2 at 16m1s", "compact 2 at 16m2s"}
 		if !slices.Equal(f.done, want) {
@@ -189,7 +192,8 @@ func TestRuns(t *testing.T) {
 		if len(list) != 6 || list[0].Kind != Compact || list[5].State != Failed || list[5].Error == "" || list[3].Rows != 1 {
 			t.Errorf("the list is %+v", list)
 		}
-		if st := s.Stats(); st.Flushes != 2 || st.Compactions != 2 || st.Failures != 2 || st.Backlog != 0 || st.HotTablets != 1 {
+		if st := s.Stats(); st.Flushes != 2 || st.Compactions != 2 || st.Failures != 2 || st.Backlog != 0 ||
+			st.HotTablets != 1 {
 			t.Errorf("stats are %+v", st)
 		}
 	})
@@ -206,6 +210,7 @@ func TestBudget(t *testing.T) {
 		s.Start()
 		defer s.Close()
 		time.Sleep(time.Minute)
+		s.Close()
 		var flushed []string
 		for _, d := range f.done {
 			var id int

@@ -24,8 +24,8 @@ type bigInsert struct {
 	held *bigKeys
 }
 
-// bigKeys are the keys of a big insert by row, as long as they fit. A run of ascending keys above every other needs no lookup, and is let
-// go when memory gets short.
+// bigKeys are the keys of a big insert by row, as long as they fit. A run of ascending keys above every other needs no
+// lookup, and is let go when memory gets short.
 type bigKeys struct {
 	batches []*manifest.Keys
 	// starts are the rows of the first key of each batch.
@@ -88,7 +88,8 @@ func (k *bigKeys) add(keys *manifest.Keys, most int64, above []byte) error {
 }
 
 // writeBig writes all batches of next, taken over, as segments.
-func (s *Store) writeBig(ctx context.Context, st *state, t manifest.Tablet, next func() (arrow.RecordBatch, error)) (*bigInsert, error) {
+func (s *Store) writeBig(ctx context.Context, st *state, t manifest.Tablet,
+	next func() (arrow.RecordBatch, error)) (*bigInsert, error) {
 	big := &bigInsert{}
 	above, err := s.largestKey(ctx, st, t)
 	if err != nil {
@@ -145,8 +146,8 @@ func (s *Store) largestKey(ctx context.Context, st *state, t manifest.Tablet) ([
 	return bytes.Clone(st.largest), nil
 }
 
-// finish puts the segments in the change, and marks: of rows that inserted ones replace, and of inserted rows that do not count, which end
-// in the commit that writes them and so were never there.
+// finish puts the segments in the change, and marks: of rows that inserted ones replace, and of inserted rows that do
+// not count, which end in the commit that writes them and so were never there.
 func (b *bigInsert) finish(p *pendingWrite, o *overrides) {
 	first := uint32(len(p.Replace))
 	p.change.Segments = make([]manifest.Segment, len(b.segments))
@@ -180,7 +181,8 @@ type segmentWriter struct {
 }
 
 // writeAll writes all batches of next, taken over, until io.EOF. After an error no file is left.
-func (w *segmentWriter) writeAll(ctx context.Context, next func() (arrow.RecordBatch, error)) (written []manifest.Segment, err error) {
+func (w *segmentWriter) writeAll(ctx context.Context,
+	next func() (arrow.RecordBatch, error)) (written []manifest.Segment, err error) {
 	defer func() {
 		if err != nil {
 			w.store.discard(w.tablet, written)
@@ -212,9 +214,10 @@ func (w *segmentWriter) writeAll(ctx context.Context, next func() (arrow.RecordB
 			rows += batch.NumRows()
 			return batch, nil
 		}
-		g, writeErr := segments.Write(ctx, segments.WriteOptions{Bucket: w.store.opts.Bucket, Table: w.tablet.Table, Dir: w.tablet.Dir(),
-			ID: manifest.SegmentID(w.store.opts.NewID()), Fixed: w.fixed, Level: w.level, Compression: w.compression,
-			Alloc: w.store.alloc}, part)
+		g, writeErr := segments.Write(ctx,
+			segments.WriteOptions{Bucket: w.store.opts.Bucket, Table: w.tablet.Table, Dir: w.tablet.Dir(),
+				ID: manifest.SegmentID(w.store.opts.NewID()), Fixed: w.fixed, Level: w.level, Compression: w.compression,
+				Alloc: w.store.alloc}, part)
 		if writeErr != nil {
 			if ahead != nil {
 				ahead.Release()

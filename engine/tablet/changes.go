@@ -15,18 +15,19 @@ import (
 	"kalamflight/manifest"
 )
 
-// Change is a piece of what one commit did to a tablet: at most BatchRows new and BatchRows old rows. The reader releases it. Columns are
-// those asked for; system columns have the values of the row version, those of the commit are Seq and Time.
+// Change is a piece of what one commit did to a tablet: at most BatchRows new and BatchRows old rows. The reader
+// releases it. Columns are those asked for; system columns have the values of the row version, those of the commit are
+// Seq and Time.
 type Change struct {
 	Seq manifest.Seq
 	// Time is when the commit was made, microseconds since 1970 UTC.
 	Time int64
-	// New are row versions that the commit wrote, nil for none. Pairs is parallel to its rows: the row of Old that it replaces, -1 for an
-	// inserted row; nil when all were inserted.
+	// New are row versions that the commit wrote, nil for none. Pairs is parallel to its rows: the row of Old that it
+	// replaces, -1 for an inserted row; nil when all were inserted.
 	New   arrow.RecordBatch
 	Pairs []int32
-	// Old are row versions that the commit ended, as they were, nil for none: first the Replaced ones that Pairs names, in that order, then
-	// the deleted ones.
+	// Old are row versions that the commit ended, as they were, nil for none: first the Replaced ones that Pairs names, in
+	// that order, then the deleted ones.
 	Old      arrow.RecordBatch
 	Replaced int
 	// Complete: no further piece of this commit follows.
@@ -68,10 +69,11 @@ type Changes struct {
 // retriesMax bounds how often a read begins anew because a flush came between its halves; each time one flush ended.
 const retriesMax = 16
 
-// Changes opens the change stream of commits with after < Seq <= through; through 0 means the newest durable commit. It reads the same
-// whatever was flushed or compacted since. fault.ErrOutOfRange says that the history does not reach back to after. Rows of a STREAM table
-// that have expired are left out. Close it.
-func (s *Store) Changes(ctx context.Context, t manifest.Tablet, after, through manifest.Seq, columns []manifest.ColumnID) (*Changes, error) {
+// Changes opens the change stream of commits with after < Seq <= through; through 0 means the newest durable commit. It
+// reads the same whatever was flushed or compacted since. fault.ErrOutOfRange says that the history does not reach back
+// to after. Rows of a STREAM table that have expired are left out. Close it.
+func (s *Store) Changes(ctx context.Context, t manifest.Tablet, after, through manifest.Seq,
+	columns []manifest.ColumnID) (*Changes, error) {
 	asked, err := columnsOf(t.Table, columns)
 	if err != nil {
 		return nil, err
@@ -98,8 +100,10 @@ func (s *Store) Changes(ctx context.Context, t manifest.Tablet, after, through m
 	return nil, fmt.Errorf("changes of tablet %s: flushed too often meanwhile: %w", st.id, fault.ErrConflict)
 }
 
-// open joins log and manifest. again says that a flush moved old rows between the two, and that a second try will find them.
-func (c *Changes) open(ctx context.Context, s *Store, st *state, t manifest.Tablet, through manifest.Seq) (again bool, err error) {
+// open joins log and manifest. again says that a flush moved old rows between the two, and that a second try will find
+// them.
+func (c *Changes) open(ctx context.Context, s *Store, st *state, t manifest.Tablet,
+	through manifest.Seq) (again bool, err error) {
 	m, err := st.load(ctx, t)
 	if err != nil {
 		return false, err
@@ -138,7 +142,8 @@ func (c *Changes) open(ctx context.Context, s *Store, st *state, t manifest.Tabl
 	return false, nil
 }
 
-// takeMarks collects the marks of the range, in the order of their commits, replacements by ordinal and then deletes by row.
+// takeMarks collects the marks of the range, in the order of their commits, replacements by ordinal and then deletes by
+// row.
 func (c *Changes) takeMarks(ctx context.Context) error {
 	v := c.view
 	for _, m := range v.hotMarks {
@@ -172,8 +177,10 @@ func (c *Changes) takeMarks(ctx context.Context) error {
 }
 
 func compareMarks(a, b manifest.Mark) int {
-	return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(uint32(a.By), uint32(b.By)), cmp.Compare(a.Target.Segment, b.Target.Segment),
-		cmp.Compare(a.Target.Row, b.Target.Row), cmp.Compare(a.Target.Seq, b.Target.Seq), cmp.Compare(a.Target.Ordinal, b.Target.Ordinal))
+	return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(uint32(a.By), uint32(b.By)),
+		cmp.Compare(a.Target.Segment, b.Target.Segment),
+		cmp.Compare(a.Target.Row, b.Target.Row), cmp.Compare(a.Target.Seq, b.Target.Seq),
+		cmp.Compare(a.Target.Ordinal, b.Target.Ordinal))
 }
 
 // suppress takes out the marks of rows that ended in the commit that wrote them: neither was ever seen.
@@ -274,7 +281,8 @@ func (c *Changes) Close() error {
 	return nil
 }
 
-// Next is the next piece, in the order of commits; within one, new rows by ordinal and then deleted ones. io.EOF ends the stream.
+// Next is the next piece, in the order of commits; within one, new rows by ordinal and then deleted ones. io.EOF ends
+// the stream.
 func (c *Changes) Next(ctx context.Context) (*Change, error) {
 	if c.closed {
 		return nil, fmt.Errorf("changes are closed: %w", fault.ErrInvalid)
@@ -365,7 +373,8 @@ func (c *Changes) rows(ctx context.Context) (*Change, error) {
 	return c.ends(ctx, change, replaced)
 }
 
-// ends completes a piece: the old images of what it replaces, and, when no new rows of the commit are left, deleted rows.
+// ends completes a piece: the old images of what it replaces, and, when no new rows of the commit are left, deleted
+// rows.
 func (c *Changes) ends(ctx context.Context, change *Change, replaced []manifest.Mark) (*Change, error) {
 	old := replaced
 	if !c.more || c.current.rows.seq(c.current.first) != change.Seq {

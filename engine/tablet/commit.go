@@ -16,7 +16,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// probesLocked is how many keys may be looked up in segments while other writers of the tablet wait; more are looked up before.
+// probesLocked is how many keys may be looked up in segments while other writers of the tablet wait; more are looked up
+// before.
 const probesLocked = 64
 
 // pendingWrite is a Write on its way into the log.
@@ -37,10 +38,11 @@ type pendingWrite struct {
 	rows   int64
 }
 
-// Commit makes writes to different tablets durable, all or nothing, as one commit: seq, which is the newest durable Seq when nothing was to
-// be done. rows counts the rows inserted, replaced and deleted. Every RowRef must still be what the snapshot of AsOf showed; else it is
-// fault.ErrConflict, and so is a write by reference while another caller holds Exclusive. A key that is taken is fault.ErrExists, unless
-// OnConflict says otherwise. After fault.ErrUnknown it is not known whether the commit is durable.
+// Commit makes writes to different tablets durable, all or nothing, as one commit: seq, which is the newest durable Seq
+// when nothing was to be done. rows counts the rows inserted, replaced and deleted. Every RowRef must still be what the
+// snapshot of AsOf showed; else it is fault.ErrConflict, and so is a write by reference while another caller holds
+// Exclusive. A key that is taken is fault.ErrExists, unless OnConflict says otherwise. After fault.ErrUnknown it is not
+// known whether the commit is durable.
 func (s *Store) Commit(ctx context.Context, writes []Write, o CommitOptions) (seq manifest.Seq, rows int64, err error) {
 	pending, err := s.begin(ctx, writes)
 	defer func() {
@@ -64,7 +66,8 @@ func (s *Store) Commit(ctx context.Context, writes []Write, o CommitOptions) (se
 	if ticket == nil {
 		return s.opts.Log.Head(), rows, nil
 	}
-	// The commit has its place; only the log can say what becomes of it, so that a caller who gives up now would learn nothing.
+	// The commit has its place; only the log can say what becomes of it, so that a caller who gives up now would learn
+	// nothing.
 	if err := ticket.Wait(context.WithoutCancel(ctx)); err != nil {
 		for _, p := range pending {
 			p.big = nil // the log may name its files
@@ -76,7 +79,8 @@ func (s *Store) Commit(ctx context.Context, writes []Write, o CommitOptions) (se
 	return ticket.Seq(), rows, nil
 }
 
-// begin checks the writes, orders them by tablet and writes the rows of big ones. What it returns is released also after an error.
+// begin checks the writes, orders them by tablet and writes the rows of big ones. What it returns is released also
+// after an error.
 func (s *Store) begin(ctx context.Context, writes []Write) ([]*pendingWrite, error) {
 	pending := make([]*pendingWrite, 0, len(writes))
 	for i := range writes {
@@ -265,16 +269,19 @@ func stored(schema *arrow.Schema, t *manifest.Table, rows arrow.RecordBatch) (ar
 	for i, c := range t.Columns {
 		have := rows.Column(i)
 		if !arrow.TypeEqual(have.DataType(), schema.Field(i).Type) {
-			return nil, fmt.Errorf("column %s is %s and not %s: %w", c.Name, have.DataType(), schema.Field(i).Type, fault.ErrInvalid)
+			return nil, fmt.Errorf("column %s is %s and not %s: %w", c.Name, have.DataType(), schema.Field(i).Type,
+				fault.ErrInvalid)
 		}
 		if c.NotNull && have.NullN() > 0 {
-			return nil, &fault.SQL{Kind: fault.ErrInvalid, Code: "23502", Message: fmt.Sprintf("column %s may not be NULL", c.Name)}
+			return nil, &fault.SQL{Kind: fault.ErrInvalid, Code: "23502",
+				Message: fmt.Sprintf("column %s may not be NULL", c.Name)}
 		}
 	}
 	return array.NewRecordBatch(schema, rows.Columns(), rows.NumRows()), nil
 }
 
-// enqueue resolves the writes under the locks of their tablets and gives them one place in the log; nil when there is nothing to commit.
+// enqueue resolves the writes under the locks of their tablets and gives them one place in the log; nil when there is
+// nothing to commit.
 func (s *Store) enqueue(ctx context.Context, pending []*pendingWrite, o CommitOptions) (*hotlog.Pending, error) {
 	for attempt := 0; ; attempt++ {
 		for _, p := range pending {
@@ -296,7 +303,8 @@ func (s *Store) enqueue(ctx context.Context, pending []*pendingWrite, o CommitOp
 }
 
 // enqueueLocked does it, or says which writes want their keys looked up first.
-func (s *Store) enqueueLocked(ctx context.Context, pending []*pendingWrite, o CommitOptions, mayProbe bool) (*hotlog.Pending,
+func (s *Store) enqueueLocked(ctx context.Context, pending []*pendingWrite, o CommitOptions,
+	mayProbe bool) (*hotlog.Pending,
 	[]*pendingWrite, error) {
 	commit := hotlog.Commit{Key: o.Key}
 	var probes []*pendingWrite

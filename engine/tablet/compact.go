@@ -18,8 +18,8 @@ import (
 const (
 	// compactRowsMax is the most rows of a segment that a compaction writes; half of it is too large for a size tier.
 	compactRowsMax = 8 << 20
-	// tierBytes is the upper bound of the lowest size tier, each tier reaching to tierFactor times the one before; tierSegments of one
-	// tier beside each other are merged, at most tierSegmentsMax at once.
+	// tierBytes is the upper bound of the lowest size tier, each tier reaching to tierFactor times the one before;
+	// tierSegments of one tier beside each other are merged, at most tierSegmentsMax at once.
 	tierBytes       = 256 << 10
 	tierFactor      = 4
 	tierSegments    = 4
@@ -28,8 +28,9 @@ const (
 	marksDue = 5
 )
 
-// Compact rewrites segments: it merges small ones, and drops row versions that ended longer than the table's retention ago, unless a Pin
-// needs them; Oldest rises accordingly. Open snapshots stay valid. With Purge hot rows are flushed first.
+// Compact rewrites segments: it merges small ones, and drops row versions that ended longer than the table's retention
+// ago, unless a Pin needs them; Oldest rises accordingly. Open snapshots stay valid. With Purge hot rows are flushed
+// first.
 func (s *Store) Compact(ctx context.Context, t manifest.Tablet, o CompactOptions) (Work, error) {
 	begun := time.Now()
 	st, err := s.enter(t)
@@ -56,7 +57,8 @@ func (s *Store) Compact(ctx context.Context, t manifest.Tablet, o CompactOptions
 		return work, fmt.Errorf("compact tablet %s: %w", st.id, err)
 	}
 	if work.Segments > 0 || work.Dropped > 0 {
-		s.log.Info("tablet compacted", "tablet", st.id.String(), "rows", work.Rows, "bytes", work.Bytes, "dropped", work.Dropped,
+		s.log.Info("tablet compacted", "tablet", st.id.String(), "rows", work.Rows, "bytes", work.Bytes, "dropped",
+			work.Dropped,
 			"segments", len(c.chosen), "dur", work.Took)
 	}
 	return work, nil
@@ -161,8 +163,8 @@ func (c *compaction) choose(ctx context.Context) error {
 	return nil
 }
 
-// horizon finds the newest Seq that the history may begin at, and with it what is dropped: what ended by then, and what ended in the commit
-// that wrote it, which nobody ever saw.
+// horizon finds the newest Seq that the history may begin at, and with it what is dropped: what ended by then, and what
+// ended in the commit that wrote it, which nobody ever saw.
 func (c *compaction) horizon() {
 	c.oldest = c.view.man.Oldest
 	latest := c.now.Add(-c.tablet.Table.Retention).UnixMicro()
@@ -333,7 +335,8 @@ func (c *compaction) locator(written []manifest.Segment) func(manifest.RowRef) (
 }
 
 // keptMarks are the marks of rows that stay.
-func (c *compaction) keptMarks(locate func(manifest.RowRef) (manifest.RowRef, bool)) map[manifest.SegmentID][]manifest.Mark {
+func (c *compaction) keptMarks(locate func(manifest.RowRef) (manifest.RowRef,
+	bool)) map[manifest.SegmentID][]manifest.Mark {
 	kept := map[manifest.SegmentID][]manifest.Mark{}
 	for _, g := range c.chosen {
 		set := c.marks[g.ID]

@@ -15,7 +15,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// prepared is a tablet with something of everything: cold rows with and without marks, hot rows, hot marks of both, a big commit.
+// prepared is a tablet with something of everything: cold rows with and without marks, hot rows, hot marks of both, a
+// big commit.
 func prepared(t *testing.T, r *rig, id manifest.TableID) *subject {
 	s := r.subject(id, true, 0)
 	s.commit(model.Write{Insert: []model.Row{{int64(1), "a"}, {int64(2), "b"}, {int64(3), nil}}}, false)
@@ -26,8 +27,10 @@ func prepared(t *testing.T, r *rig, id manifest.TableID) *subject {
 	if err := s.store.Flush(context.Background(), s.tablet); err != nil {
 		t.Fatal(err)
 	}
-	s.commit(model.Write{Insert: []model.Row{{int64(1), "e"}, {int64(4), "f"}, {int64(5), "g"}}, Policy: model.Replace}, false)
-	s.commit(model.Write{Insert: []model.Row{{int64(5), "h"}, {int64(6), "i"}, {int64(6), "j"}, {int64(7), ""}}, Policy: model.Replace}, true)
+	s.commit(model.Write{Insert: []model.Row{{int64(1), "e"}, {int64(4), "f"}, {int64(5), "g"}}, Policy: model.Replace},
+		false)
+	s.commit(model.Write{Insert: []model.Row{{int64(5), "h"}, {int64(6), "i"}, {int64(6), "j"}, {int64(7), ""}},
+		Policy: model.Replace}, true)
 	s.commit(model.Write{Insert: []model.Row{{int64(7), "k"}}, Policy: model.Replace}, false)
 	return s
 }
@@ -53,8 +56,8 @@ func upkeeps() map[string]func(context.Context, *subject) error {
 	}
 }
 
-// TestCrash stops every job at every one of its writes, before and after it took effect, with and without a power cut: no row is lost, none
-// comes twice, and the job can be repeated.
+// TestCrash stops every job at every one of its writes, before and after it took effect, with and without a power cut:
+// no row is lost, none comes twice, and the job can be repeated.
 func TestCrash(t *testing.T) {
 	rng, _ := testkit.Rand(t)
 	for name, job := range upkeeps() {
@@ -96,7 +99,8 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// crashAt runs the job with its n-th write failing, and all later ones if the power is cut then. It tells whether there was one.
+// crashAt runs the job with its n-th write failing, and all later ones if the power is cut then. It tells whether there
+// was one.
 func crashAt(s *subject, job func(context.Context, *subject) error, n int, outcome blob.Outcome, cut bool) bool {
 	s.Helper()
 	count := 0
@@ -202,7 +206,8 @@ func TestMarksMeanwhile(t *testing.T) {
 				versions := s.model.Versions()
 				s.commit(model.Write{Deleted: []model.ID{versions[0].ID, versions[6].ID}}, false)
 				s.look()
-				// The last one is enough of a race: the bucket may not be called from here, so that rows with mark files are out of reach.
+				// The last one is enough of a race: the bucket may not be called from here, so that rows with mark files are out of
+				// reach.
 				meanwhile := model.Write{Deleted: []model.ID{versions[1].ID, versions[4].ID, versions[7].ID}}
 				write, release := s.write(meanwhile, false)
 				defer release()

@@ -13,8 +13,9 @@ import (
 	"kalamflight/manifest"
 )
 
-// FlushNow is Flush, and says what it did. Each step may be the last before a crash: what is written before the manifest is garbage without
-// it, and what the log still has after it is ignored and truncated later. A STREAM tablet has nothing to flush.
+// FlushNow is Flush, and says what it did. Each step may be the last before a crash: what is written before the
+// manifest is garbage without it, and what the log still has after it is ignored and truncated later. A STREAM tablet
+// has nothing to flush.
 func (s *Store) FlushNow(ctx context.Context, t manifest.Tablet) (Work, error) {
 	begun := time.Now()
 	st, err := s.enter(t)
@@ -176,8 +177,8 @@ func knownColumn(t *manifest.Table, id manifest.ColumnID) error {
 	return fmt.Errorf("column %d is newer than the definition of table %d: %w", id, t.ID, fault.ErrPrecondition)
 }
 
-// Evict forgets the rows of a STREAM tablet that have expired. With TTLDeletes their end is a commit of its own, which subscribers see, and
-// the rows go once that commit has expired too.
+// Evict forgets the rows of a STREAM tablet that have expired. With TTLDeletes their end is a commit of its own, which
+// subscribers see, and the rows go once that commit has expired too.
 func (s *Store) Evict(ctx context.Context, t manifest.Tablet) (Work, error) {
 	begun := time.Now()
 	st, err := s.enter(t)

@@ -101,7 +101,8 @@ func (s *subject) step(step model.Step, g *model.Random) {
 		err = s.store.Flush(ctx, s.tablet)
 	case model.Compact, model.Purge:
 		before := s.model.Oldest
-		_, err = s.store.Compact(ctx, s.tablet, tablet.CompactOptions{Purge: step.Action == model.Purge, Pick: g.Rand.IntN(2) == 0})
+		_, err = s.store.Compact(ctx, s.tablet,
+			tablet.CompactOptions{Purge: step.Action == model.Purge, Pick: g.Rand.IntN(2) == 0})
 		if err == nil {
 			s.forget(step.Action == model.Purge, before)
 		}

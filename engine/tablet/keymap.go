@@ -14,8 +14,8 @@ type hotKey struct {
 	ord  uint32
 }
 
-// keyMap finds hot keys. It holds no pointers, so that a store with millions of hot keys costs the garbage collector nothing. The zero
-// value is empty. It is for one goroutine.
+// keyMap finds hot keys. It holds no pointers, so that a store with millions of hot keys costs the garbage collector
+// nothing. The zero value is empty. It is for one goroutine.
 type keyMap struct {
 	seed maphash.Seed
 	// slots are 1-based places in entries, 0 when empty; their number is a power of two.
@@ -74,7 +74,8 @@ func (k *keyMap) put(key []byte, value hotKey) {
 		e.value = value
 		return
 	}
-	k.entries = append(k.entries, keyEntry{hash: hash, length: uint32(len(key)), offset: uint64(len(k.bytes)), value: value})
+	k.entries = append(k.entries, keyEntry{hash: hash, length: uint32(len(key)), offset: uint64(len(k.bytes)),
+		value: value})
 	k.bytes = append(k.bytes, key...)
 	k.slots[slot] = uint32(len(k.entries))
 }

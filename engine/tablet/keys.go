@@ -39,7 +39,8 @@ func ascending(keys keyList) bool {
 	return true
 }
 
-// exists is the failure of a taken key. It names the key's columns and no values: the row may be somebody else's in another sense.
+// exists is the failure of a taken key. It names the key's columns and no values: the row may be somebody else's in
+// another sense.
 func exists(t *manifest.Table) error {
 	names := make([]string, len(t.Key))
 	for i, id := range t.Key {
@@ -47,11 +48,13 @@ func exists(t *manifest.Table) error {
 		names[i] = c.Name
 	}
 	return (&fault.SQL{Kind: fault.ErrExists, Code: "23505",
-		Message: fmt.Sprintf("a row of %s.%s with this key (%s) exists already", t.Namespace, t.Name, strings.Join(names, ", "))}).
+		Message: fmt.Sprintf("a row of %s.%s with this key (%s) exists already", t.Namespace, t.Name,
+			strings.Join(names, ", "))}).
 		WithHint("use ON CONFLICT DO NOTHING, or UPDATE the row")
 }
 
-// probe looks up keys in the segments of one moment, without a lock: which row versions have them, whether they live or not.
+// probe looks up keys in the segments of one moment, without a lock: which row versions have them, whether they live or
+// not.
 type probe struct {
 	lease *lease
 	fixed []manifest.Segment
@@ -118,8 +121,10 @@ func (s *Store) lookup(ctx context.Context, t manifest.Tablet, m *manifest.Manif
 	return found, nil
 }
 
-// findTakenLocked finds the live row of each of the keys, the zero RowRef where a key is free; nil when all are free. mu is held. want says that the keys should be looked up in segments first: p.probe is ready to run.
-func (p *pendingWrite) findTakenLocked(ctx context.Context, m *manifest.Manifest, keys keyList, mayProbe bool) (refs []manifest.RowRef,
+// findTakenLocked finds the live row of each of the keys, the zero RowRef where a key is free; nil when all are free.
+// mu is held. want says that the keys should be looked up in segments first: p.probe is ready to run.
+func (p *pendingWrite) findTakenLocked(ctx context.Context, m *manifest.Manifest, keys keyList,
+	mayProbe bool) (refs []manifest.RowRef,
 	want bool, err error) {
 	st, t := p.st, p.Tablet
 	if keys.Len() == 0 || ascending(keys) && bytes.Compare(keys.At(0), st.largest) > 0 {
@@ -165,8 +170,10 @@ func (p *pendingWrite) findTakenLocked(ctx context.Context, m *manifest.Manifest
 	return refs, false, nil
 }
 
-// coldLocked looks keys up in segments: from the probe that was made for it, here when there are few, or never mind: it wants a probe.
-func (p *pendingWrite) coldLocked(ctx context.Context, m *manifest.Manifest, cold [][]byte, mayProbe bool) (found [][]manifest.RowRef,
+// coldLocked looks keys up in segments: from the probe that was made for it, here when there are few, or never mind: it
+// wants a probe.
+func (p *pendingWrite) coldLocked(ctx context.Context, m *manifest.Manifest, cold [][]byte,
+	mayProbe bool) (found [][]manifest.RowRef,
 	want bool, err error) {
 	st := p.st
 	if b := p.probe; b != nil && b.covers(m, st.fixed) && slices.EqualFunc(b.keys, cold, bytes.Equal) {
@@ -185,7 +192,8 @@ func (p *pendingWrite) coldLocked(ctx context.Context, m *manifest.Manifest, col
 }
 
 // livesLocked tells whether a row version of a segment has not ended.
-func (st *state) livesLocked(ctx context.Context, t manifest.Tablet, m *manifest.Manifest, ref manifest.RowRef) (bool, error) {
+func (st *state) livesLocked(ctx context.Context, t manifest.Tablet, m *manifest.Manifest,
+	ref manifest.RowRef) (bool, error) {
 	if _, gone := st.ended[ref]; gone {
 		return false, nil
 	}

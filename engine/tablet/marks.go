@@ -14,9 +14,10 @@ import (
 	"kalamflight/segments"
 )
 
-// fresh tells that a mark of the log counts beside a manifest: it ends a row that is still hot, or it is in no mark file, which is so for
-// all marks of the segments of big commits that the manifest does not name yet: pending. The others were moved into mark files by the
-// swap that made the manifest: a mark of a hot row when its row moved, a mark of a segment's row at once.
+// fresh tells that a mark of the log counts beside a manifest: it ends a row that is still hot, or it is in no mark
+// file, which is so for all marks of the segments of big commits that the manifest does not name yet: pending. The
+// others were moved into mark files by the swap that made the manifest: a mark of a hot row when its row moved, a mark
+// of a segment's row at once.
 func fresh(m *manifest.Manifest, pending []manifest.Segment, mark manifest.Mark) bool {
 	if mark.Target.Segment == 0 {
 		return mark.Target.Seq > m.Flushed
@@ -76,7 +77,8 @@ func (s *markSet) has(row uint32) bool {
 
 // at is mark i, of a row of the segment.
 func (s *markSet) at(i int, segment manifest.SegmentID) manifest.Mark {
-	return manifest.Mark{Target: manifest.RowRef{Segment: segment, Row: s.rows[i]}, Seq: s.seqs[i], By: s.by[i], Time: s.times[i]}
+	return manifest.Mark{Target: manifest.RowRef{Segment: segment, Row: s.rows[i]}, Seq: s.seqs[i], By: s.by[i],
+		Time: s.times[i]}
 }
 
 // all are the marks as manifest.Marks.
@@ -88,7 +90,8 @@ func (s *markSet) all(segment manifest.SegmentID) []manifest.Mark {
 	return marks
 }
 
-// through are the rows ended by commits up to seq, ascending, those of extra included. The result may be shared: read only.
+// through are the rows ended by commits up to seq, ascending, those of extra included. The result may be shared: read
+// only.
 func (s *markSet) through(seq manifest.Seq, extra []uint32) []uint32 {
 	rows := s.rows
 	if s.last > seq {
@@ -110,8 +113,8 @@ func (s *markSet) through(seq manifest.Seq, extra []uint32) []uint32 {
 // bytes is about how much memory the set holds.
 func (s *markSet) bytes() int64 { return int64(24*s.len() + 160) }
 
-// markCache holds decoded mark files, the longest unused are dropped first. A mark file never changes, so nothing is ever stale. It is
-// safe for concurrent use.
+// markCache holds decoded mark files, the longest unused are dropped first. A mark file never changes, so nothing is
+// ever stale. It is safe for concurrent use.
 type markCache struct {
 	most int64
 

@@ -14,7 +14,8 @@ import (
 	"kalamflight/segments"
 )
 
-// run is a stretch of row versions of one source in (seq, ord) order. Its batch is borrowed until the next run is asked for.
+// run is a stretch of row versions of one source in (seq, ord) order. Its batch is borrowed until the next run is asked
+// for.
 type run struct {
 	piece
 	// segment is where the rows are, nil for hot rows; base is the segment's row of the batch's row 0.
@@ -22,8 +23,8 @@ type run struct {
 	base    uint32
 }
 
-// merge gives the row versions of segments and of hot rows in (seq, ord) order, those of commits with after < seq <= through. columns must
-// have the system columns. Segments are opened when their first row is due.
+// merge gives the row versions of segments and of hot rows in (seq, ord) order, those of commits with after < seq <=
+// through. columns must have the system columns. Segments are opened when their first row is due.
 type merge struct {
 	store          *Store
 	tablet         manifest.Tablet
@@ -178,12 +179,15 @@ func (m *merge) segmentRuns(ctx context.Context, g *manifest.Segment) iter.Seq2[
 	return func(yield func(run, error) bool) {
 		var where []manifest.Predicate
 		if g.FirstSeq <= m.after {
-			where = append(where, manifest.Predicate{Column: manifest.ColumnSeq, Op: manifest.Greater, Values: []any{int64(m.after)}})
+			where = append(where, manifest.Predicate{Column: manifest.ColumnSeq, Op: manifest.Greater,
+				Values: []any{int64(m.after)}})
 		}
 		if g.LastSeq > m.through {
-			where = append(where, manifest.Predicate{Column: manifest.ColumnSeq, Op: manifest.LessEqual, Values: []any{int64(m.through)}})
+			where = append(where, manifest.Predicate{Column: manifest.ColumnSeq, Op: manifest.LessEqual,
+				Values: []any{int64(m.through)}})
 		}
-		scan, err := m.store.opts.Files.Scan(ctx, segments.ScanRequest{Tablet: m.tablet, Segment: g, Columns: m.columns, Where: where})
+		scan, err := m.store.opts.Files.Scan(ctx,
+			segments.ScanRequest{Tablet: m.tablet, Segment: g, Columns: m.columns, Where: where})
 		if err != nil {
 			yield(run{}, err)
 			return

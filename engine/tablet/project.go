@@ -26,8 +26,10 @@ func columnsOf(t *manifest.Table, ids []manifest.ColumnID) ([]manifest.Column, e
 	return columns, nil
 }
 
-// project makes a batch of some columns of rows [first, end) of h. row is the ColumnRow of row 0. The caller releases it.
-func project(alloc memory.Allocator, h *hotRows, columns []manifest.Column, first, end int, row int64) (arrow.RecordBatch,
+// project makes a batch of some columns of rows [first, end) of h. row is the ColumnRow of row 0. The caller releases
+// it.
+func project(alloc memory.Allocator, h *hotRows, columns []manifest.Column, first, end int,
+	row int64) (arrow.RecordBatch,
 	error) {
 	fields := make([]arrow.Field, len(columns))
 	arrays := make([]arrow.Array, len(columns))
@@ -83,8 +85,8 @@ func constant(alloc memory.Allocator, c manifest.Column, n int) (arrow.Array, er
 	return b.NewArray(), nil
 }
 
-// plain turns the forms in which segments give columns into the stored form, so that columns of several sources fit together. The caller
-// releases it.
+// plain turns the forms in which segments give columns into the stored form, so that columns of several sources fit
+// together. The caller releases it.
 func plain(alloc memory.Allocator, a arrow.Array, t manifest.Type) (arrow.Array, error) {
 	switch a := a.(type) {
 	case *array.Dictionary:
@@ -142,7 +144,8 @@ type piece struct {
 	first, end int
 }
 
-// gather copies pieces into one batch of the columns, in the stored form; columns a piece lacks are NULL there. The caller releases it.
+// gather copies pieces into one batch of the columns, in the stored form; columns a piece lacks are NULL there. The
+// caller releases it.
 func gather(alloc memory.Allocator, pieces []piece, columns []manifest.Column) (arrow.RecordBatch, error) {
 	n := 0
 	for _, p := range pieces {

@@ -22,8 +22,8 @@ const (
 	transfers = 60
 )
 
-// bank is a keyed table of accounts; every commit moves one unit from one account to another, so that the sum and the number of rows are
-// the same at every Seq.
+// bank is a keyed table of accounts; every commit moves one unit from one account to another, so that the sum and the
+// number of rows are the same at every Seq.
 type bank struct{ *subject }
 
 // balances reads the accounts: their rows and balances by account.
@@ -77,8 +77,9 @@ func (b bank) transfer(rng *rand.Rand) error {
 		}
 		rows := b.batch([]model.Row{{from, fmt.Sprint(sums[from] - 1)}, {to, fmt.Sprint(sums[to] + 1)}}, "")
 		defer rows.Release()
-		_, _, err = b.store.Commit(context.Background(), []tablet.Write{{Tablet: b.tablet, Replace: []manifest.RowRef{refs[from], refs[to]},
-			ReplaceRows: rows, SameKeys: rng.IntN(2) == 0, AsOf: seq}}, o)
+		_, _, err = b.store.Commit(context.Background(),
+			[]tablet.Write{{Tablet: b.tablet, Replace: []manifest.RowRef{refs[from], refs[to]},
+				ReplaceRows: rows, SameKeys: rng.IntN(2) == 0, AsOf: seq}}, o)
 		return err
 	}
 	err := try(tablet.CommitOptions{})
@@ -144,8 +145,8 @@ func (b bank) follow(after manifest.Seq, sums map[int64]int) (manifest.Seq, erro
 	}
 }
 
-// TestConcurrent: writers, readers, followers, flushes and compactions at the same time on one tablet. Every read and every followed commit
-// shows the invariant.
+// TestConcurrent: writers, readers, followers, flushes and compactions at the same time on one tablet. Every read and
+// every followed commit shows the invariant.
 func TestConcurrent(t *testing.T) {
 	rng, _ := testkit.Rand(t)
 	b := bank{newRig(t, rng.Uint64()).subject(1, true, 0)}

@@ -12,8 +12,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// resolveLocked says what the write does to the tablet as it is now: change, kept and rows. want asks for p.probe to be run first. mu is
-// held, so that nothing ends or moves a row between this and the log.
+// resolveLocked says what the write does to the tablet as it is now: change, kept and rows. want asks for p.probe to be
+// run first. mu is held, so that nothing ends or moves a row between this and the log.
 func (p *pendingWrite) resolveLocked(ctx context.Context, o CommitOptions, mayProbe bool) (want bool, err error) {
 	st, t := p.st, p.Tablet
 	if st.dropped {
@@ -179,7 +179,8 @@ func (p *pendingWrite) finish(o *overrides) error {
 	n, first := p.inserts(), 0 // the ordinal of the first replacing row
 	p.rows = int64(n - len(o.skip) + len(p.Replace) + len(p.Delete))
 	if int64(n+len(p.Replace)) > p.st.store.opts.RowsMax {
-		return fmt.Errorf("%d rows in one commit are more than %d: %w", n+len(p.Replace), p.st.store.opts.RowsMax, fault.ErrExhausted)
+		return fmt.Errorf("%d rows in one commit are more than %d: %w", n+len(p.Replace), p.st.store.opts.RowsMax,
+			fault.ErrExhausted)
 	}
 	if p.big == nil {
 		first = n - len(o.skip)

@@ -111,12 +111,14 @@ type subject struct {
 const padColumn manifest.ColumnID = 100
 
 func (r *rig) subject(id manifest.TableID, keyed bool, retention time.Duration) *subject {
-	t := &manifest.Table{ID: id, Namespace: "n", Name: fmt.Sprintf("t%d", id), Kind: manifest.Shared, NextColumn: 101, Retention: retention,
+	t := &manifest.Table{ID: id, Namespace: "n", Name: fmt.Sprintf("t%d", id), Kind: manifest.Shared, NextColumn: 101,
+		Retention: retention,
 		Columns: []manifest.Column{
 			{ID: 1, Name: "k", Type: manifest.Type{Kind: manifest.BigInt}, NotNull: true},
 			{ID: 2, Name: "a", Type: manifest.Type{Kind: manifest.Text}},
 			{ID: padColumn, Name: "pad", Type: manifest.Type{Kind: manifest.Text}}}}
-	s := &subject{rig: r, tablet: manifest.Tablet{Table: t}, model: model.New(), refs: map[model.ID]manifest.RowRef{}, ids: map[model.ID]model.ID{}}
+	s := &subject{rig: r, tablet: manifest.Tablet{Table: t}, model: model.New(), refs: map[model.ID]manifest.RowRef{},
+		ids: map[model.ID]model.ID{}}
 	if keyed {
 		t.Key = []manifest.ColumnID{1}
 		s.model = model.New(0)
@@ -141,7 +143,8 @@ func (s *subject) addColumn() {
 	id := t.NextColumn
 	t.NextColumn++
 	t.Version++
-	t.Columns = append(slices.Clone(t.Columns), manifest.Column{ID: id, Name: fmt.Sprintf("c%d", id), Type: manifest.Type{Kind: manifest.Text}})
+	t.Columns = append(slices.Clone(t.Columns),
+		manifest.Column{ID: id, Name: fmt.Sprintf("c%d", id), Type: manifest.Type{Kind: manifest.Text}})
 	s.tablet.Table = &t
 }
 
@@ -277,7 +280,8 @@ func (s *subject) decode(rows arrow.RecordBatch, i int) seen {
 // state is what the store says lives at a Seq; 0 is the head.
 func (s *subject) state(asOf manifest.Seq) ([]seen, error) {
 	columns := append(s.columns(), manifest.ColumnSeq, manifest.ColumnOrdinal)
-	snap, err := s.store.Read(context.Background(), s.tablet, tablet.ReadOptions{AsOf: asOf, Columns: append(columns, manifest.ColumnRow)})
+	snap, err := s.store.Read(context.Background(), s.tablet,
+		tablet.ReadOptions{AsOf: asOf, Columns: append(columns, manifest.ColumnRow)})
 	if err != nil {
 		return nil, err
 	}
@@ -286,7 +290,8 @@ func (s *subject) state(asOf manifest.Seq) ([]seen, error) {
 	for _, m := range snap.Morsels() {
 		err := m.Scan(context.Background(), func(rows arrow.RecordBatch, sel []uint16) error {
 			n := int(rows.NumCols())
-			front := array.NewRecordBatch(arrow.NewSchema(rows.Schema().Fields()[:n-1], nil), rows.Columns()[:n-1], rows.NumRows())
+			front := array.NewRecordBatch(arrow.NewSchema(rows.Schema().Fields()[:n-1], nil), rows.Columns()[:n-1],
+				rows.NumRows())
 			defer front.Release()
 			if sel == nil {
 				for i := range int(rows.NumRows()) {
@@ -352,7 +357,8 @@ func (s *subject) changes(after, through manifest.Seq) ([]string, error) {
 	}
 	defer c.Close()
 	out := []string{}
-	// made are new rows of the commit that is being read, each with what it replaces; the model orders them in its own way.
+	// made are new rows of the commit that is being read, each with what it replaces; the model orders them in its own
+	// way.
 	var made, gone []seen
 	replaced := map[model.ID]string{}
 	last, complete := manifest.Seq(0), true

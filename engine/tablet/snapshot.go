@@ -31,8 +31,8 @@ type ScanStats struct {
 	MarksApplied  int64
 }
 
-// Snapshot is the state of a tablet at one Seq. What it shows never changes, whatever is committed, flushed, compacted or dropped
-// meanwhile. It is safe for concurrent use; Close it once, after the last scan ended.
+// Snapshot is the state of a tablet at one Seq. What it shows never changes, whatever is committed, flushed, compacted
+// or dropped meanwhile. It is safe for concurrent use; Close it once, after the last scan ended.
 type Snapshot struct {
 	// Seq is the newest commit that the snapshot shows.
 	Seq manifest.Seq
@@ -69,8 +69,8 @@ type hotSource struct {
 	ended  []uint32
 }
 
-// Morsel is a piece of a snapshot that one worker reads: a row group of a segment, or up to BatchRows hot rows. It is safe for concurrent
-// use until the snapshot's Close.
+// Morsel is a piece of a snapshot that one worker reads: a row group of a segment, or up to BatchRows hot rows. It is
+// safe for concurrent use until the snapshot's Close.
 type Morsel struct {
 	snap *Snapshot
 	cold *source
@@ -80,8 +80,8 @@ type Morsel struct {
 	first, end int
 }
 
-// Read opens the state of a tablet at one Seq. fault.ErrOutOfRange says that the history does not reach back to it, or that it is in the
-// future.
+// Read opens the state of a tablet at one Seq. fault.ErrOutOfRange says that the history does not reach back to it, or
+// that it is in the future.
 func (s *Store) Read(ctx context.Context, t manifest.Tablet, o ReadOptions) (*Snapshot, error) {
 	columns, err := columnsOf(t.Table, o.Columns)
 	if err != nil {
@@ -161,10 +161,12 @@ func (s *Snapshot) openSource(ctx context.Context, number int, g *manifest.Segme
 		if !slices.Contains(src.ids, manifest.ColumnSeq) {
 			src.ids = append(src.ids, manifest.ColumnSeq)
 		}
-		where = append(slices.Clip(where), manifest.Predicate{Column: manifest.ColumnSeq, Op: manifest.LessEqual, Values: []any{int64(s.Seq)}})
+		where = append(slices.Clip(where),
+			manifest.Predicate{Column: manifest.ColumnSeq, Op: manifest.LessEqual, Values: []any{int64(s.Seq)}})
 	}
 	where = storedPredicates(where)
-	src.scan, err = s.view.st.store.opts.Files.Scan(ctx, segments.ScanRequest{Tablet: s.view.tablet, Segment: g, Columns: src.ids, Where: where})
+	src.scan, err = s.view.st.store.opts.Files.Scan(ctx,
+		segments.ScanRequest{Tablet: s.view.tablet, Segment: g, Columns: src.ids, Where: where})
 	if err != nil {
 		return err
 	}
@@ -203,8 +205,9 @@ func (s *Snapshot) Ref(row int64) manifest.RowRef {
 
 // Stats are what the scans have read up to now.
 func (s *Snapshot) Stats() ScanStats {
-	st := ScanStats{SegmentsTotal: int64(len(s.view.segments)), SegmentsRead: int64(len(s.sources)), GroupsRead: s.groups.Load(),
-		RowsRead: s.rows.Load(), MarksApplied: s.marks.Load()}
+	st := ScanStats{SegmentsTotal: int64(len(s.view.segments)), SegmentsRead: int64(len(s.sources)),
+		GroupsRead: s.groups.Load(),
+		RowsRead:   s.rows.Load(), MarksApplied: s.marks.Load()}
 	for _, src := range s.sources {
 		scan := src.scan.Stats()
 		st.GroupsTotal += scan.Groups
@@ -216,8 +219,8 @@ func (s *Snapshot) Stats() ScanStats {
 	return st
 }
 
-// Count is the exact number of rows of the snapshot, of those that may match. It reads only where a segment has rows newer than the
-// snapshot or was pruned.
+// Count is the exact number of rows of the snapshot, of those that may match. It reads only where a segment has rows
+// newer than the snapshot or was pruned.
 func (s *Snapshot) Count(ctx context.Context) (int64, error) {
 	var n int64
 	for _, h := range s.hot {
@@ -260,8 +263,8 @@ func (s *Snapshot) closeOnce() error {
 	return errors.Join(errs...)
 }
 
-// Scan calls yield for the morsel's batches, in the order of their rows: the columns asked for, at most BatchRows rows, and a selection of
-// the rows that live, nil when all do. Both are borrowed until yield returns; Retain keeps a batch.
+// Scan calls yield for the morsel's batches, in the order of their rows: the columns asked for, at most BatchRows rows,
+// and a selection of the rows that live, nil when all do. Both are borrowed until yield returns; Retain keeps a batch.
 func (m Morsel) Scan(ctx context.Context, yield func(rows arrow.RecordBatch, sel []uint16) error) error {
 	if m.cold != nil {
 		return m.scanCold(ctx, yield)

@@ -36,8 +36,8 @@ func (g gate) lock(ctx context.Context) error {
 func (g gate) unlock()      { <-g }
 func (g gate) locked() bool { return len(g) > 0 }
 
-// state is what is known of a tablet in memory. All of it can be rebuilt from the log and the manifest. The locks are taken in the order of
-// the fields: upkeep, statement, mu, view.
+// state is what is known of a tablet in memory. All of it can be rebuilt from the log and the manifest. The locks are
+// taken in the order of the fields: upkeep, statement, mu, view.
 type state struct {
 	store *Store
 	id    manifest.TabletID
@@ -56,7 +56,8 @@ type state struct {
 	dropped bool
 	// last is the newest commit enqueued here; nil when none was or it is known to be durable.
 	last *hotlog.Pending
-	// ready: the fields below it hold what the log and the manifest say; a tablet without a key needs them only to end rows.
+	// ready: the fields below it hold what the log and the manifest say; a tablet without a key needs them only to end
+	// rows.
 	ready bool
 	// keys finds the newest hot version of a key; it may have ended.
 	keys keyMap
@@ -199,8 +200,8 @@ func (st *state) oldestPin() (seq manifest.Seq, ok bool) {
 	return seq, ok
 }
 
-// forget drops what is in memory, so that the next call rebuilds it: after a drop, or when it is not known which manifest is in the bucket.
-// mu is held.
+// forget drops what is in memory, so that the next call rebuilds it: after a drop, or when it is not known which
+// manifest is in the bucket. mu is held.
 func (st *state) forget() {
 	st.ready, st.keys, st.largest, st.ended, st.fixed = false, keyMap{}, nil, nil, nil
 	st.view.Lock()
@@ -208,8 +209,8 @@ func (st *state) forget() {
 	st.view.Unlock()
 }
 
-// prepareLocked rebuilds keys, ended and fixed from the log and the manifest, if that was not done yet. mu is held, so that every commit of
-// the tablet is in the log or not begun.
+// prepareLocked rebuilds keys, ended and fixed from the log and the manifest, if that was not done yet. mu is held, so
+// that every commit of the tablet is in the log or not begun.
 func (st *state) prepareLocked(ctx context.Context, t manifest.Tablet) error {
 	if st.ready {
 		return nil

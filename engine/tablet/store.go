@@ -38,8 +38,8 @@ type counters struct {
 	written, deleted, swept                                                 atomic.Int64
 }
 
-// Open makes a store of the data folder and sweeps the files that a crash left: those that no manifest and no log entry names. It must not
-// be used by two stores at a time.
+// Open makes a store of the data folder and sweeps the files that a crash left: those that no manifest and no log entry
+// names. It must not be used by two stores at a time.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.Log == nil || o.Bucket == nil || o.Manifests == nil || o.Files == nil || o.NewID == nil {
 		return nil, fmt.Errorf("open tablets: Log, Bucket, Manifests, Files and NewID are required: %w", fault.ErrInvalid)
@@ -68,8 +68,8 @@ func (o *Options) fill() {
 	o.RowsMax = cmp.Or(o.RowsMax, 1<<30)
 }
 
-// Close refuses later calls. Snapshots that are open stay usable until their own Close. The log, the files and the manifests are the
-// caller's to close.
+// Close refuses later calls. Snapshots that are open stay usable until their own Close. The log, the files and the
+// manifests are the caller's to close.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,15 +136,17 @@ func (s *Store) Stats() Stats {
 	tablets := len(s.open)
 	s.mu.Unlock()
 	c := &s.count
-	return Stats{Tablets: int64(tablets), Readers: c.readers.Load(), Garbage: c.garbage.Load(), MarksBytes: s.marks.bytesHeld(),
-		Commits: c.commits.Load(), RowsWritten: c.rows.Load(), MarksWritten: c.marks.Load(), Conflicts: c.conflicts.Load(),
+	return Stats{Tablets: int64(tablets), Readers: c.readers.Load(), Garbage: c.garbage.Load(),
+		MarksBytes: s.marks.bytesHeld(),
+		Commits:    c.commits.Load(), RowsWritten: c.rows.Load(), MarksWritten: c.marks.Load(), Conflicts: c.conflicts.Load(),
 		BigCommits: c.big.Load(), KeyLookups: c.lookups.Load(), KeyProbes: c.probes.Load(), Flushes: c.flushes.Load(),
 		FlushedRows: c.flushedRows.Load(), Compactions: c.compactions.Load(), CompactedRows: c.compactedRows.Load(),
-		DroppedRows: c.dropped.Load(), SegmentsWritten: c.written.Load(), SegmentsDeleted: c.deleted.Load(), Swept: c.swept.Load()}
+		DroppedRows: c.dropped.Load(), SegmentsWritten: c.written.Load(), SegmentsDeleted: c.deleted.Load(),
+		Swept: c.swept.Load()}
 }
 
-// Pin keeps the history of a tablet from seq on: until release is called, once, no compaction but a purge takes away what a read at seq or
-// later, or the changes after it, need.
+// Pin keeps the history of a tablet from seq on: until release is called, once, no compaction but a purge takes away
+// what a read at seq or later, or the changes after it, need.
 func (s *Store) Pin(t manifest.Tablet, seq manifest.Seq) (release func()) {
 	st, err := s.enter(t)
 	if err != nil {
@@ -163,9 +165,10 @@ func (s *Store) Pin(t manifest.Tablet, seq manifest.Seq) (release func()) {
 	})
 }
 
-// Exclusive waits until the caller is the only one who may replace and delete rows of the tablet by reference: the commits of others that
-// try are refused with fault.ErrConflict, and no flush or compaction moves rows. A statement that met a conflict takes it, reads with
-// ReadOptions.Pending and commits with CommitOptions.Exclusive. unlock is called once. Take several in the order of their ids.
+// Exclusive waits until the caller is the only one who may replace and delete rows of the tablet by reference: the
+// commits of others that try are refused with fault.ErrConflict, and no flush or compaction moves rows. A statement
+// that met a conflict takes it, reads with ReadOptions.Pending and commits with CommitOptions.Exclusive. unlock is
+// called once. Take several in the order of their ids.
 func (s *Store) Exclusive(ctx context.Context, t manifest.Tablet) (unlock func(), err error) {
 	st, err := s.enter(t)
 	if err != nil {
@@ -242,8 +245,8 @@ func (s *Store) Hot(f func(manifest.TabletID, HotStats) bool) {
 	}
 }
 
-// Tablets lists the owners who have rows in the table, hot or cold: the zero Owner for a table that is not per user. Owners that
-// Options.Resolve does not know are left out.
+// Tablets lists the owners who have rows in the table, hot or cold: the zero Owner for a table that is not per user.
+// Owners that Options.Resolve does not know are left out.
 func (s *Store) Tablets(ctx context.Context, t *manifest.Table) ([]manifest.Owner, error) {
 	owners, err := s.opts.Manifests.Owners(ctx, t)
 	if err != nil {
@@ -270,8 +273,8 @@ func (s *Store) Tablets(ctx context.Context, t *manifest.Table) ([]manifest.Owne
 	return owners, nil
 }
 
-// Drop removes all of a tablet: its manifest, its files and its hot rows. Snapshots that are open stay readable where the bucket keeps open
-// files readable.
+// Drop removes all of a tablet: its manifest, its files and its hot rows. Snapshots that are open stay readable where
+// the bucket keeps open files readable.
 func (s *Store) Drop(ctx context.Context, t manifest.Tablet) error {
 	st, err := s.enter(t)
 	if err != nil {

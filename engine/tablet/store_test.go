@@ -26,7 +26,8 @@ func (s *subject) put(on tablet.OnConflict, rows ...model.Row) error {
 	s.Helper()
 	b := s.batch(rows, "")
 	defer b.Release()
-	_, _, err := s.store.Commit(context.Background(), []tablet.Write{{Tablet: s.tablet, Insert: b, OnConflict: on}}, tablet.CommitOptions{})
+	_, _, err := s.store.Commit(context.Background(), []tablet.Write{{Tablet: s.tablet, Insert: b, OnConflict: on}},
+		tablet.CommitOptions{})
 	return err
 }
 
@@ -90,12 +91,14 @@ func (s *subject) flush() {
 	}
 }
 
-// TestKeys: a key is unique hot, cold, in files that wait for their manifest, and across them; the failure names the key and no values.
+// TestKeys: a key is unique hot, cold, in files that wait for their manifest, and across them; the failure names the
+// key and no values.
 func TestKeys(t *testing.T) {
 	big := func(s *subject, on tablet.OnConflict, rows ...model.Row) error {
 		b := s.batch(rows, strings.Repeat("x", 2*rigBigBytes))
 		defer b.Release()
-		_, _, err := s.store.Commit(context.Background(), []tablet.Write{{Tablet: s.tablet, Insert: b, OnConflict: on}}, tablet.CommitOptions{})
+		_, _, err := s.store.Commit(context.Background(), []tablet.Write{{Tablet: s.tablet, Insert: b, OnConflict: on}},
+			tablet.CommitOptions{})
 		return err
 	}
 	places := map[string]func(s *subject){
@@ -135,7 +138,8 @@ func TestKeys(t *testing.T) {
 				if err := s.put(tablet.Nothing, model.Row{int64(1), "x"}, model.Row{int64(3), "c"}); err != nil {
 					t.Fatal(err)
 				}
-				if err := big(s, tablet.Replace, model.Row{int64(7), "x"}, model.Row{int64(7), "y"}, model.Row{int64(2), "d"}); err != nil {
+				if err := big(s, tablet.Replace, model.Row{int64(7), "x"}, model.Row{int64(7), "y"},
+					model.Row{int64(2), "d"}); err != nil {
 					t.Fatal(err)
 				}
 				if got, want := s.keysNow(), []int64{1, 3, 7, 2}; !slices.Equal(sorted(got), sorted(want)) {
@@ -208,7 +212,8 @@ func (s *subject) remove(o tablet.CommitOptions, refs ...manifest.RowRef) error 
 func TestConflicts(t *testing.T) {
 	ctx := context.Background()
 	s := newRig(t, 1).subject(1, true, manifest.DefaultRetention)
-	if err := s.put(tablet.Fail, model.Row{int64(1), "a"}, model.Row{int64(2), "b"}, model.Row{int64(3), "c"}); err != nil {
+	if err := s.put(tablet.Fail, model.Row{int64(1), "a"}, model.Row{int64(2), "b"},
+		model.Row{int64(3), "c"}); err != nil {
 		t.Fatal(err)
 	}
 	hot, _ := s.refsNow()
@@ -219,7 +224,8 @@ func TestConflicts(t *testing.T) {
 		t.Errorf("delete of an ended hot row: %v", err)
 	}
 	s.flush()
-	if err := s.remove(tablet.CommitOptions{}, hot[2]); !errors.Is(err, tablet.ErrMoved) || !errors.Is(err, fault.ErrConflict) {
+	if err := s.remove(tablet.CommitOptions{}, hot[2]); !errors.Is(err, tablet.ErrMoved) ||
+		!errors.Is(err, fault.ErrConflict) {
 		t.Errorf("delete of a row that was flushed: %v", err)
 	}
 	cold, _ := s.refsNow()
@@ -280,21 +286,25 @@ func TestRefused(t *testing.T) {
 		writes []tablet.Write
 		kind   error
 	}{
-		{"two writes to one tablet", []tablet.Write{{Tablet: s.tablet, Insert: rows}, {Tablet: s.tablet, Insert: rows}}, fault.ErrInvalid},
+		{"two writes to one tablet", []tablet.Write{{Tablet: s.tablet, Insert: rows}, {Tablet: s.tablet, Insert: rows}},
+			fault.ErrInvalid},
 		{"a column too few", []tablet.Write{set(func(w *tablet.Write) { w.Insert = cut })}, fault.ErrInvalid},
 		{"NULL in a NOT NULL column", []tablet.Write{set(func(w *tablet.Write) { w.Insert = null })}, fault.ErrInvalid},
 		{"two sources", []tablet.Write{set(func(w *tablet.Write) {
 			w.Insert, w.InsertReader = rows, func() (arrow.RecordBatch, error) { return nil, io.EOF }
 		})}, fault.ErrInvalid},
-		{"refs without rows", []tablet.Write{set(func(w *tablet.Write) { w.Replace = []manifest.RowRef{{Seq: 1}} })}, fault.ErrInvalid},
+		{"refs without rows", []tablet.Write{set(func(w *tablet.Write) { w.Replace = []manifest.RowRef{{Seq: 1}} })},
+			fault.ErrInvalid},
 		{"a reader that fails", []tablet.Write{set(func(w *tablet.Write) {
 			w.InsertReader = func() (arrow.RecordBatch, error) { return nil, fault.ErrDenied }
 		})}, fault.ErrDenied},
 		{"no table", []tablet.Write{{Insert: rows}}, fault.ErrInvalid},
-		{"one good and one bad", []tablet.Write{{Tablet: other.tablet, Insert: rows}, {Tablet: s.tablet, Insert: cut}}, fault.ErrInvalid},
+		{"one good and one bad", []tablet.Write{{Tablet: other.tablet, Insert: rows}, {Tablet: s.tablet, Insert: cut}},
+			fault.ErrInvalid},
 	}
 	for _, test := range tests {
-		if _, _, err := s.store.Commit(context.Background(), test.writes, tablet.CommitOptions{}); !errors.Is(err, test.kind) {
+		if _, _, err := s.store.Commit(context.Background(), test.writes, tablet.CommitOptions{}); !errors.Is(err,
+			test.kind) {
 			t.Errorf("%s: %v, want %v", test.name, err, test.kind)
 		}
 	}
@@ -310,7 +320,8 @@ func TestAtomic(t *testing.T) {
 	rows := a.batch([]model.Row{{int64(1), "a"}}, "")
 	defer rows.Release()
 	commit := func() (manifest.Seq, error) {
-		seq, n, err := r.store.Commit(context.Background(), []tablet.Write{{Tablet: b.tablet, Insert: rows}, {Tablet: a.tablet, Insert: rows}},
+		seq, n, err := r.store.Commit(context.Background(),
+			[]tablet.Write{{Tablet: b.tablet, Insert: rows}, {Tablet: a.tablet, Insert: rows}},
 			tablet.CommitOptions{})
 		if err == nil && n != 2 {
 			t.Errorf("%d rows, want 2", n)
@@ -322,7 +333,8 @@ func TestAtomic(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range []*subject{a, b} {
-		snap := s.read(tablet.ReadOptions{AsOf: seq, Columns: []manifest.ColumnID{manifest.ColumnSeq, manifest.ColumnDeleted}})
+		snap := s.read(tablet.ReadOptions{AsOf: seq,
+			Columns: []manifest.ColumnID{manifest.ColumnSeq, manifest.ColumnDeleted}})
 		for row := range s.rows(snap) {
 			if row[0].(int64) != int64(seq) || row[1].(bool) {
 				t.Errorf("row is %v, want of commit %d", row, seq)
@@ -342,7 +354,8 @@ func TestAtomic(t *testing.T) {
 	}
 }
 
-// TestStreams: rows of a STREAM tablet expire: unseen at once, gone from memory after the eviction, and their keys are free.
+// TestStreams: rows of a STREAM tablet expire: unseen at once, gone from memory after the eviction, and their keys are
+// free.
 func TestStreams(t *testing.T) {
 	for _, events := range []bool{false, true} {
 		t.Run(fmt.Sprintf("ttl_deletes=%t", events), func(t *testing.T) {
@@ -424,7 +437,8 @@ func countEnds(s *subject, after manifest.Seq) int {
 	}
 }
 
-// TestSnapshotsStay: an open snapshot shows the same whatever happens meanwhile, a drop included, and files go when it is closed.
+// TestSnapshotsStay: an open snapshot shows the same whatever happens meanwhile, a drop included, and files go when it
+// is closed.
 func TestSnapshotsStay(t *testing.T) {
 	ctx := context.Background()
 	s := newRig(t, 1).subject(1, true, 0)
@@ -589,7 +603,8 @@ func TestOldTable(t *testing.T) {
 		t.Errorf("flush by the old definition: %v", err)
 	}
 	s.flush()
-	if _, err := s.store.Compact(context.Background(), old, tablet.CompactOptions{Purge: true}); !errors.Is(err, fault.ErrPrecondition) {
+	if _, err := s.store.Compact(context.Background(), old, tablet.CompactOptions{Purge: true}); !errors.Is(err,
+		fault.ErrPrecondition) {
 		t.Errorf("compaction by the old definition: %v", err)
 	}
 }

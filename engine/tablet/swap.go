@@ -10,8 +10,9 @@ import (
 	"kalamflight/segments"
 )
 
-// swap replaces a tablet's manifest by one in which rows have moved: hot rows to segments (flush), or rows of segments to other segments
-// (compaction). What takes long is done before the lock is taken; under it only the marks that came since then.
+// swap replaces a tablet's manifest by one in which rows have moved: hot rows to segments (flush), or rows of segments
+// to other segments (compaction). What takes long is done before the lock is taken; under it only the marks that came
+// since then.
 type swap struct {
 	store  *Store
 	st     *state
@@ -22,14 +23,16 @@ type swap struct {
 	remove []manifest.SegmentID
 	// flushed and oldest are those of the new manifest.
 	flushed, oldest manifest.Seq
-	// locate says where a row is after the swap. ok is false for a row that is still hot, and for one that is nowhere any more.
+	// locate says where a row is after the swap. ok is false for a row that is still hot, and for one that is nowhere any
+	// more.
 	locate func(manifest.RowRef) (ref manifest.RowRef, ok bool)
 	// known has the marks that rows of added segments have already.
 	known map[manifest.SegmentID][]manifest.Mark
 	// pinned: a Pin older than oldest forbids the swap.
 	pinned bool
 
-	// marked is up to where the marks of the log are in files; files are the new mark files by segment, sets what is in them.
+	// marked is up to where the marks of the log are in files; files are the new mark files by segment, sets what is in
+	// them.
 	marked manifest.Seq
 	files  map[manifest.SegmentID]*manifest.MarkFile
 	sets   map[manifest.SegmentID][]manifest.Mark
@@ -101,7 +104,8 @@ func (w *swap) takeMarks(ctx context.Context, after manifest.Seq) error {
 	return nil
 }
 
-// moved are the marks of the log that end rows of segments after the swap, by segment. Those that the base had in a file are left out.
+// moved are the marks of the log that end rows of segments after the swap, by segment. Those that the base had in a
+// file are left out.
 func (w *swap) moved(tail *hotlog.Tail) map[manifest.SegmentID][]manifest.Mark {
 	by := map[manifest.SegmentID][]manifest.Mark{}
 	pending := pendingOf(w.base, tail)

@@ -12,8 +12,8 @@ import (
 // manifestFile is the one file of a tablet's folder that is no part of a segment.
 const manifestFile = "manifest.json"
 
-// sweep deletes what a crash left in the folders of tablets: segments of commits that never got their place in the log, and files of
-// flushes and compactions that no manifest names. It runs before anything is written.
+// sweep deletes what a crash left in the folders of tablets: segments of commits that never got their place in the log,
+// and files of flushes and compactions that no manifest names. It runs before anything is written.
 func (s *Store) sweep(ctx context.Context) error {
 	named, err := s.namedByLog(ctx)
 	if err != nil {
@@ -69,7 +69,8 @@ func (s *Store) namedByLog(ctx context.Context) (map[manifest.SegmentID]bool, er
 	return named, nil
 }
 
-// sweepFolder deletes those of a folder's files that its manifest does not name. A manifest that cannot be read saves them all.
+// sweepFolder deletes those of a folder's files that its manifest does not name. A manifest that cannot be read saves
+// them all.
 func (s *Store) sweepFolder(ctx context.Context, dir string, files []string) (int, error) {
 	named := map[string]bool{manifestFile: true}
 	for _, base := range files {

@@ -1,6 +1,6 @@
-// Package tablet joins the hot and the cold half of a tablet: it commits writes with their marks, reads snapshots and changes at any Seq in
-// the history, and moves rows from the log to segments. It is the only room that sees both halves. It does not know SQL, users' rights or
-// when a tablet is due for a job.
+// Package tablet joins the hot and the cold half of a tablet: it commits writes with their marks, reads snapshots and
+// changes at any Seq in the history, and moves rows from the log to segments. It is the only room that sees both
+// halves. It does not know SQL, users' rights or when a tablet is due for a job.
 package tablet
 
 import (
@@ -21,8 +21,8 @@ import (
 // BatchRows is the most rows a batch of a Morsel has; a selection index fits 16 bits.
 const BatchRows = 8192
 
-// ErrMoved is the conflict of a RowRef that a flush or a compaction made stale: no other writer was involved, and the statement can be
-// repeated on a new snapshot. It is a fault.ErrConflict.
+// ErrMoved is the conflict of a RowRef that a flush or a compaction made stale: no other writer was involved, and the
+// statement can be repeated on a new snapshot. It is a fault.ErrConflict.
 var ErrMoved error = movedError{}
 
 type movedError struct{}
@@ -41,8 +41,8 @@ type Options struct {
 	Files     *segments.Files
 	// NewID makes ids for segments; they must be unique in the data folder for ever.
 	NewID func() uint64
-	// Resolve finds the definition and the owner of a tablet, for listings and the sweep at Open; nil means that none is known, and then
-	// nothing is swept.
+	// Resolve finds the definition and the owner of a tablet, for listings and the sweep at Open; nil means that none is
+	// known, and then nothing is swept.
 	Resolve func(manifest.TabletID) (manifest.Tablet, bool)
 	// Alloc is where batches made here live; nil means the Go heap.
 	Alloc memory.Allocator
@@ -56,8 +56,8 @@ type Options struct {
 	TabletsMax int
 	// MarksBytes bounds the decoded mark files in memory; 0 means 64 MiB.
 	MarksBytes int64
-	// KeyBytes bounds the encoded keys that one big insert may hold in memory; 0 means 256 MiB. Beyond it is fault.ErrExhausted; keys that
-	// ascend above the largest key of the tablet are not held.
+	// KeyBytes bounds the encoded keys that one big insert may hold in memory; 0 means 256 MiB. Beyond it is
+	// fault.ErrExhausted; keys that ascend above the largest key of the tablet are not held.
 	KeyBytes int64
 	// RowsMax bounds the rows of one commit to one tablet; 0 means 1<<30.
 	RowsMax int64
@@ -76,8 +76,8 @@ const (
 	Replace
 )
 
-// Write is what a commit does to one tablet. Batches are in the stored schema: every column of the table in its order, NULL only where a
-// column allows it.
+// Write is what a commit does to one tablet. Batches are in the stored schema: every column of the table in its order,
+// NULL only where a column allows it.
 type Write struct {
 	Tablet manifest.Tablet
 	// Insert are new rows; borrowed until Commit returns. nil for none.
@@ -112,7 +112,8 @@ type ReadOptions struct {
 	Columns []manifest.ColumnID
 	// Where lets the read leave out rows that cannot match all of these; others may come back all the same.
 	Where []manifest.Predicate
-	// Pending also reads commits that are enqueued and not durable yet. Only for a caller that holds Exclusive; AsOf must be 0.
+	// Pending also reads commits that are enqueued and not durable yet. Only for a caller that holds Exclusive; AsOf must
+	// be 0.
 	Pending bool
 }
 
@@ -132,8 +133,8 @@ type Stats struct {
 type CompactOptions struct {
 	// Purge drops all history now: every ended row version, whatever its age and whoever pinned it.
 	Purge bool
-	// Pick limits it to what size tiers and marks call for, and does nothing when they call for nothing: what the scheduler asks. Without
-	// it every segment is rewritten, unless that changes nothing. Ignored with Purge.
+	// Pick limits it to what size tiers and marks call for, and does nothing when they call for nothing: what the
+	// scheduler asks. Without it every segment is rewritten, unless that changes nothing. Ignored with Purge.
 	Pick bool
 }
 

@@ -11,8 +11,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// view is the hot and the cold half of a tablet, joined: the log was scanned first and the manifest taken then, and what both have counts
-// once. It speaks of commits up to seq. It is immutable after openView.
+// view is the hot and the cold half of a tablet, joined: the log was scanned first and the manifest taken then, and
+// what both have counts once. It speaks of commits up to seq. It is immutable after openView.
 type view struct {
 	st     *state
 	tablet manifest.Tablet
@@ -24,19 +24,22 @@ type view struct {
 	hot, allHot []piece
 	// expired is the time up to which rows have expired.
 	expired int64
-	// segments are those with rows of commits up to seq: the manifest's, and those of big commits that it does not name yet.
+	// segments are those with rows of commits up to seq: the manifest's, and those of big commits that it does not name
+	// yet.
 	segments []*manifest.Segment
 	// hotMarks end rows in hot; coldMarks end rows of segments and are in no mark file.
 	hotMarks  []manifest.Mark
 	coldMarks map[manifest.SegmentID][]manifest.Mark
 }
 
-// openView joins what the log has of commits after a Seq with the manifest. seq 0 means the newest durable commit; pending also takes what is
-// enqueued. The view holds a lease and the state until close.
-func (s *Store) openView(ctx context.Context, st *state, t manifest.Tablet, after, seq manifest.Seq, pending bool) (*view, error) {
+// openView joins what the log has of commits after a Seq with the manifest. seq 0 means the newest durable commit;
+// pending also takes what is enqueued. The view holds a lease and the state until close.
+func (s *Store) openView(ctx context.Context, st *state, t manifest.Tablet, after, seq manifest.Seq,
+	pending bool) (*view, error) {
 	log := s.opts.Log
 	if head := log.Head(); seq > head {
-		return nil, fmt.Errorf("tablet %s: sequence %d is newer than the newest commit, %d: %w", st.id, seq, head, fault.ErrOutOfRange)
+		return nil, fmt.Errorf("tablet %s: sequence %d is newer than the newest commit, %d: %w", st.id, seq, head,
+			fault.ErrOutOfRange)
 	}
 	if pending {
 		seq = log.Next()
@@ -107,8 +110,8 @@ func (v *view) join() error {
 	return nil
 }
 
-// expiredBefore is the time, in microseconds since 1970, up to which rows of a STREAM tablet have expired; for others it is before them
-// all.
+// expiredBefore is the time, in microseconds since 1970, up to which rows of a STREAM tablet have expired; for others
+// it is before them all.
 func expiredBefore(t *manifest.Table, now time.Time) int64 {
 	if t.Kind != manifest.Stream || t.TTL <= 0 {
 		return -1 << 62

@@ -1,6 +1,7 @@
-// Package model is the history of one tablet in the simplest form that can be right: every row version in a slice, nothing hot or cold,
-// nothing flushed. It says what a write must do, what the state is at every Seq and what changed since every Seq, and so is the oracle of
-// the tests of storage and of subscriptions. It stores nothing and imports no other room.
+// Package model is the history of one tablet in the simplest form that can be right: every row version in a slice,
+// nothing hot or cold, nothing flushed. It says what a write must do, what the state is at every Seq and what changed
+// since every Seq, and so is the oracle of the tests of storage and of subscriptions. It stores nothing and imports no
+// other room.
 package model
 
 import (
@@ -37,8 +38,8 @@ func (a ID) Compare(b ID) int {
 // Row is the values of a row by column; a row that is shorter than the table has NULL in the columns added later.
 type Row []any
 
-// Version is one row version. End is the Seq of the commit that ended it, 0 while it lives; By is the ordinal of its replacement in that
-// commit, -1 when it was deleted.
+// Version is one row version. End is the Seq of the commit that ended it, 0 while it lives; By is the ordinal of its
+// replacement in that commit, -1 when it was deleted.
 type Version struct {
 	ID
 	Row Row
@@ -223,7 +224,8 @@ func (t *Tablet) State(seq int64) []*Version {
 	return live
 }
 
-// Changes are what commits with after < Seq <= through did: commit by commit, new rows by ordinal, then deleted ones as they were written.
+// Changes are what commits with after < Seq <= through did: commit by commit, new rows by ordinal, then deleted ones as
+// they were written.
 func (t *Tablet) Changes(after, through int64) []Change {
 	var changes []Change
 	old := map[ID]*Version{}

@@ -70,8 +70,10 @@ func TestResolve(t *testing.T) {
 		{"ended version", model.Write{Deleted: []model.ID{{Seq: 1}}}, model.ErrConflict, 3},
 		{"delete", model.Write{Deleted: []model.ID{{Seq: 1, Ord: 1}}}, nil, 2},
 		{"a freed key is free", model.Write{Insert: []model.Row{row(2, "again")}}, nil, 3},
-		{"change of key to a taken one", model.Write{Replaced: []model.ID{{Seq: 8}}, Rows: []model.Row{row(1, "z")}}, model.ErrExists, 3},
-		{"swap of two keys", model.Write{Replaced: []model.ID{{Seq: 8}, {Seq: 4}}, Rows: []model.Row{row(3, "z"), row(2, "z")}}, nil, 3},
+		{"change of key to a taken one", model.Write{Replaced: []model.ID{{Seq: 8}}, Rows: []model.Row{row(1, "z")}},
+			model.ErrExists, 3},
+		{"swap of two keys", model.Write{Replaced: []model.ID{{Seq: 8}, {Seq: 4}},
+			Rows: []model.Row{row(3, "z"), row(2, "z")}}, nil, 3},
 	}
 	for i, s := range steps {
 		if err := commit(int64(i+1), s.w); !errors.Is(err, s.want) {

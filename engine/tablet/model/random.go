@@ -32,7 +32,8 @@ type Step struct {
 	Write  Write
 }
 
-// Random makes steps that fit a tablet as it is: keys from a small range, so that they collide, are freed and taken again.
+// Random makes steps that fit a tablet as it is: keys from a small range, so that they collide, are freed and taken
+// again.
 type Random struct {
 	// Rand is the source; Tablet is what the steps are for.
 	Rand   *rand.Rand
