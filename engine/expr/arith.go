@@ -246,33 +246,35 @@ func mulKernel[T integer](f *frame, n int, sel []uint16, args []*Vector, t manif
 func mulWideKernel(f *frame, n int, sel []uint16, args []*Vector, t manifest.Type, limit int64) error {
 	a, b, out := Values[int64](args[0]), Values[int64](args[1]), payload[int64](f, n)
 	sa, sb := step(args[0]), step(args[1])
-	top := uint64(math.MaxUint64)
+	shift, top := uint64(0), uint64(math.MaxUint64)
 	if limit != 0 {
-		top = 2 * uint64(limit-1)
+		shift, top = uint64(limit-1), 2*uint64(limit-1)
 	}
 	bad := 0
-	mul := func(x, y int64) int64 {
-		hi, lo := bits.Mul64(uint64(x), uint64(y))
-		hi -= uint64(x>>63)&uint64(y) + uint64(y>>63)&uint64(x)
-		bad |= one(hi != uint64(int64(lo)>>63))
-		if limit != 0 {
-			bad |= one(lo+uint64(limit-1) > top)
-		}
-		return int64(lo)
-	}
 	if sel == nil {
 		for i := range out {
-			out[i] = mul(a[i*sa], b[i*sb])
+			lo, over := mulChecked(a[i*sa], b[i*sb])
+			bad |= over | one(uint64(lo)+shift > top)
+			out[i] = lo
 		}
 	} else {
 		for _, i := range sel {
-			out[i] = mul(a[int(i)*sa], b[int(i)*sb])
+			lo, over := mulChecked(a[int(i)*sa], b[int(i)*sb])
+			bad |= over | one(uint64(lo)+shift > top)
+			out[i] = lo
 		}
 	}
 	if bad != 0 {
 		return outOfRange(t.String())
 	}
 	return nil
+}
+
+// mulChecked is the product, and 1 when 64 bits do not hold it.
+func mulChecked(x, y int64) (int64, int) {
+	hi, lo := bits.Mul64(uint64(x), uint64(y))
+	hi -= uint64(x>>63)&uint64(y) + uint64(y>>63)&uint64(x)
+	return int64(lo), one(hi != uint64(int64(lo)>>63))
 }
 
 func floatKernel[T floating](name string) kernel {

@@ -295,6 +295,9 @@ func step(v *Vector) int {
 	return 1
 }
 
+// The loops below stand in functions of their own, not in the closures that hold their parameters: the compiler copies closures and
+// then no longer inlines what they call.
+
 // lessTester finds a < b, with NaN above every number; not negates, swap changes sides.
 func lessTester[T Fixed](not, swap bool) tester {
 	flip := one(not)
@@ -302,57 +305,65 @@ func lessTester[T Fixed](not, swap bool) tester {
 		if swap {
 			va, vb = vb, va
 		}
-		a, b := Values[T](va), Values[T](vb)
-		k := 0
-		if sel == nil && !va.Const && !vb.Const {
-			a, b, dst = a[:n], b[:n], dst[:n]
-			for i, x := range a {
-				y := b[i]
-				dst[k] = uint16(i)
-				k += one(x < y || y != y && x == x) ^ flip
-			}
-			return dst[:k]
-		}
-		sa, sb := step(va), step(vb)
-		if sel == nil {
-			for i := range n {
-				x, y := a[i*sa], b[i*sb]
-				dst[k] = uint16(i)
-				k += one(x < y || y != y && x == x) ^ flip
-			}
-			return dst[:k]
-		}
-		for _, i := range sel {
-			x, y := a[int(i)*sa], b[int(i)*sb]
-			dst[k] = i
+		return chooseLess[T](n, sel, dst, va, vb, flip)
+	}
+}
+
+func chooseLess[T Fixed](n int, sel, dst []uint16, va, vb *Vector, flip int) []uint16 {
+	a, b := Values[T](va), Values[T](vb)
+	k := 0
+	if sel == nil && !va.Const && !vb.Const {
+		a, b, dst = a[:n], b[:n], dst[:n]
+		for i, x := range a {
+			y := b[i]
+			dst[k] = uint16(i)
 			k += one(x < y || y != y && x == x) ^ flip
 		}
 		return dst[:k]
 	}
+	sa, sb := step(va), step(vb)
+	if sel == nil {
+		for i := range n {
+			x, y := a[i*sa], b[i*sb]
+			dst[k] = uint16(i)
+			k += one(x < y || y != y && x == x) ^ flip
+		}
+		return dst[:k]
+	}
+	for _, i := range sel {
+		x, y := a[int(i)*sa], b[int(i)*sb]
+		dst[k] = i
+		k += one(x < y || y != y && x == x) ^ flip
+	}
+	return dst[:k]
 }
 
 // equalTester finds a = b, with NaN equal to NaN.
 func equalTester[T Fixed](not, _ bool) tester {
 	flip := one(not)
 	return func(n int, sel, dst []uint16, va, vb *Vector) []uint16 {
-		a, b := Values[T](va), Values[T](vb)
-		sa, sb := step(va), step(vb)
-		k := 0
-		if sel == nil {
-			for i := range n {
-				x, y := a[i*sa], b[i*sb]
-				dst[k] = uint16(i)
-				k += one(x == y || x != x && y != y) ^ flip
-			}
-			return dst[:k]
-		}
-		for _, i := range sel {
-			x, y := a[int(i)*sa], b[int(i)*sb]
-			dst[k] = i
+		return chooseEqual[T](n, sel, dst, va, vb, flip)
+	}
+}
+
+func chooseEqual[T Fixed](n int, sel, dst []uint16, va, vb *Vector, flip int) []uint16 {
+	a, b := Values[T](va), Values[T](vb)
+	sa, sb := step(va), step(vb)
+	k := 0
+	if sel == nil {
+		for i := range n {
+			x, y := a[i*sa], b[i*sb]
+			dst[k] = uint16(i)
 			k += one(x == y || x != x && y != y) ^ flip
 		}
 		return dst[:k]
 	}
+	for _, i := range sel {
+		x, y := a[int(i)*sa], b[int(i)*sb]
+		dst[k] = i
+		k += one(x == y || x != x && y != y) ^ flip
+	}
+	return dst[:k]
 }
 
 // constTester is the comparison with a constant: of integers a range test, of texts one without offsets on the right. nil: no better way.
@@ -397,55 +408,62 @@ func rangeOf(op plan.CompareOp, c int64, make func(lo, hi int64, not bool) teste
 func rangeTester[T int16 | int32 | int64](lo, hi int64, not bool) tester {
 	span, flip := uint64(hi)-uint64(lo), one(not)
 	return func(n int, sel, dst []uint16, va, _ *Vector) []uint16 {
-		a := Values[T](va)
-		k := 0
-		switch {
-		case va.Const:
-			if uint64(int64(a[0]))-uint64(lo) <= span != not {
-				return all(n, sel, dst)
-			}
-			return dst[:0]
-		case sel == nil:
-			a, dst = a[:n], dst[:n]
-			for i, x := range a {
-				dst[k] = uint16(i)
-				k += one(uint64(int64(x))-uint64(lo) <= span) ^ flip
-			}
-		default:
-			for _, i := range sel {
-				dst[k] = i
-				k += one(uint64(int64(a[i]))-uint64(lo) <= span) ^ flip
-			}
-		}
-		return dst[:k]
+		return chooseRange[T](n, sel, dst, va, uint64(lo), span, flip)
 	}
+}
+
+func chooseRange[T int16 | int32 | int64](n int, sel, dst []uint16, va *Vector, lo, span uint64, flip int) []uint16 {
+	a := Values[T](va)
+	k := 0
+	switch {
+	case va.Const:
+		if one(uint64(int64(a[0]))-lo <= span)^flip != 0 {
+			return all(n, sel, dst)
+		}
+		return dst[:0]
+	case sel == nil:
+		a, dst = a[:n], dst[:n]
+		for i, x := range a {
+			dst[k] = uint16(i)
+			k += one(uint64(int64(x))-lo <= span) ^ flip
+		}
+	default:
+		for _, i := range sel {
+			dst[k] = i
+			k += one(uint64(int64(a[i]))-lo <= span) ^ flip
+		}
+	}
+	return dst[:k]
 }
 
 // equalTextTester finds texts that equal, or with not differ from, the constant on the right.
 func equalTextTester(not bool) tester {
 	flip := one(not)
 	return func(n int, sel, dst []uint16, va, vb *Vector) []uint16 {
-		want := vb.str(0)
-		k := 0
-		if sel == nil && !va.Const {
-			dst = dst[:n]
-			offsets, data := va.Offsets[:n+1], va.Bytes
-			from := offsets[0]
-			for i := range dst {
-				to := offsets[i+1]
-				dst[k] = uint16(i)
-				k += one(int(to-from) == len(want) && string(data[from:to]) == want) ^ flip
-				from = to
-			}
-			return dst[:k]
-		}
-		each(n, sel, func(i int) error {
+		return chooseEqualText(n, sel, dst, va, vb.str(0), flip)
+	}
+}
+
+func chooseEqualText(n int, sel, dst []uint16, va *Vector, want string, flip int) []uint16 {
+	k := 0
+	if sel == nil && !va.Const {
+		dst = dst[:n]
+		offsets, data := va.Offsets[:n+1], va.Bytes
+		from := offsets[0]
+		for i := range dst {
+			to := offsets[i+1]
 			dst[k] = uint16(i)
-			k += one(va.str(i) == want) ^ flip
-			return nil
-		})
+			k += one(int(to-from) == len(want) && string(data[from:to]) == want) ^ flip
+			from = to
+		}
 		return dst[:k]
 	}
+	each(n, sel, func(i int) error {
+		dst[k] = uint16(i)
+		k += one(va.str(i) == want) ^ flip
+		return nil
+	})
+	return dst[:k]
 }
 
 // orderTester compares by the order function of the type: for what has no machine comparison.

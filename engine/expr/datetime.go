@@ -277,6 +277,9 @@ func part(b *binding, k int, name func(args []*Vector, i int) string, constant b
 	}
 	return func(f *frame, n int, sel []uint16, args []*Vector) error {
 		out := payload[int64](f, n)
+		if constant && fromCalendar(out, name(args, 0), args[k], zone, n, sel) {
+			return nil
+		}
 		var get field
 		last := ""
 		return each(n, sel, func(i int) error {
@@ -291,6 +294,24 @@ func part(b *binding, k int, name func(args []*Vector, i int) string, constant b
 			return nil
 		})
 	}
+}
+
+// fromCalendar writes years, months and days without a call for each row; false for other fields.
+func fromCalendar(out []int64, name string, v *Vector, zone *time.Location, n int, sel []uint16) bool {
+	switch name {
+	case "year":
+		each(n, sel, func(i int) error { out[i] = dateOf(floorDiv(localAt(v, i, zone), microsPerDay)).year; return nil })
+	case "month":
+		each(n, sel, func(i int) error {
+			out[i] = int64(dateOf(floorDiv(localAt(v, i, zone), microsPerDay)).month)
+			return nil
+		})
+	case "day":
+		each(n, sel, func(i int) error { out[i] = int64(dateOf(floorDiv(localAt(v, i, zone), microsPerDay)).day); return nil })
+	default:
+		return false
+	}
+	return true
 }
 
 func datePart(b *binding) (kernel, error) {

@@ -288,8 +288,13 @@ type members struct {
 	ints   map[int64]struct{}
 	texts  map[string]struct{}
 	other  map[any]struct{}
-	typ    manifest.Type
+	// few are the integers when they are so few that looking at each is faster than hashing.
+	few []int64
+	typ manifest.Type
 }
+
+// fewMembers is the most that few holds.
+const fewMembers = 8
 
 // set collects the list; false when an item is no constant or the type has no simple equality.
 func (c *compiler) set(e *plan.In) (*members, bool, error) {
@@ -325,7 +330,25 @@ func (c *compiler) set(e *plan.In) (*members, bool, error) {
 			m.other[v] = struct{}{}
 		}
 	}
+	if len(m.ints) <= fewMembers {
+		for n := range m.ints {
+			m.few = append(m.few, n)
+		}
+	}
 	return m, true, nil
+}
+
+// hasInt tells whether an integer is a member.
+func (m *members) hasInt(n int64) bool {
+	if m.few == nil {
+		_, ok := m.ints[n]
+		return ok
+	}
+	found := 0
+	for _, x := range m.few {
+		found |= one(x == n)
+	}
+	return found != 0
 }
 
 func (m *members) kernel(f *frame, n int, sel []uint16, args []*Vector) error {
@@ -337,11 +360,11 @@ func (m *members) kernel(f *frame, n int, sel []uint16, args []*Vector) error {
 	case stringy(m.typ):
 		has = func(i int) bool { _, ok := m.texts[string(a.Slice(i))]; return ok }
 	case m.typ.Kind == manifest.SmallInt:
-		has = func(i int) bool { _, ok := m.ints[int64(fixedAt[int16](a, i))]; return ok }
+		has = func(i int) bool { return m.hasInt(int64(fixedAt[int16](a, i))) }
 	case m.typ.Kind == manifest.Int || m.typ.Kind == manifest.Date:
-		has = func(i int) bool { _, ok := m.ints[int64(fixedAt[int32](a, i))]; return ok }
+		has = func(i int) bool { return m.hasInt(int64(fixedAt[int32](a, i))) }
 	case m.typ.Kind != manifest.Decimal && m.typ.Kind != manifest.Boolean && m.typ.Kind != manifest.UUID:
-		has = func(i int) bool { _, ok := m.ints[fixedAt[int64](a, i)]; return ok }
+		has = func(i int) bool { return m.hasInt(fixedAt[int64](a, i)) }
 	default:
 		has = func(i int) bool { _, ok := m.other[a.Value(i)]; return ok }
 	}

@@ -196,11 +196,12 @@ func appendUpper(dst, s []byte) []byte {
 	if !ascii(s) {
 		return append(dst, bytes.ToUpper(s)...)
 	}
-	for _, c := range s {
+	begin := len(dst)
+	dst = append(dst, s...)
+	for i, c := range dst[begin:] {
 		if c >= 'a' && c <= 'z' {
-			c -= 'a' - 'A'
+			dst[begin+i] = c - ('a' - 'A')
 		}
-		dst = append(dst, c)
 	}
 	return dst
 }
@@ -209,11 +210,12 @@ func appendLower(dst, s []byte) []byte {
 	if !ascii(s) {
 		return append(dst, bytes.ToLower(s)...)
 	}
-	for _, c := range s {
+	begin := len(dst)
+	dst = append(dst, s...)
+	for i, c := range dst[begin:] {
 		if c >= 'A' && c <= 'Z' {
-			c += 'a' - 'A'
+			dst[begin+i] = c + ('a' - 'A')
 		}
-		dst = append(dst, c)
 	}
 	return dst
 }
