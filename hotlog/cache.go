@@ -12,9 +12,9 @@ import (
 	"kalamflight/manifest"
 )
 
-// cache keeps decoded changes of the tablets that were read last. An entry begins with the tablet's oldest change and grows at its end,
-// so that a reader after each insert decodes each row once; small batches are merged as they pile up, so that it gets few of them. It
-// is safe for concurrent use.
+// cache keeps decoded changes of the tablets that were read last. An entry begins with the tablet's oldest change and
+// grows at its end, so that a reader after each insert decodes each row once; small batches are merged as they pile up,
+// so that it gets few of them. It is safe for concurrent use.
 type cache struct {
 	limit int64
 	alloc memory.Allocator
@@ -102,7 +102,8 @@ func (c *cache) extend(from manifest.Seq, r located, d contents, epoch uint32) {
 	for _, b := range d.batches {
 		b.Retain()
 	}
-	v.contents = contents{through: d.through, batches: append(slices.Clip(v.batches), d.batches...), marks: append(v.marks, d.marks...),
+	v.contents = contents{through: d.through, batches: append(slices.Clip(v.batches), d.batches...),
+		marks:    append(v.marks, d.marks...),
 		segments: append(v.segments, d.segments...)}
 	c.merge(v)
 	c.weigh(v)
@@ -163,8 +164,8 @@ func dataBytes(d arrow.ArrayData) (n int64) {
 	return n
 }
 
-// merge concatenates the newest batches whenever mergeFan of about the same rows are there: each row is copied a logarithmic number of
-// times, and as many batches are left.
+// merge concatenates the newest batches whenever mergeFan of about the same rows are there: each row is copied a
+// logarithmic number of times, and as many batches are left.
 func (c *cache) merge(v *cached) {
 	for {
 		n := len(v.batches)

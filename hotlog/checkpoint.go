@@ -20,8 +20,8 @@ const (
 	purgeDelay = time.Second
 )
 
-// runKeeper gives up files of the write-ahead log when the budget asks for it or nothing in them is live, and deletes from bbolt what is
-// truncated. It is a goroutine of the log.
+// runKeeper gives up files of the write-ahead log when the budget asks for it or nothing in them is live, and deletes
+// from bbolt what is truncated. It is a goroutine of the log.
 func (l *Log) runKeeper() {
 	defer l.done.Done()
 	timer := time.NewTimer(purgeDelay)
@@ -150,8 +150,8 @@ func (l *Log) freeFiles() error {
 	}
 }
 
-// freeable finds a file without live refs. One with drop frames must be the oldest, and what it dropped must be gone from bbolt, because
-// a start needs them until then. The newest header stays: it says which seqs were handed out.
+// freeable finds a file without live refs. One with drop frames must be the oldest, and what it dropped must be gone
+// from bbolt, because a start needs them until then. The newest header stays: it says which seqs were handed out.
 func (l *Log) freeable() (w *walFile, purge bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -254,7 +254,8 @@ func (l *Log) liveTablets(w *walFile) []target {
 		targets = append(targets, g)
 	}
 	slices.SortFunc(targets, func(a, b target) int {
-		return cmp.Or(cmp.Compare(shardOf(a.id), shardOf(b.id)), cmp.Compare(a.id.Table, b.id.Table), cmp.Compare(a.id.Owner, b.id.Owner))
+		return cmp.Or(cmp.Compare(shardOf(a.id), shardOf(b.id)), cmp.Compare(a.id.Table, b.id.Table),
+			cmp.Compare(a.id.Owner, b.id.Owner))
 	})
 	return targets
 }
@@ -279,7 +280,8 @@ func (w *walFile) eachChange(f frame, at int, each func(off int, c change) error
 	return nil
 }
 
-// checkpoint moves what is live in a sealed, durable file elsewhere: into bbolt, or, for ephemeral tablets, to the log's end.
+// checkpoint moves what is live in a sealed, durable file elsewhere: into bbolt, or, for ephemeral tablets, to the
+// log's end.
 func (l *Log) checkpoint(w *walFile) error {
 	start := time.Now()
 	targets := l.liveTablets(w)
@@ -307,7 +309,8 @@ func (l *Log) checkpoint(w *walFile) error {
 		}
 		first += n
 	}
-	l.opts.Logger.Debug("checkpointed log file", "file", w.name, "tablets", len(targets), "carried", len(carried), "dur", time.Since(start))
+	l.opts.Logger.Debug("checkpointed log file", "file", w.name, "tablets", len(targets), "carried", len(carried), "dur",
+		time.Since(start))
 	return nil
 }
 
@@ -367,7 +370,8 @@ func (l *Log) settle() error {
 	return l.failed
 }
 
-// store writes the changes of the first targets into their shard, in one transaction, and returns how many targets those were.
+// store writes the changes of the first targets into their shard, in one transaction, and returns how many targets
+// those were.
 func (l *Log) store(targets []target) (int, error) {
 	type pair struct{ key, value []byte }
 	var pairs []pair
@@ -414,8 +418,8 @@ func (l *Log) store(targets []target) (int, error) {
 	return n, nil
 }
 
-// entriesThrough are all of a tablet's changes in the images up to target's seq, whatever file they are in: what is in bbolt is always
-// older than what is not.
+// entriesThrough are all of a tablet's changes in the images up to target's seq, whatever file they are in: what is in
+// bbolt is always older than what is not.
 func (l *Log) entriesThrough(g target) []entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -463,179 +467,5 @@ func (l *Log) storedLocked(g target) error {
 		t.purge = true
 		l.purges[g.id] = struct{}{}
 	}
-	return nil
-}
-
-// purge deletes truncated keys from bbolt, if there are many or when all is set.
-func (l *Log) purge(all bool) error {
-	l.mu.Lock()
-	if len(l.purges) == 0 || !all && len(l.purges) < purgesMax || l.failed != nil {
-		l.mu.Unlock()
-		return nil
-	}
-	var byShard [shardCount][]target
-	for id := range l.purges {
-		if t := l.index.find(id); t != nil {
-			byShard[shardOf(id)] = append(byShard[shardOf(id)], target{id: id, through: t.truncated})
-		}
-	}
-	clear(l.purges)
-	l.mu.Unlock()
-	for i := range byShard {
-		for part := range slices.Chunk(byShard[i], txTablets) {
-			if err := l.purgeTablets(i, part); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (l *Log) purgeTablets(shard int, targets []target) error {
-	if !l.shards[shard].exists() {
-		return nil
-	}
-	err := l.shards[shard].update(func(tx *bolt.Tx) error {
-		for _, g := range targets {
-			if err := purgeKeys(tx.Bucket(chunksBucket()), g); err != nil {
-				return fmt.Errorf("purge tablet %s: %w", g.id, err)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, g := range targets {
-		t := l.index.find(g.id)
-		if t == nil {
-			continue
-		}
-		if _, again := l.purges[g.id]; !again {
-			t.purge = false
-			l.index.release(t)
-		}
-	}
-	return nil
-}
-
-// purgeKeys deletes a tablet's values up to a seq, and rewrites one that goes on after it.
-func purgeKeys(b *bolt.Bucket, g target) error {
-	c := b.Cursor()
-	prefix := chunkKey(g.id, 0)
-	var gone [][]byte
-	var rest []entry
-	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix[:16]); k, v = c.Next() {
-		s, err := parseSummary(v)
-		if err != nil {
-			return err
-		}
-		if s.first > g.through {
-			break
-		}
-		if s.last <= g.through {
-			gone = append(gone, bytes.Clone(k))
-			continue
-		}
-		err = parseValue(bytes.Clone(v), func(e entry) error {
-			if e.seq > g.through {
-				rest = append(rest, e)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		if err := b.Put(bytes.Clone(k), appendValue(nil, rest)); err != nil {
-			return err
-		}
-		break
-	}
-	for _, k := range gone {
-		if err := b.Delete(k); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Erase makes sure that nothing which was truncated or dropped is left in any byte of the log's files. It rewrites what is live.
-func (l *Log) Erase() error {
-	l.keep.Lock()
-	defer l.keep.Unlock()
-	l.mu.Lock()
-	if err := l.stateLocked(); err != nil {
-		l.mu.Unlock()
-		return err
-	}
-	for l.flushing {
-		l.moved.Wait()
-	}
-	if l.active != nil {
-		l.sealLocked()
-	}
-	l.touchLocked(l.newFileLocked(0))
-	l.mu.Unlock()
-	if err := l.erase(); err != nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.failLocked(fmt.Errorf("erase: %w", err))
-		return l.failed
-	}
-	return nil
-}
-
-func (l *Log) erase() error {
-	if err := errors.Join(l.settle(), l.purge(true)); err != nil {
-		return err
-	}
-	l.mu.Lock()
-	through := l.lastFile
-	l.mu.Unlock()
-	for {
-		l.mu.Lock()
-		w := l.oldestLocked()
-		l.mu.Unlock()
-		if w == nil || w.header.number >= through {
-			break
-		}
-		if err := l.checkpoint(w); err != nil {
-			return err
-		}
-	}
-	if err := errors.Join(l.freeFiles(), l.purge(true)); err != nil {
-		return err
-	}
-	for i := range l.shards {
-		if err := l.shards[i].scrub(); err != nil {
-			return err
-		}
-	}
-	if err := l.meta.scrub(); err != nil {
-		return err
-	}
-	return l.wipeSpares()
-}
-
-// wipeSpares overwrites the files that hold nothing live.
-func (l *Log) wipeSpares() error {
-	l.mu.Lock()
-	spares := l.spares
-	l.spares = nil
-	l.mu.Unlock()
-	for _, s := range spares {
-		err := writeZeros(s.file, 0, s.bytes)
-		if err == nil && !l.opts.UnsafeNoSync {
-			err = s.file.Sync()
-		}
-		if err != nil {
-			return fmt.Errorf("wipe %s: %w", s.name, err)
-		}
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.spares = append(l.spares, spares...)
 	return nil
 }

@@ -13,8 +13,9 @@ import (
 
 // chatRows is rows of a chat: two numbers, two texts, a time.
 func chatRows(n int) arrow.RecordBatch {
-	b := array.NewRecordBuilder(memory.NewGoAllocator(), storedSchema([]manifest.Type{{Kind: manifest.BigInt}, {Kind: manifest.BigInt},
-		{Kind: manifest.Text}, {Kind: manifest.Text}, {Kind: manifest.DateTime}}))
+	b := array.NewRecordBuilder(memory.NewGoAllocator(),
+		storedSchema([]manifest.Type{{Kind: manifest.BigInt}, {Kind: manifest.BigInt},
+			{Kind: manifest.Text}, {Kind: manifest.Text}, {Kind: manifest.DateTime}}))
 	defer b.Release()
 	for i := range n {
 		b.Field(0).(*array.Int64Builder).Append(int64(i) + 7e17)
@@ -52,7 +53,8 @@ func BenchmarkDecode(b *testing.B) {
 			rows := chatRows(n)
 			defer rows.Release()
 			l := newLayouts()
-			entries := []entry{{seq: 1, change: encodeChange(b, l, Change{Tablet: manifest.TabletID{Table: 1, Owner: 2}, Rows: rows})}}
+			entries := []entry{{seq: 1, change: encodeChange(b, l,
+				Change{Tablet: manifest.TabletID{Table: 1, Owner: 2}, Rows: rows})}}
 			d := decoder{layouts: l, alloc: memory.NewGoAllocator()}
 			b.ReportAllocs()
 			for b.Loop() {

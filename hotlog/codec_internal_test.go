@@ -22,9 +22,11 @@ import (
 )
 
 func storedTypes() []manifest.Type {
-	return []manifest.Type{{Kind: manifest.Boolean}, {Kind: manifest.SmallInt}, {Kind: manifest.Int}, {Kind: manifest.BigInt},
+	return []manifest.Type{{Kind: manifest.Boolean}, {Kind: manifest.SmallInt}, {Kind: manifest.Int},
+		{Kind: manifest.BigInt},
 		{Kind: manifest.Float}, {Kind: manifest.Double}, {Kind: manifest.Decimal, Precision: 10, Scale: 2},
-		{Kind: manifest.Text}, {Kind: manifest.Text, Length: 20}, {Kind: manifest.Bytes}, {Kind: manifest.UUID}, {Kind: manifest.JSON},
+		{Kind: manifest.Text}, {Kind: manifest.Text, Length: 20}, {Kind: manifest.Bytes}, {Kind: manifest.UUID},
+		{Kind: manifest.JSON},
 		{Kind: manifest.Date}, {Kind: manifest.Time}, {Kind: manifest.Timestamp}, {Kind: manifest.DateTime},
 		{Kind: manifest.Embedding, Length: 3}, {Kind: manifest.File}}
 }
@@ -33,7 +35,8 @@ func storedSchema(types []manifest.Type) *arrow.Schema {
 	fields := make([]arrow.Field, len(types))
 	for i, t := range types {
 		fields[i] = t.Field("name", true)
-		fields[i].Metadata = arrow.NewMetadata([]string{manifest.MetadataKey, ColumnKey}, []string{t.String(), strconv.Itoa(i + 1)})
+		fields[i].Metadata = arrow.NewMetadata([]string{manifest.MetadataKey, ColumnKey},
+			[]string{t.String(), strconv.Itoa(i + 1)})
 	}
 	return arrow.NewSchema(fields, nil)
 }
@@ -164,7 +167,8 @@ func checkSystemColumns(t *testing.T, b arrow.RecordBatch, entries []entry) {
 	for _, e := range entries {
 		for j := range int(e.change.rows()) {
 			seq, ord := b.Column(n-3).(*array.Int64).Value(at), b.Column(n-2).(*array.Int32).Value(at)
-			if ts := b.Column(n - 1).(*array.Timestamp).Value(at); seq != int64(e.seq) || ord != int32(j) || int64(ts) != e.time {
+			if ts := b.Column(n - 1).(*array.Timestamp).Value(at); seq != int64(e.seq) || ord != int32(j) ||
+				int64(ts) != e.time {
 				t.Fatalf("row %d is %d.%d at %d, want %d.%d at %d", at, seq, ord, ts, e.seq, j, e.time)
 			}
 			at++
@@ -180,8 +184,9 @@ func TestCodecRefuses(t *testing.T) {
 	same := arrow.NewSchema([]arrow.Field{twice.Field(0), twice.Field(0)}, nil)
 	odd := twice.Field(0)
 	odd.Type = arrow.PrimitiveTypes.Uint8
-	for name, s := range map[string]*arrow.Schema{"no id": plain, "one id twice": same, "no columns": arrow.NewSchema(nil, nil),
-		"type": arrow.NewSchema([]arrow.Field{odd}, nil)} {
+	for name, s := range map[string]*arrow.Schema{"no id": plain, "one id twice": same,
+		"no columns": arrow.NewSchema(nil, nil),
+		"type":       arrow.NewSchema([]arrow.Field{odd}, nil)} {
 		if _, err := l.ofSchema(s); !errors.Is(err, fault.ErrInvalid) {
 			t.Errorf("%s: %v, want invalid", name, err)
 		}
@@ -217,12 +222,14 @@ func emptyText() arrow.ArrayData {
 
 // goldenBody is a commit with every part that a body can have.
 func goldenBody(t testing.TB) []byte {
-	b := array.NewRecordBuilder(memory.NewGoAllocator(), storedSchema([]manifest.Type{{Kind: manifest.BigInt}, {Kind: manifest.Text},
-		{Kind: manifest.Decimal, Precision: 10, Scale: 2}, {Kind: manifest.Boolean}}))
+	b := array.NewRecordBuilder(memory.NewGoAllocator(),
+		storedSchema([]manifest.Type{{Kind: manifest.BigInt}, {Kind: manifest.Text},
+			{Kind: manifest.Decimal, Precision: 10, Scale: 2}, {Kind: manifest.Boolean}}))
 	defer b.Release()
 	b.Field(0).(*array.Int64Builder).AppendValues([]int64{7, 8}, nil)
 	b.Field(1).(*array.StringBuilder).AppendValues([]string{"hello", ""}, []bool{true, false})
-	b.Field(2).(*array.Decimal128Builder).AppendValues([]decimal128.Num{decimal128.FromI64(1234), decimal128.FromI64(-1)}, nil)
+	b.Field(2).(*array.Decimal128Builder).AppendValues([]decimal128.Num{decimal128.FromI64(1234), decimal128.FromI64(-1)},
+		nil)
 	b.Field(3).(*array.BooleanBuilder).AppendValues([]bool{true, false}, nil)
 	rows := b.NewRecordBatch()
 	defer rows.Release()
@@ -270,7 +277,8 @@ func TestGoldenDecodes(t *testing.T) {
 		return err
 	})
 	want := []manifest.Mark{{Target: manifest.RowRef{Segment: 5, Row: 6}, Seq: 11, Time: 21, By: -1},
-		{Target: manifest.RowRef{Seq: 300, Ordinal: 2}, Seq: 11, Time: 21, By: 1}, {Target: manifest.RowRef{Seq: 1}, Seq: 11, Time: 21}}
+		{Target: manifest.RowRef{Seq: 300, Ordinal: 2}, Seq: 11, Time: 21, By: 1},
+		{Target: manifest.RowRef{Seq: 1}, Seq: 11, Time: 21}}
 	if err != nil || id != [16]byte{1, 2, 3} || len(tablets) != 2 || !reflect.DeepEqual(marks, want) {
 		t.Errorf("id %v, tablets %v, marks %v, err %v", id, tablets, marks, err)
 	}
@@ -278,9 +286,11 @@ func TestGoldenDecodes(t *testing.T) {
 
 // TestTypeCodes: the codes of types on disk are those of manifest's kinds, which must not be renumbered.
 func TestTypeCodes(t *testing.T) {
-	want := map[manifest.TypeKind]int{manifest.Boolean: 1, manifest.SmallInt: 2, manifest.Int: 3, manifest.BigInt: 4, manifest.Float: 5,
+	want := map[manifest.TypeKind]int{manifest.Boolean: 1, manifest.SmallInt: 2, manifest.Int: 3, manifest.BigInt: 4,
+		manifest.Float:  5,
 		manifest.Double: 6, manifest.Decimal: 7, manifest.Text: 8, manifest.Bytes: 9, manifest.UUID: 10, manifest.JSON: 11,
-		manifest.Date: 12, manifest.Time: 13, manifest.Timestamp: 14, manifest.DateTime: 15, manifest.Embedding: 16, manifest.File: 17}
+		manifest.Date: 12, manifest.Time: 13, manifest.Timestamp: 14, manifest.DateTime: 15, manifest.Embedding: 16,
+		manifest.File: 17}
 	for kind, code := range want {
 		if int(kind) != code {
 			t.Errorf("%v has code %d, want %d", manifest.Type{Kind: kind}, kind, code)

@@ -72,8 +72,9 @@ func (l *Log) Append(ctx context.Context, c Commit) (manifest.Seq, error) {
 	return p.seq, p.Wait(ctx)
 }
 
-// Enqueue gives the commit its place in the order of commits and does not wait until it is durable: it will be, soon, whether or not
-// anybody waits. Scans can see it at once when they ask for it (through = Next). It waits only while the queue is full.
+// Enqueue gives the commit its place in the order of commits and does not wait until it is durable: it will be, soon,
+// whether or not anybody waits. Scans can see it at once when they ask for it (through = Next). It waits only while the
+// queue is full.
 func (l *Log) Enqueue(c Commit) (*Pending, error) {
 	if err := checkCommit(&c); err != nil {
 		return nil, err
@@ -314,8 +315,8 @@ func (l *Log) forgetEmptyLocked(body []byte, made int) {
 	})
 }
 
-// flush writes what is queued, waits until it is durable, and tells those who wait and those who watch. The caller has set l.flushing;
-// flush clears it.
+// flush writes what is queued, waits until it is durable, and tells those who wait and those who watch. The caller has
+// set l.flushing; flush clears it.
 func (l *Log) flush() {
 	l.mu.Lock()
 	g := l.open
@@ -429,7 +430,8 @@ func (l *Log) tell(watchers []*watcher, pieces []piece) {
 	}
 }
 
-// runFlusher flushes what nobody waits for, and goes on where a caller that flushed for others left off. It is a goroutine of the log.
+// runFlusher flushes what nobody waits for, and goes on where a caller that flushed for others left off. It is a
+// goroutine of the log.
 func (l *Log) runFlusher() {
 	defer l.done.Done()
 	for {
@@ -438,7 +440,8 @@ func (l *Log) runFlusher() {
 			return
 		case <-l.flusher:
 		}
-		// Those who were just told that their commits are durable get the processor first: their next commits then share this flush.
+		// Those who were just told that their commits are durable get the processor first: their next commits then share this
+		// flush.
 		runtime.Gosched()
 		l.mu.Lock()
 		l.armed = false

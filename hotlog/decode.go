@@ -279,7 +279,8 @@ func (d *decoder) batches(entries []entry, yield func(rows arrow.RecordBatch)) e
 		if n != int(e.change.rows()) {
 			return corrupt("row count")
 		}
-		if group == nil || string(group.descriptor) != string(descriptor) || rows+n > batchRows || bytes+len(chunk) > batchBytes {
+		if group == nil || string(group.descriptor) != string(descriptor) || rows+n > batchRows || bytes+
+			len(chunk) > batchBytes {
 			if err := flush(); err != nil {
 				return err
 			}
@@ -359,7 +360,8 @@ func (d *decoder) column(col *column, dt arrow.DataType, rows int) (arrow.Array,
 	case formFixed:
 		return finish(dt, rows, nulls, valid, nil, d.fixed(rows, col.width)), nil
 	case formEmbedding:
-		child := array.NewData(arrow.PrimitiveTypes.Float32, rows*int(col.typ.Length), []*memory.Buffer{nil, d.fixed(rows, col.width)}, nil,
+		child := array.NewData(arrow.PrimitiveTypes.Float32, rows*int(col.typ.Length),
+			[]*memory.Buffer{nil, d.fixed(rows, col.width)}, nil,
 			0, 0)
 		defer child.Release()
 		child.Buffers()[1].Release()

@@ -9,8 +9,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// Drop forgets all of a tablet, durably: it has no hot rows when Drop returns, nor after a restart. Its bytes go when the log's files
-// are recycled, or with Erase.
+// Drop forgets all of a tablet, durably: it has no hot rows when Drop returns, nor after a restart. Its bytes go when
+// the log's files are recycled, or with Erase.
 func (l *Log) Drop(ctx context.Context, id manifest.TabletID) error {
 	if id.Table == 0 {
 		return fmt.Errorf("drop no table: %w", fault.ErrInvalid)
@@ -18,8 +18,8 @@ func (l *Log) Drop(ctx context.Context, id manifest.TabletID) error {
 	return l.drop(ctx, frameDropTablet, id)
 }
 
-// DropOwner erases all tablets of an owner: when it returns, no byte of the log's files holds anything of theirs. The caller keeps the
-// owner from writing meanwhile. It rewrites what else is live in the log, which takes a moment.
+// DropOwner erases all tablets of an owner: when it returns, no byte of the log's files holds anything of theirs. The
+// caller keeps the owner from writing meanwhile. It rewrites what else is live in the log, which takes a moment.
 func (l *Log) DropOwner(ctx context.Context, owner manifest.UserID) error {
 	if owner == 0 {
 		return fmt.Errorf("drop the rows of nobody: %w", fault.ErrInvalid)
@@ -58,8 +58,8 @@ func (l *Log) drop(ctx context.Context, kind frameKind, id manifest.TabletID) er
 	return l.recountAll(partial)
 }
 
-// dropLocked drops what was committed before the drop's seq, and returns the tablets that it touched, and those of them whose
-// checkpointed part must be counted anew.
+// dropLocked drops what was committed before the drop's seq, and returns the tablets that it touched, and those of them
+// whose checkpointed part must be counted anew.
 func (l *Log) dropLocked(kind frameKind, id manifest.TabletID, seq manifest.Seq) (gone, partial []manifest.TabletID) {
 	gone = []manifest.TabletID{id}
 	if kind == frameDropOwner {

@@ -92,7 +92,8 @@ func checkBuffers(d arrow.ArrayData, c *column, end int) error {
 	return nil
 }
 
-// appendFixed writes values as they lie in memory; what is under a NULL is written as zeros, so that nothing foreign gets to the disk.
+// appendFixed writes values as they lie in memory; what is under a NULL is written as zeros, so that nothing foreign
+// gets to the disk.
 func appendFixed(b, values, valid []byte, offset, width int) []byte {
 	first := len(b)
 	b = append(b, values...)
@@ -154,8 +155,8 @@ func checkDimensions(child arrow.ArrayData, valid []byte, offset, n, dimensions 
 	return nil
 }
 
-// appendVar writes the width of the lengths, the lengths, and the values. Each value takes at least the width, so that a chunk's rows
-// are bounded by its bytes.
+// appendVar writes the width of the lengths, the lengths, and the values. Each value takes at least the width, so that
+// a chunk's rows are bounded by its bytes.
 func appendVar(b []byte, buffers []*memory.Buffer, valid []byte, offset, n int) ([]byte, error) {
 	raw := buffers[1].Bytes()
 	offsets := unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(raw))), len(raw)/4)[offset : offset+n+1]

@@ -22,8 +22,8 @@ func simOptions(t *testing.T, disk *simfs.FS) hotlog.Options {
 	return hotlog.Options{Dir: t.TempDir(), FS: disk, FileBytes: 16 << 10, BudgetBytes: 64 << 10, Alloc: checkedAlloc(t)}
 }
 
-// TestErrorsStop makes the n-th write or sync fail, for every n: the commit's outcome is unknown, later ones are refused, what was
-// durable stays readable, and after a restart nothing acknowledged is missing.
+// TestErrorsStop makes the n-th write or sync fail, for every n: the commit's outcome is unknown, later ones are
+// refused, what was durable stays readable, and after a restart nothing acknowledged is missing.
 func TestErrorsStop(t *testing.T) {
 	for _, what := range []string{"write", "sync"} {
 		for n := range 12 {
@@ -77,7 +77,8 @@ func TestErrorsStop(t *testing.T) {
 	}
 }
 
-// TestRot flips single bits: below the durable part of the newest file, and in an older one, Open refuses; it never returns less.
+// TestRot flips single bits: below the durable part of the newest file, and in an older one, Open refuses; it never
+// returns less.
 func TestRot(t *testing.T) {
 	build := func(t *testing.T, commits int) (*simfs.FS, hotlog.Options, int) {
 		disk := simfs.New(1)
@@ -103,7 +104,8 @@ func TestRot(t *testing.T) {
 				t.Errorf("offset %d: opened with head %d, want %d", offset, l.Head(), head)
 			}
 			_ = l.Close()
-		case !errors.Is(err, fault.ErrCorrupt) || !strings.Contains(err.Error(), "log-00000002") || !strings.Contains(err.Error(), "offset"):
+		case !errors.Is(err, fault.ErrCorrupt) || !strings.Contains(err.Error(), "log-00000002") ||
+			!strings.Contains(err.Error(), "offset"):
 			t.Errorf("offset %d: %v, want corrupt with file and offset", offset, err)
 		default:
 			refused++
@@ -382,12 +384,14 @@ func TestInvalidCommits(t *testing.T) {
 	defer rows.Release()
 	twice := commitOf(tabletID(1, 1), rows)
 	twice.Changes = append(twice.Changes, twice.Changes[0])
-	for name, c := range map[string]hotlog.Commit{"empty": {}, "no table": commitOf(tabletID(0, 1), rows), "tablet twice": twice} {
+	for name, c := range map[string]hotlog.Commit{"empty": {}, "no table": commitOf(tabletID(0, 1), rows),
+		"tablet twice": twice} {
 		if _, err := l.Enqueue(c); !errors.Is(err, fault.ErrInvalid) {
 			t.Errorf("%s: %v, want invalid", name, err)
 		}
 	}
-	three := hotlog.Commit{Changes: []hotlog.Change{{Tablet: tabletID(1, 1), Rows: rows}, {Tablet: tabletID(2, 1), Rows: rows},
+	three := hotlog.Commit{Changes: []hotlog.Change{{Tablet: tabletID(1, 1), Rows: rows},
+		{Tablet: tabletID(2, 1), Rows: rows},
 		{Tablet: tabletID(3, 1), Rows: rows}}}
 	if _, err := l.Enqueue(three); !errors.Is(err, fault.ErrExhausted) {
 		t.Errorf("too many tablets: %v, want exhausted", err)
@@ -461,7 +465,8 @@ func TestNobodyWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := <-seen
-	if c.Seq != p.Seq() || c.Time != p.Time() || len(c.Tablets) != 1 || c.Tablets[0] != tabletID(1, 1) || l.Head() != c.Seq {
+	if c.Seq != p.Seq() || c.Time != p.Time() || len(c.Tablets) != 1 || c.Tablets[0] != tabletID(1, 1) ||
+		l.Head() != c.Seq {
 		t.Errorf("watched %+v, head %d", c, l.Head())
 	}
 }
@@ -474,7 +479,8 @@ func TestMeta(t *testing.T) {
 	if _, found, err := m.Get("a"); found || err != nil {
 		t.Errorf("Get of nothing: %v, %v", found, err)
 	}
-	if err := m.Apply(ctx, map[string][]byte{"a": {1}, "table/1": {}, "table/2": []byte("two"), "u": nil}, []string{"none"}); err != nil {
+	if err := m.Apply(ctx, map[string][]byte{"a": {1}, "table/1": {}, "table/2": []byte("two"), "u": nil},
+		[]string{"none"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.Apply(ctx, map[string][]byte{"a": {2}}, []string{"u"}); err != nil {

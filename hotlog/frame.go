@@ -44,8 +44,8 @@ type frame struct {
 	kind frameKind
 	seq  manifest.Seq
 	time int64
-	// synced is an offset in the file below which all bytes were durable when the frame was made. A frame that is bad below the synced
-	// offset of a good one did not tear: it rotted.
+	// synced is an offset in the file below which all bytes were durable when the frame was made. A frame that is bad
+	// below the synced offset of a good one did not tear: it rotted.
 	synced  uint32
 	body    uint32
 	bodyCRC uint32
@@ -54,7 +54,8 @@ type frame struct {
 // frameBytes is the space of a frame with a body of n bytes.
 func frameBytes(n int) int { return (frameHeaderBytes + n + frameAlign - 1) &^ (frameAlign - 1) }
 
-// put writes the header; salt binds it to this use of the file, so that what a recycled file held before is never taken for new.
+// put writes the header; salt binds it to this use of the file, so that what a recycled file held before is never taken
+// for new.
 func (f *frame) put(b []byte, salt uint64) {
 	binary.LittleEndian.PutUint32(b[0:], frameMagic)
 	binary.LittleEndian.PutUint32(b[8:], f.body)
@@ -143,7 +144,8 @@ func parseFileHeader(b []byte) (h fileHeader, used bool, err error) {
 		return h, false, fmt.Errorf("file format %d: %w", v, fault.ErrUnsupported)
 	}
 	number := binary.LittleEndian.Uint64(b[16:])
-	h = fileHeader{number: uint32(number), salt: binary.LittleEndian.Uint64(b[24:]), capacity: int64(binary.LittleEndian.Uint64(b[32:])),
+	h = fileHeader{number: uint32(number), salt: binary.LittleEndian.Uint64(b[24:]),
+		capacity: int64(binary.LittleEndian.Uint64(b[32:])),
 		reserved: manifest.Seq(binary.LittleEndian.Uint64(b[40:])), lastSeq: manifest.Seq(binary.LittleEndian.Uint64(b[48:])),
 		lastTime: int64(binary.LittleEndian.Uint64(b[56:])), clean: manifest.Seq(binary.LittleEndian.Uint64(b[64:]))}
 	if number == 0 || number > 1<<32-1 || h.capacity < fileHeaderBytes+frameHeaderBytes {

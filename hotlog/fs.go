@@ -2,10 +2,11 @@ package hotlog
 
 import "io"
 
-// FS is the folder of the write-ahead log: the seam at which crash tests cut the power. Names have no separators. It is safe for
-// concurrent use.
+// FS is the folder of the write-ahead log: the seam at which crash tests cut the power. Names have no separators. It is
+// safe for concurrent use.
 type FS interface {
-	// Open opens a file for reading and writing and makes it when it is missing; a new file's entry is durable after SyncDir.
+	// Open opens a file for reading and writing and makes it when it is missing; a new file's entry is durable after
+	// SyncDir.
 	Open(name string) (File, error)
 	// Remove deletes a file.
 	Remove(name string) error

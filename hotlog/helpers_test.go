@@ -3,14 +3,11 @@ package hotlog_test
 import (
 	"context"
 	"fmt"
-	"math"
-	"math/rand/v2"
 	"strconv"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/decimal128"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"kalamflight/hotlog"
@@ -37,13 +34,15 @@ func open(t testing.TB, o hotlog.Options) *hotlog.Log {
 // field is a stored column as the log wants it.
 func field(id int, t manifest.Type) arrow.Field {
 	f := t.Field("c"+strconv.Itoa(id), true)
-	f.Metadata = arrow.NewMetadata([]string{manifest.MetadataKey, hotlog.ColumnKey}, []string{t.String(), strconv.Itoa(id)})
+	f.Metadata = arrow.NewMetadata([]string{manifest.MetadataKey, hotlog.ColumnKey},
+		[]string{t.String(), strconv.Itoa(id)})
 	return f
 }
 
 // rowsSchema is a number and a text.
 func rowsSchema() *arrow.Schema {
-	return arrow.NewSchema([]arrow.Field{field(1, manifest.Type{Kind: manifest.BigInt}), field(2, manifest.Type{Kind: manifest.Text})}, nil)
+	return arrow.NewSchema([]arrow.Field{field(1, manifest.Type{Kind: manifest.BigInt}),
+		field(2, manifest.Type{Kind: manifest.Text})}, nil)
 }
 
 // makeRows builds a batch of rowsSchema whose rows count up from first.
@@ -106,7 +105,8 @@ func tailRows(t testing.TB, tail *hotlog.Tail) []row {
 		numbers, texts := b.Column(0).(*array.Int64), b.Column(1).(*array.String)
 		seqs, ords, times := b.Column(n-3).(*array.Int64), b.Column(n-2).(*array.Int32), b.Column(n-1).(*array.Timestamp)
 		for i := range int(b.NumRows()) {
-			r := row{seq: seqs.Value(i), number: numbers.Value(i), ord: ords.Value(i), time: int64(times.Value(i)), text: texts.Value(i)}
+			r := row{seq: seqs.Value(i), number: numbers.Value(i), ord: ords.Value(i), time: int64(times.Value(i)),
+				text: texts.Value(i)}
 			if k := len(rows) - 1; k >= 0 && (rows[k].seq > r.seq || rows[k].seq == r.seq && rows[k].ord+1 != r.ord ||
 				rows[k].seq < r.seq && r.ord != 0 || rows[k].time > r.time) {
 				t.Fatalf("rows out of order: %v then %v", rows[k], r)
@@ -115,82 +115,4 @@ func tailRows(t testing.TB, tail *hotlog.Tail) []row {
 		}
 	}
 	return rows
-}
-
-// allTypes are the stored types.
-func allTypes() []manifest.Type {
-	return []manifest.Type{{Kind: manifest.Boolean}, {Kind: manifest.SmallInt}, {Kind: manifest.Int}, {Kind: manifest.BigInt},
-		{Kind: manifest.Float}, {Kind: manifest.Double}, {Kind: manifest.Decimal, Precision: 10, Scale: 2},
-		{Kind: manifest.Decimal, Precision: 38, Scale: 0}, {Kind: manifest.Text}, {Kind: manifest.Text, Length: 20},
-		{Kind: manifest.Bytes}, {Kind: manifest.UUID}, {Kind: manifest.JSON}, {Kind: manifest.Date}, {Kind: manifest.Time},
-		{Kind: manifest.Timestamp}, {Kind: manifest.DateTime}, {Kind: manifest.Embedding, Length: 3}, {Kind: manifest.File}}
-}
-
-// randomRows builds rows of any stored types; nulls is the share of NULLs.
-func randomRows(rng *rand.Rand, schema *arrow.Schema, n int, nulls float64) arrow.RecordBatch {
-	b := array.NewRecordBuilder(memory.NewGoAllocator(), schema)
-	defer b.Release()
-	for i := range schema.NumFields() {
-		for range n {
-			if rng.Float64() < nulls {
-				b.Field(i).AppendNull()
-				continue
-			}
-			appendRandom(rng, b.Field(i))
-		}
-	}
-	return b.NewRecordBatch()
-}
-
-func randomBytes(rng *rand.Rand) []byte {
-	n := rng.IntN(12)
-	switch rng.IntN(200) {
-	case 0:
-		n = 300
-	case 1:
-		n = 70_000
-	}
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = 'a' + byte(rng.IntN(26))
-	}
-	return b
-}
-
-func appendRandom(rng *rand.Rand, b array.Builder) {
-	switch b := b.(type) {
-	case *array.BooleanBuilder:
-		b.Append(rng.IntN(2) == 0)
-	case *array.Int16Builder:
-		b.Append(int16(rng.Uint32()))
-	case *array.Int32Builder:
-		b.Append(int32(rng.Uint32()))
-	case *array.Int64Builder:
-		b.Append(int64(rng.Uint64()))
-	case *array.Float32Builder:
-		b.Append(float32(rng.NormFloat64()))
-	case *array.Float64Builder:
-		b.Append([]float64{rng.NormFloat64(), math.Inf(1), math.Copysign(0, -1)}[rng.IntN(3)])
-	case *array.Decimal128Builder:
-		b.Append(decimal128.FromI64(rng.Int64N(1e9)))
-	case *array.StringBuilder:
-		b.Append(string(randomBytes(rng)))
-	case *array.BinaryBuilder:
-		b.Append(randomBytes(rng))
-	case *array.FixedSizeBinaryBuilder:
-		b.Append([]byte(fmt.Sprintf("%016d", rng.IntN(1e9))))
-	case *array.Date32Builder:
-		b.Append(arrow.Date32(rng.IntN(30000)))
-	case *array.Time64Builder:
-		b.Append(arrow.Time64(rng.IntN(86400e6)))
-	case *array.TimestampBuilder:
-		b.Append(arrow.Timestamp(rng.Int64N(2e15)))
-	case *array.FixedSizeListBuilder:
-		b.Append(true)
-		for range b.Type().(*arrow.FixedSizeListType).Len() {
-			b.ValueBuilder().(*array.Float32Builder).Append(rng.Float32())
-		}
-	default:
-		panic("no such builder")
-	}
 }

@@ -15,7 +15,8 @@ type ref struct {
 	off  uint32
 }
 
-// tabletState is what the index keeps of a tablet. It has no pointers, so that a million of them cost the garbage collector nothing.
+// tabletState is what the index keeps of a tablet. It has no pointers, so that a million of them cost the garbage
+// collector nothing.
 type tabletState struct {
 	id   manifest.TabletID
 	used bool

@@ -39,8 +39,8 @@ type Log struct {
 	// moved is signalled when a flush ends, when files are given up, and when the log stops.
 	moved *sync.Cond
 	index *index
-	// files are those with a header, by number; order has them oldest first; active is the last unless it is sealed; dirty those with
-	// bytes that are not written.
+	// files are those with a header, by number; order has them oldest first; active is the last unless it is sealed; dirty
+	// those with bytes that are not written.
 	files  map[uint32]*walFile
 	order  []*walFile
 	active *walFile
@@ -51,7 +51,8 @@ type Log struct {
 	inUse    int64
 	lastFile uint32
 	lastName uint32
-	// lastSeq and lastTime are those of the newest enqueued commit; every seq up to seqFloor may have been handed out before a crash.
+	// lastSeq and lastTime are those of the newest enqueued commit; every seq up to seqFloor may have been handed out
+	// before a crash.
 	lastSeq, seqFloor manifest.Seq
 	lastTime          int64
 	durable           manifest.Seq
@@ -81,8 +82,9 @@ type watcher struct {
 	stopped atomic.Bool
 }
 
-// Open opens the log in Options.Dir, or makes a new one, and replays what is not checkpointed. It is fault.ErrUnavailable when another
-// process has it open, and fault.ErrCorrupt, naming the file and offset, when bytes that were durable do not match their checksum.
+// Open opens the log in Options.Dir, or makes a new one, and replays what is not checkpointed. It is
+// fault.ErrUnavailable when another process has it open, and fault.ErrCorrupt, naming the file and offset, when bytes
+// that were durable do not match their checksum.
 func Open(o Options) (*Log, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -95,9 +97,11 @@ func Open(o Options) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open hot log: %w", err)
 	}
-	l := &Log{opts: o, fs: o.FS, lock: lock, layouts: newLayouts(), cache: newCache(o.CacheBytes, o.Alloc), index: newIndex(),
-		flusher: make(chan struct{}, 1), keeper: make(chan struct{}, 1), stop: make(chan struct{}), files: map[uint32]*walFile{},
-		ids: map[[16]byte]place{}, keys: map[manifest.TabletID]manifest.Seq{}, purges: map[manifest.TabletID]struct{}{},
+	l := &Log{opts: o, fs: o.FS, lock: lock, layouts: newLayouts(), cache: newCache(o.CacheBytes, o.Alloc),
+		index:   newIndex(),
+		flusher: make(chan struct{}, 1), keeper: make(chan struct{}, 1), stop: make(chan struct{}),
+		files: map[uint32]*walFile{},
+		ids:   map[[16]byte]place{}, keys: map[manifest.TabletID]manifest.Seq{}, purges: map[manifest.TabletID]struct{}{},
 		open: &group{done: make(chan struct{})}}
 	l.moved = sync.NewCond(&l.mu)
 	l.buffers.New = func() any { return new([]byte) }
@@ -197,8 +201,8 @@ func (l *Log) Next() manifest.Seq {
 	return l.lastSeq
 }
 
-// Watch calls f for every commit, in the order of commits, once it is durable, until stop is called; a call under way may still end
-// after that. f must not block, and must not call Enqueue or Append.
+// Watch calls f for every commit, in the order of commits, once it is durable, until stop is called; a call under way
+// may still end after that. f must not block, and must not call Enqueue or Append.
 func (l *Log) Watch(f func(Committed)) (stop func()) {
 	w := &watcher{f: f}
 	l.mu.Lock()
@@ -226,8 +230,8 @@ func (l *Log) statLocked(t *tabletState) TabletStats {
 	return t.stats(l.index.refs(t), func(r ref) int64 { return l.files[r.file].entryAt(r).time })
 }
 
-// Tablets calls f for every tablet with hot rows, marks or segments, in no order, until f returns false. Tablets that come or go
-// meanwhile may be missed. f may call the log.
+// Tablets calls f for every tablet with hot rows, marks or segments, in no order, until f returns false. Tablets that
+// come or go meanwhile may be missed. f may call the log.
 func (l *Log) Tablets(f func(manifest.TabletID, TabletStats) bool) {
 	type item struct {
 		id    manifest.TabletID
@@ -277,18 +281,20 @@ type Stats struct {
 func (l *Log) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := Stats{Head: l.durable, Next: l.lastSeq, Tablets: int64(len(l.index.slots)), Files: int64(len(l.order)), LogBytes: l.inUse,
+	s := Stats{Head: l.durable, Next: l.lastSeq, Tablets: int64(len(l.index.slots)), Files: int64(len(l.order)),
+		LogBytes:      l.inUse,
 		QueuedCommits: int64(l.queued.commits), QueuedBytes: l.queued.bytes, Syncs: l.groups, Checkpoints: l.checkpoints,
 		Failed: l.failed != nil}
 	all := l.index.total
 	all.add(l.index.totalCold)
-	s.Rows, s.Bytes, s.Marks, s.Segments, s.ColdBytes = all.rows, all.bytes, all.marks, all.segments, l.index.totalCold.bytes
+	s.Rows, s.Bytes, s.Marks, s.Segments, s.ColdBytes = all.rows, all.bytes, all.marks, all.segments,
+		l.index.totalCold.bytes
 	s.CacheBytes, s.CacheHits, s.CacheMisses = l.cache.stats()
 	return s
 }
 
-// Truncate forgets what commits with Seq <= through did to a tablet, segments named by them included. It is cheap and not durable by
-// itself: after a crash the caller truncates again, as its manifest says.
+// Truncate forgets what commits with Seq <= through did to a tablet, segments named by them included. It is cheap and
+// not durable by itself: after a crash the caller truncates again, as its manifest says.
 func (l *Log) Truncate(id manifest.TabletID, through manifest.Seq) error {
 	l.mu.Lock()
 	if l.closing {

@@ -50,7 +50,8 @@ func (m *Meta) Get(key string) (value []byte, found bool, err error) {
 	return value, found, nil
 }
 
-// Scan calls f for every key with the prefix, in order, with a copy of its value. f is called outside of any transaction.
+// Scan calls f for every key with the prefix, in order, with a copy of its value. f is called outside of any
+// transaction.
 func (m *Meta) Scan(prefix string, f func(key string, value []byte) error) error {
 	type item struct {
 		key   string
@@ -91,7 +92,8 @@ func (m *Meta) open(key string, v []byte) ([]byte, error) {
 	return append([]byte{}, v[4:]...), nil
 }
 
-// Apply puts and deletes, all or nothing, and durably when it returns. A key in both is put. After fault.ErrUnknown the log has stopped.
+// Apply puts and deletes, all or nothing, and durably when it returns. A key in both is put. After fault.ErrUnknown the
+// log has stopped.
 func (m *Meta) Apply(ctx context.Context, puts map[string][]byte, deletes []string) error {
 	if err := ctx.Err(); err != nil {
 		return err

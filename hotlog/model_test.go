@@ -48,8 +48,9 @@ type history struct {
 }
 
 func newHistory(t *testing.T, seed uint64, d hotlog.Durability, noSync bool) *history {
-	h := &history{t: t, rng: rand.New(rand.NewPCG(seed, 1)), disk: simfs.New(seed), truncated: map[manifest.TabletID]manifest.Seq{},
-		dropped: map[manifest.TabletID]manifest.Seq{}}
+	h := &history{t: t, rng: rand.New(rand.NewPCG(seed, 1)), disk: simfs.New(seed),
+		truncated: map[manifest.TabletID]manifest.Seq{},
+		dropped:   map[manifest.TabletID]manifest.Seq{}}
 	h.opts = hotlog.Options{Dir: t.TempDir(), FS: h.disk, FileBytes: 16 << 10, BudgetBytes: 48 << 10, CacheBytes: 64 << 10,
 		Durability: d, UnsafeNoSync: noSync, Alloc: checkedAlloc(t),
 		Ephemeral: func(id manifest.TabletID) bool { return id.Table == 9 }}
@@ -177,7 +178,8 @@ func (h *history) scan(id manifest.TabletID, after, through manifest.Seq) {
 	}
 	wantRows, wantMarks, wantSegments := h.expect(id, after, tail.Through)
 	if !slices.Equal(rows, wantRows) || !slices.Equal(marks, wantMarks) || !slices.Equal(segments, wantSegments) {
-		h.t.Fatalf("tablet %s (%d, %d]:\n got %v %v %v\nwant %v %v %v", id, after, tail.Through, rows, marks, segments, wantRows, wantMarks,
+		h.t.Fatalf("tablet %s (%d, %d]:\n got %v %v %v\nwant %v %v %v", id, after, tail.Through, rows, marks, segments,
+			wantRows, wantMarks,
 			wantSegments)
 	}
 }

@@ -12,7 +12,8 @@ import (
 
 // Options are the settings of a Log. Only Dir is required.
 type Options struct {
-	// Dir is the folder of the log on the local disk; it is made when missing, and locked against other processes. Required.
+	// Dir is the folder of the log on the local disk; it is made when missing, and locked against other processes.
+	// Required.
 	Dir string
 	// FS is where the write-ahead log's files are; nil means the local disk, in Dir. bbolt's files are always in Dir.
 	FS FS
@@ -20,8 +21,8 @@ type Options struct {
 	Durability Durability
 	// FileBytes is the size of a write-ahead log file; 0 means 32 MiB. A larger commit gets a file of its own.
 	FileBytes int64
-	// BudgetBytes bounds the write-ahead log and with it what a start has to replay; 0 means 128 MiB. Beyond it the oldest file is
-	// checkpointed into bbolt; beyond twice of it commits wait for the checkpoint.
+	// BudgetBytes bounds the write-ahead log and with it what a start has to replay; 0 means 128 MiB. Beyond it the oldest
+	// file is checkpointed into bbolt; beyond twice of it commits wait for the checkpoint.
 	BudgetBytes int64
 	// CommitBytes is the largest encoded commit; 0 means 64 MiB.
 	CommitBytes int64
@@ -31,10 +32,11 @@ type Options struct {
 	Tablets int
 	// CacheBytes bounds the decoded Arrow batches that are kept for the next Scan; 0 means 256 MiB.
 	CacheBytes int64
-	// Ephemeral tells the tablets that are never checkpointed: a STREAM tablet with a short TTL is truncated before. nil means none. It is
-	// called from a goroutine of the log and must not call back into it.
+	// Ephemeral tells the tablets that are never checkpointed: a STREAM tablet with a short TTL is truncated before. nil
+	// means none. It is called from a goroutine of the log and must not call back into it.
 	Ephemeral func(manifest.TabletID) bool
-	// UnsafeNoSync turns off every sync, of bbolt too. A power cut then loses and tears commits: it is the control of the crash tests.
+	// UnsafeNoSync turns off every sync, of bbolt too. A power cut then loses and tears commits: it is the control of the
+	// crash tests.
 	UnsafeNoSync bool
 	// Alloc makes the batches of Scan; nil means Go's allocator.
 	Alloc memory.Allocator
@@ -67,7 +69,8 @@ func (o Options) withDefaults() (Options, error) {
 			fault.ErrInvalid)
 	}
 	if o.CommitBytes < 0 || o.CommitBytes > commitBytesMax {
-		return o, fmt.Errorf("hotlog: Options.CommitBytes %d is not in 1..%d: %w", o.CommitBytes, commitBytesMax, fault.ErrInvalid)
+		return o, fmt.Errorf("hotlog: Options.CommitBytes %d is not in 1..%d: %w", o.CommitBytes, commitBytesMax,
+			fault.ErrInvalid)
 	}
 	if o.BudgetBytes < 0 || o.QueueBytes < 0 || o.CacheBytes < 0 || o.Tablets < 0 {
 		return o, fmt.Errorf("hotlog: a limit in Options is negative: %w", fault.ErrInvalid)

@@ -39,12 +39,13 @@ func (l *Log) recover() error {
 	}
 	l.durable = l.lastSeq
 	l.keyFloor = l.lastSeq
-	l.opts.Logger.Info("opened hot log", "files", len(files), "tablets", len(l.index.slots), "head", l.durable, "dur", time.Since(start))
+	l.opts.Logger.Info("opened hot log", "files", len(files), "tablets", len(l.index.slots), "head", l.durable, "dur",
+		time.Since(start))
 	return nil
 }
 
-// reserve makes sure that no seq is handed out again that ever was, durable or not: the newest header says, durably, up to where this
-// process may go until there is a newer one.
+// reserve makes sure that no seq is handed out again that ever was, durable or not: the newest header says, durably, up
+// to where this process may go until there is a newer one.
 func (l *Log) reserve(files []*walFile) error {
 	if len(files) == 0 {
 		return l.firstFile()
@@ -111,7 +112,8 @@ func (l *Log) recoverShard(s *boltFile) error {
 	})
 }
 
-// readFiles opens the files of the write-ahead log; those with a header are returned, oldest first, and the others are spare.
+// readFiles opens the files of the write-ahead log; those with a header are returned, oldest first, and the others are
+// spare.
 func (l *Log) readFiles() ([]*walFile, error) {
 	names, err := l.fs.List()
 	if err != nil {
@@ -278,8 +280,8 @@ func (l *Log) replayChange(w *walFile, f frame, off int, c change) error {
 	return nil
 }
 
-// endTorn ends the last file where the power cut tore it. Anything good that was written later than the bad frame was durable means that
-// the bad frame was durable too, and rotted.
+// endTorn ends the last file where the power cut tore it. Anything good that was written later than the bad frame was
+// durable means that the bad frame was durable too, and rotted.
 func (l *Log) endTorn(w *walFile, at int) error {
 	for off := at + frameAlign; off+frameHeaderBytes <= len(w.image); off += frameAlign {
 		if binary.LittleEndian.Uint32(w.image[off:]) != frameMagic {

@@ -11,8 +11,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// Scan returns what the commits with after < Seq <= through did to a tablet. through 0 means the durable head; through = Next includes
-// commits that are enqueued and not durable. It reads durable commits also after the log has stopped.
+// Scan returns what the commits with after < Seq <= through did to a tablet. through 0 means the durable head; through
+// = Next includes commits that are enqueued and not durable. It reads durable commits also after the log has stopped.
 func (l *Log) Scan(ctx context.Context, id manifest.TabletID, after, through manifest.Seq) (*Tail, error) {
 	if err := l.check(ctx); err != nil {
 		return nil, err
@@ -57,8 +57,8 @@ type located struct {
 	id                     manifest.TabletID
 }
 
-// locate finds a tablet's changes in the images beyond what is cached; newer sources first: what is checkpointed after this is found in
-// the images all the same.
+// locate finds a tablet's changes in the images beyond what is cached; newer sources first: what is checkpointed after
+// this is found in the images all the same.
 func (l *Log) locate(id manifest.TabletID, after, through, cached manifest.Seq) located {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -139,8 +139,8 @@ func (l *Log) decode(r located, from manifest.Seq) (d contents, err error) {
 	return d, err
 }
 
-// contents are decoded changes up to a seq, in order. The holder owns a reference of each batch; marks and segments are shared and
-// never change.
+// contents are decoded changes up to a seq, in order. The holder owns a reference of each batch; marks and segments are
+// shared and never change.
 type contents struct {
 	through  manifest.Seq
 	batches  []arrow.RecordBatch

@@ -56,14 +56,16 @@ func columnOf(id manifest.ColumnID, t manifest.Type) column {
 	return c
 }
 
-// layout is the columns of chunks with one descriptor, and the Arrow schema that they decode to: with the system columns.
+// layout is the columns of chunks with one descriptor, and the Arrow schema that they decode to: with the system
+// columns.
 type layout struct {
 	descriptor []byte
 	columns    []column
 	schema     *arrow.Schema
 }
 
-// appendDescriptor writes the columns as a chunk names them: for each its id, the code of its type, and the type's parameters.
+// appendDescriptor writes the columns as a chunk names them: for each its id, the code of its type, and the type's
+// parameters.
 func appendDescriptor(b []byte, columns []column) []byte {
 	for _, c := range columns {
 		b = binary.AppendUvarint(b, uint64(c.id))
@@ -140,7 +142,8 @@ func duplicateColumn(columns []column) manifest.ColumnID {
 // outputField is the field of a decoded column: the log knows no names, so that a column is called after its id.
 func outputField(id manifest.ColumnID, t manifest.Type, name string) arrow.Field {
 	f := t.Field(name, true)
-	f.Metadata = arrow.NewMetadata([]string{manifest.MetadataKey, ColumnKey}, []string{t.String(), strconv.FormatUint(uint64(id), 10)})
+	f.Metadata = arrow.NewMetadata([]string{manifest.MetadataKey, ColumnKey},
+		[]string{t.String(), strconv.FormatUint(uint64(id), 10)})
 	return f
 }
 

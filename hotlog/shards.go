@@ -51,7 +51,8 @@ func parseChunkKey(k []byte) (manifest.TabletID, manifest.Seq, error) {
 	if len(k) != 24 {
 		return manifest.TabletID{}, 0, corrupt("key")
 	}
-	return manifest.TabletID{Table: manifest.TableID(binary.BigEndian.Uint64(k)), Owner: manifest.UserID(binary.BigEndian.Uint64(k[8:]))},
+	return manifest.TabletID{Table: manifest.TableID(binary.BigEndian.Uint64(k)),
+			Owner: manifest.UserID(binary.BigEndian.Uint64(k[8:]))},
 		manifest.Seq(binary.BigEndian.Uint64(k[16:])), nil
 }
 
@@ -97,10 +98,12 @@ func parseSummary(v []byte) (s summary, err error) {
 	if len(v) < valueHeaderBytes || v[0] != valueVersion {
 		return s, corrupt("value header")
 	}
-	s = summary{first: manifest.Seq(binary.LittleEndian.Uint64(v[8:])), last: manifest.Seq(binary.LittleEndian.Uint64(v[16:])),
+	s = summary{first: manifest.Seq(binary.LittleEndian.Uint64(v[8:])),
+		last:      manifest.Seq(binary.LittleEndian.Uint64(v[16:])),
 		firstTime: int64(binary.LittleEndian.Uint64(v[24:])), entries: int(binary.LittleEndian.Uint32(v[32:]))}
 	s.counts = counts{rows: int64(binary.LittleEndian.Uint64(v[40:])), marks: int64(binary.LittleEndian.Uint64(v[48:])),
-		segments: int64(binary.LittleEndian.Uint32(v[36:])), bytes: int64(len(v) - valueHeaderBytes - s.entries*entryHeaderBytes)}
+		segments: int64(binary.LittleEndian.Uint32(v[36:])),
+		bytes:    int64(len(v) - valueHeaderBytes - s.entries*entryHeaderBytes)}
 	if s.entries == 0 || s.counts.bytes < int64(s.entries)*changeHeaderBytes || s.first > s.last {
 		return s, corrupt("value header")
 	}
@@ -140,7 +143,8 @@ func parseValue(v []byte, f func(entry) error) error {
 	return nil
 }
 
-// boltFile is one bbolt file, opened when it is first needed. It is safe for concurrent use. No transaction outlives a call.
+// boltFile is one bbolt file, opened when it is first needed. It is safe for concurrent use. No transaction outlives a
+// call.
 type boltFile struct {
 	path   string
 	bucket []byte
@@ -167,8 +171,9 @@ func (s *boltFile) open(create bool) (*bolt.DB, error) {
 	if s.db != nil || !create && !s.exists() {
 		return s.db, nil
 	}
-	options := &bolt.Options{FreelistType: bolt.FreelistMapType, NoSync: s.noSync, InitialMmapSize: 64 << 20, NoStatistics: true,
-		OpenFile: openChecked}
+	options := &bolt.Options{FreelistType: bolt.FreelistMapType, NoSync: s.noSync, InitialMmapSize: 64 << 20,
+		NoStatistics: true,
+		OpenFile:     openChecked}
 	err := guard(func() error {
 		db, err := bolt.Open(s.path, 0o600, options)
 		if err != nil {
@@ -194,8 +199,8 @@ func (s *boltFile) open(create bool) (*bolt.DB, error) {
 	return s.db, nil
 }
 
-// guard turns a panic of bbolt, and a fault in its memory map, into an error: its pages have no checksums, so that it finds rot only
-// by tripping over it.
+// guard turns a panic of bbolt, and a fault in its memory map, into an error: its pages have no checksums, so that it
+// finds rot only by tripping over it.
 func guard(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -254,8 +259,8 @@ func (s *boltFile) close() error {
 	return db.Close()
 }
 
-// scrub erases what deleted keys left behind: two empty transactions make their pages free, then the free pages' bytes are given back to
-// the file system, or overwritten. No reader can be in the file meanwhile.
+// scrub erases what deleted keys left behind: two empty transactions make their pages free, then the free pages' bytes
+// are given back to the file system, or overwritten. No reader can be in the file meanwhile.
 func (s *boltFile) scrub() error {
 	db, err := s.open(false)
 	if db == nil || err != nil {
@@ -321,7 +326,8 @@ func punchFree(f *os.File, tx *bolt.Tx, pageBytes int64) error {
 	}
 }
 
-// openChecked refuses a file that is shorter than its newest meta page says: bbolt would map it and die reading past its end.
+// openChecked refuses a file that is shorter than its newest meta page says: bbolt would map it and die reading past
+// its end.
 func openChecked(path string, flag int, mode os.FileMode) (*os.File, error) {
 	f, err := os.OpenFile(path, flag, mode)
 	if err != nil {

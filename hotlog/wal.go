@@ -8,19 +8,22 @@ import (
 	"kalamflight/manifest"
 )
 
-// walFile is one file of the write-ahead log together with its image in memory: the image is the memory tail, and what is written is a
-// part of it. Frames are added under Log.mu; the bytes of a frame never change afterwards, so that readers need no lock for them.
+// walFile is one file of the write-ahead log together with its image in memory: the image is the memory tail, and what
+// is written is a part of it. Frames are added under Log.mu; the bytes of a frame never change afterwards, so that
+// readers need no lock for them.
 type walFile struct {
 	header fileHeader
 	image  []byte
-	// end is where the next frame goes; bytes below written were given to the operating system, those below synced are durable.
+	// end is where the next frame goes; bytes below written were given to the operating system, those below synced are
+	// durable.
 	end, written, synced int
 	// sealed: an end frame was added, none follows.
 	sealed bool
 	// live counts the refs into the file, drops its drop frames. A file without either can be given up.
 	live, drops int
 
-	// name and file are set when the file is first written; they belong to whoever is flushing, and to the checkpoint once all is synced.
+	// name and file are set when the file is first written; they belong to whoever is flushing, and to the checkpoint once
+	// all is synced.
 	name string
 	file File
 }
@@ -82,11 +85,12 @@ func (l *Log) newSizedFileLocked(size int64) *walFile {
 		image = make([]byte, size)
 	}
 	l.lastFile++
-	// A file holds fewer commits than it has room for empty frames, and no more than queueCommits are ever enqueued beyond those that
-	// are durable.
+	// A file holds fewer commits than it has room for empty frames, and no more than queueCommits are ever enqueued beyond
+	// those that are durable.
 	reserved := max(l.lastSeq, l.seqFloor) + manifest.Seq(size/frameHeaderBytes) + queueCommits + 1
-	w := &walFile{image: image, end: fileHeaderBytes, header: fileHeader{number: l.lastFile, salt: rand.Uint64(), capacity: size,
-		reserved: reserved, lastSeq: l.lastSeq, lastTime: l.lastTime}}
+	w := &walFile{image: image, end: fileHeaderBytes,
+		header: fileHeader{number: l.lastFile, salt: rand.Uint64(), capacity: size,
+			reserved: reserved, lastSeq: l.lastSeq, lastTime: l.lastTime}}
 	w.header.put(image)
 	l.files[w.header.number] = w
 	l.order = append(l.order, w)
@@ -156,8 +160,8 @@ func (l *Log) write(p piece) error {
 	if _, err := w.file.WriteAt(w.image[p.from:p.to], int64(p.from)); err != nil {
 		return fmt.Errorf("write %s at %d: %w", w.name, p.from, err)
 	}
-	// Whatever the durability: the next file's header must not be there before this one's end is, and the header must be there before
-	// more seqs are handed out than it reserves.
+	// Whatever the durability: the next file's header must not be there before this one's end is, and the header must be
+	// there before more seqs are handed out than it reserves.
 	if l.opts.UnsafeNoSync || l.opts.Durability == Async && !p.sealed && p.from > 0 {
 		return nil
 	}
@@ -192,8 +196,8 @@ func (l *Log) assign(w *walFile) error {
 	return nil
 }
 
-// newSpare makes a file. One that will be recycled is filled with zeros, so that writing it later changes no metadata: then a sync is
-// one flush of the device.
+// newSpare makes a file. One that will be recycled is filled with zeros, so that writing it later changes no metadata:
+// then a sync is one flush of the device.
 func (l *Log) newSpare(bytes int64, fill bool) (spare, error) {
 	l.mu.Lock()
 	l.lastName++

@@ -1,5 +1,6 @@
-// Package simfs is a folder in memory for crash tests of the hot log: Cut loses what was not synced, sector by sector at random, as a
-// power cut does, and writes and syncs can be made to fail. It is not a disk: it knows nothing of bbolt's files, which stay real.
+// Package simfs is a folder in memory for crash tests of the hot log: Cut loses what was not synced, sector by sector
+// at random, as a power cut does, and writes and syncs can be made to fail. It is not a disk: it knows nothing of
+// bbolt's files, which stay real.
 package simfs
 
 import (
@@ -45,14 +46,16 @@ func New(seed uint64) *FS {
 	return &FS{rng: rand.New(rand.NewPCG(seed, seed)), files: map[string]*inode{}, writesLeft: -1, syncsLeft: -1}
 }
 
-// FailWrite makes the n-th write from now on fail with EIO (0 is the next one), after writing a random part; a negative n means none.
+// FailWrite makes the n-th write from now on fail with EIO (0 is the next one), after writing a random part; a negative
+// n means none.
 func (f *FS) FailWrite(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.writesLeft = n
 }
 
-// FailSync makes the n-th sync from now on fail with EIO, losing what it should have made durable; a negative n means none.
+// FailSync makes the n-th sync from now on fail with EIO, losing what it should have made durable; a negative n means
+// none.
 func (f *FS) FailSync(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
