@@ -45,8 +45,8 @@ func useEverything(f *segments.Files, t *manifest.Table, s *manifest.Segment) er
 	return errors.Join(append(errs, err)...)
 }
 
-// TestDamageBehindTheChecksum changes bytes of a file and then its checksum, as no accident would: there must be an error of a kind, or
-// other values, but no panic and no leak.
+// TestDamageBehindTheChecksum changes bytes of a file and then its checksum, as no accident would: there must be an
+// error of a kind, or other values, but no panic and no leak.
 func TestDamageBehindTheChecksum(t *testing.T) {
 	r, _ := testkit.Rand(t)
 	w := writeRandom(t, segments.WriteOptions{Table: everyType()}, 500)

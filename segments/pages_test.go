@@ -77,7 +77,9 @@ func TestPagesOfRuns(t *testing.T) {
 				want = append(want, fmt.Sprint(x))
 			}
 		default:
-			column.Physical, read.Physical, read.Type = parquet.Types.ByteArray, parquet.Types.ByteArray, arrow.BinaryTypes.String
+			column.Physical = parquet.Types.ByteArray
+			read.Physical = parquet.Types.ByteArray
+			read.Type = arrow.BinaryTypes.String
 			v.Offsets = []int32{0}
 			for _, x := range runs(r, n, 8) {
 				if i%2 == 0 {
