@@ -50,7 +50,7 @@ type Changes struct {
 	Through manifest.Seq
 
 	view    *view
-	columns []manifest.Column
+	columns *columnSet
 	after   manifest.Seq
 	// older are batches of the log from before the range, with rows that the range ended.
 	older      *hotlog.Tail
@@ -74,10 +74,6 @@ const retriesMax = 16
 // to after. Rows of a STREAM table that have expired are left out. Close it.
 func (s *Store) Changes(ctx context.Context, t manifest.Tablet, after, through manifest.Seq,
 	columns []manifest.ColumnID) (*Changes, error) {
-	asked, err := columnsOf(t.Table, columns)
-	if err != nil {
-		return nil, err
-	}
 	if after < 0 || through != 0 && through < after {
 		return nil, fmt.Errorf("changes after %d through %d: %w", after, through, fault.ErrInvalid)
 	}
@@ -86,6 +82,10 @@ func (s *Store) Changes(ctx context.Context, t manifest.Tablet, after, through m
 		return nil, err
 	}
 	defer s.leave(st)
+	asked, err := st.columnsOf(t.Table, columns)
+	if err != nil {
+		return nil, err
+	}
 	for range retriesMax {
 		c := &Changes{columns: asked, after: after}
 		again, err := c.open(ctx, s, st, t, through)
@@ -128,11 +128,7 @@ func (c *Changes) open(ctx context.Context, s *Store, st *state, t manifest.Tabl
 	}
 	c.skipExpired()
 	merged := &merge{store: s, tablet: t, segments: v.segments, hot: v.hot, after: c.after, through: v.seq}
-	for _, col := range c.columns {
-		if col.ID != manifest.ColumnRow && col.ID != manifest.ColumnDeleted {
-			merged.columns = append(merged.columns, col.ID)
-		}
-	}
+	merged.columns = c.columns.stored()
 	for _, id := range []manifest.ColumnID{manifest.ColumnSeq, manifest.ColumnOrdinal, manifest.ColumnTime} {
 		if !slices.Contains(merged.columns, id) {
 			merged.columns = append(merged.columns, id)
@@ -451,12 +447,7 @@ func (c *Changes) coldImages(ctx context.Context, marks []manifest.Mark) (map[ma
 	if len(wanted) == 0 {
 		return images, nil
 	}
-	var ids []manifest.ColumnID
-	for _, col := range c.columns {
-		if col.ID != manifest.ColumnRow && col.ID != manifest.ColumnDeleted {
-			ids = append(ids, col.ID)
-		}
-	}
+	ids := c.columns.stored()
 	for id, numbers := range wanted {
 		i := slices.IndexFunc(c.view.segments, func(g *manifest.Segment) bool { return g.ID == id })
 		if i < 0 {

@@ -233,7 +233,7 @@ func join(s *Store, schema *arrow.Schema, t *manifest.Table, batches []arrow.Rec
 		pieces[0].rows.rows.Retain() // its second owner is the write
 		return pieces[0].rows.rows, nil
 	}
-	return gather(s.alloc, pieces, t.Columns)
+	return gather(s.alloc, pieces, newColumnSet(t.Columns))
 }
 
 // slicesOf is a reader of a batch in pieces.

@@ -252,11 +252,7 @@ func (c *compaction) rewrite(ctx context.Context) ([]manifest.Segment, error) {
 // batches are the rows that stay, in (seq, ord) order and in the stored form; each batch belongs to the reader.
 func (c *compaction) batches(ctx context.Context) iter.Seq2[arrow.RecordBatch, error] {
 	columns := storedColumns(c.tablet.Table)
-	ids := make([]manifest.ColumnID, len(columns))
-	for i, col := range columns {
-		ids[i] = col.ID
-	}
-	m := &merge{store: c.store, tablet: c.tablet, segments: c.chosen, after: 0, through: c.view.seq, columns: ids}
+	m := &merge{store: c.store, tablet: c.tablet, segments: c.chosen, after: 0, through: c.view.seq, columns: columns.ids}
 	c.moves = map[manifest.SegmentID][]move{}
 	return func(yield func(arrow.RecordBatch, error) bool) {
 		var held []piece

@@ -111,13 +111,13 @@ func (v *view) stored() func() (arrow.RecordBatch, error) {
 }
 
 // storedColumns are the columns of a segment.
-func storedColumns(t *manifest.Table) []manifest.Column {
+func storedColumns(t *manifest.Table) *columnSet {
 	columns := append([]manifest.Column(nil), t.Columns...)
 	for _, id := range []manifest.ColumnID{manifest.ColumnSeq, manifest.ColumnOrdinal, manifest.ColumnTime} {
 		c, _ := manifest.SystemColumn(id)
 		columns = append(columns, c)
 	}
-	return columns
+	return newColumnSet(columns)
 }
 
 // locator finds the rows of the flush in the segments that it wrote, and rows of segments where they were.

@@ -184,8 +184,8 @@ func histories(t *testing.T, rng *rand.Rand, seed uint64, tablets, steps int) {
 func TestHistories(t *testing.T) {
 	rng, _ := testkit.Rand(t)
 	begun := time.Now()
-	for range 25 {
-		histories(t, rng, rng.Uint64(), 40, 25)
+	for range 10 {
+		histories(t, rng, rng.Uint64(), 100, 25)
 	}
 	t.Logf("1000 histories in %v", time.Since(begun))
 }

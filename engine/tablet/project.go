@@ -2,6 +2,7 @@ package tablet
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -13,33 +14,83 @@ import (
 	"kalamflight/segments"
 )
 
-// columnsOf are the definitions of the columns asked for.
-func columnsOf(t *manifest.Table, ids []manifest.ColumnID) ([]manifest.Column, error) {
-	columns := make([]manifest.Column, len(ids))
+// columnSet are the columns of batches made here, with their schema. It is immutable.
+type columnSet struct {
+	table  *manifest.Table
+	ids    []manifest.ColumnID
+	list   []manifest.Column
+	schema *arrow.Schema
+}
+
+func newColumnSet(list []manifest.Column) *columnSet {
+	c := &columnSet{list: list, ids: make([]manifest.ColumnID, len(list))}
+	fields := make([]arrow.Field, len(list))
+	for i, col := range list {
+		c.ids[i] = col.ID
+		fields[i] = idMetadata(col.Field(), col.ID)
+	}
+	c.schema = arrow.NewSchema(fields, nil)
+	return c
+}
+
+// columnsOf are the columns asked for. The last set is remembered: a subscription asks for the same ones for every
+// event.
+func (st *state) columnsOf(t *manifest.Table, ids []manifest.ColumnID) (*columnSet, error) {
+	st.view.Lock()
+	defer st.view.Unlock()
+	if c := st.columns; c != nil && c.table == t && slices.Equal(c.ids, ids) {
+		return c, nil
+	}
+	list := make([]manifest.Column, len(ids))
 	for i, id := range ids {
 		c, ok := t.Column(id)
 		if !ok {
 			return nil, fmt.Errorf("table %s.%s has no column %d: %w", t.Namespace, t.Name, id, fault.ErrPrecondition)
 		}
-		columns[i] = c
+		list[i] = c
 	}
-	return columns, nil
+	st.columns = newColumnSet(list)
+	st.columns.table = t
+	return st.columns, nil
+}
+
+// stored are the ids of those columns that storage has.
+func (c *columnSet) stored() []manifest.ColumnID {
+	ids := make([]manifest.ColumnID, 0, len(c.ids)+3)
+	for _, id := range c.ids {
+		if id != manifest.ColumnRow && id != manifest.ColumnDeleted {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// batch is a record batch of arrays, which may have another form than the stored one.
+func (c *columnSet) batch(arrays []arrow.Array, rows int) arrow.RecordBatch {
+	schema := c.schema
+	for i, a := range arrays {
+		if !arrow.TypeEqual(a.DataType(), c.schema.Field(i).Type) {
+			fields := c.schema.Fields()
+			for i := range fields {
+				fields[i].Type = arrays[i].DataType()
+			}
+			schema = arrow.NewSchema(fields, nil)
+			break
+		}
+	}
+	return array.NewRecordBatch(schema, arrays, int64(rows))
 }
 
 // project makes a batch of some columns of rows [first, end) of h. row is the ColumnRow of row 0. The caller releases
 // it.
-func project(alloc memory.Allocator, h *hotRows, columns []manifest.Column, first, end int,
-	row int64) (arrow.RecordBatch,
-	error) {
-	fields := make([]arrow.Field, len(columns))
-	arrays := make([]arrow.Array, len(columns))
+func project(alloc memory.Allocator, h *hotRows, columns *columnSet, first, end int,
+	row int64) (arrow.RecordBatch, error) {
+	arrays := make([]arrow.Array, len(columns.list))
 	defer func() { releaseAll(arrays) }()
-	for i, c := range columns {
-		fields[i] = idMetadata(c.Field(), c.ID)
+	for i, c := range columns.list {
 		switch have := h.column(c.ID); {
 		case have != nil:
 			arrays[i] = array.NewSlice(have, int64(first), int64(end))
-			fields[i].Type = have.DataType()
 		case c.ID == manifest.ColumnRow:
 			arrays[i] = rowNumbers(alloc, row+int64(first), end-first)
 		default:
@@ -49,7 +100,7 @@ func project(alloc memory.Allocator, h *hotRows, columns []manifest.Column, firs
 			}
 		}
 	}
-	return array.NewRecordBatch(arrow.NewSchema(fields, nil), arrays, int64(end-first)), nil
+	return columns.batch(arrays, end-first), nil
 }
 
 func releaseAll(arrays []arrow.Array) {
@@ -146,23 +197,21 @@ type piece struct {
 
 // gather copies pieces into one batch of the columns, in the stored form; columns a piece lacks are NULL there. The
 // caller releases it.
-func gather(alloc memory.Allocator, pieces []piece, columns []manifest.Column) (arrow.RecordBatch, error) {
+func gather(alloc memory.Allocator, pieces []piece, columns *columnSet) (arrow.RecordBatch, error) {
 	n := 0
 	for _, p := range pieces {
 		n += p.end - p.first
 	}
-	fields := make([]arrow.Field, len(columns))
-	arrays := make([]arrow.Array, len(columns))
+	arrays := make([]arrow.Array, len(columns.list))
 	defer func() { releaseAll(arrays) }()
-	for i, c := range columns {
-		fields[i] = idMetadata(c.Field(), c.ID)
+	for i, c := range columns.list {
 		a, err := gatherColumn(alloc, pieces, c, n)
 		if err != nil {
 			return nil, fmt.Errorf("column %s: %w", c.Name, err)
 		}
 		arrays[i] = a
 	}
-	return array.NewRecordBatch(arrow.NewSchema(fields, nil), arrays, int64(n)), nil
+	return columns.batch(arrays, n), nil
 }
 
 func gatherColumn(alloc memory.Allocator, pieces []piece, c manifest.Column, n int) (arrow.Array, error) {

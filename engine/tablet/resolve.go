@@ -253,7 +253,7 @@ func (p *pendingWrite) finishRows(o *overrides) error {
 		p.change.Rows.Retain() // its second owner is the change
 		return nil
 	}
-	rows, err := gather(p.st.store.alloc, pieces, p.Tablet.Table.Columns)
+	rows, err := gather(p.st.store.alloc, pieces, newColumnSet(p.Tablet.Table.Columns))
 	p.change.Rows = rows
 	return err
 }

@@ -38,7 +38,7 @@ type Snapshot struct {
 	Seq manifest.Seq
 
 	view    *view
-	columns []manifest.Column
+	columns *columnSet
 	sources []*source
 	hot     []hotSource
 	morsels []Morsel
@@ -83,10 +83,6 @@ type Morsel struct {
 // Read opens the state of a tablet at one Seq. fault.ErrOutOfRange says that the history does not reach back to it, or
 // that it is in the future.
 func (s *Store) Read(ctx context.Context, t manifest.Tablet, o ReadOptions) (*Snapshot, error) {
-	columns, err := columnsOf(t.Table, o.Columns)
-	if err != nil {
-		return nil, err
-	}
 	if o.AsOf < 0 || o.Pending && o.AsOf != 0 {
 		return nil, fmt.Errorf("read tablet %s as of %d: %w", t.ID(), o.AsOf, fault.ErrInvalid)
 	}
@@ -95,6 +91,10 @@ func (s *Store) Read(ctx context.Context, t manifest.Tablet, o ReadOptions) (*Sn
 		return nil, err
 	}
 	defer s.leave(st)
+	columns, err := st.columnsOf(t.Table, o.Columns)
+	if err != nil {
+		return nil, err
+	}
 	for {
 		m, err := st.load(ctx, t)
 		if err != nil {
@@ -124,7 +124,7 @@ func (st *state) tooOld(asked, oldest manifest.Seq) error {
 }
 
 // snapshot opens the segments that may match. The snapshot is returned also with an error: its Close closes the view.
-func (v *view) snapshot(ctx context.Context, columns []manifest.Column, where []manifest.Predicate) (*Snapshot, error) {
+func (v *view) snapshot(ctx context.Context, columns *columnSet, where []manifest.Predicate) (*Snapshot, error) {
 	s := &Snapshot{Seq: v.seq, view: v, columns: columns}
 	s.close = sync.OnceValue(s.closeOnce)
 	for i, g := range v.segments {
@@ -152,11 +152,7 @@ func (s *Snapshot) openSource(ctx context.Context, number int, g *manifest.Segme
 	if src.ended, err = s.view.coldEnded(ctx, g); err != nil {
 		return err
 	}
-	for _, c := range s.columns {
-		if c.ID != manifest.ColumnRow && c.ID != manifest.ColumnDeleted {
-			src.ids = append(src.ids, c.ID)
-		}
-	}
+	src.ids = s.columns.stored()
 	if src.cut {
 		if !slices.Contains(src.ids, manifest.ColumnSeq) {
 			src.ids = append(src.ids, manifest.ColumnSeq)
@@ -334,22 +330,12 @@ func (src *source) through(rows arrow.RecordBatch, seq manifest.Seq) int {
 
 // assemble gives a batch of a segment the columns asked for.
 func (s *Snapshot) assemble(src *source, rows arrow.RecordBatch, first uint32, n int) (arrow.RecordBatch, error) {
-	if len(src.ids) == len(s.columns) && n == int(rows.NumRows()) && !src.computes(s.columns) {
+	if len(src.ids) == len(s.columns.ids) && n == int(rows.NumRows()) && slices.Equal(src.ids, s.columns.ids) {
 		rows.Retain() // its second owner releases it after yield
 		return rows, nil
 	}
 	h := &hotRows{rows: rows, ids: src.ids}
 	return project(s.view.st.store.alloc, h, s.columns, 0, n, int64(src.number)<<rowBits|int64(first))
-}
-
-// computes tells whether a column asked for is not one of the scan's.
-func (src *source) computes(columns []manifest.Column) bool {
-	for i, c := range columns {
-		if src.ids[i] != c.ID {
-			return true
-		}
-	}
-	return false
 }
 
 // live are the rows of [first, first+n) that are not in ended, counted from first; nil when all are not.

@@ -74,6 +74,8 @@ type state struct {
 	// schema is that of the batches in the log for table.
 	table  *manifest.Table
 	schema *arrow.Schema
+	// columns are the last ones that were asked for.
+	columns *columnSet
 	// readers counts the leases by the generation of their manifest; pins counts them by Seq.
 	readers map[uint64]int
 	pins    map[manifest.Seq]int
