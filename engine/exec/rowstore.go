@@ -197,20 +197,29 @@ func gatherFixed[T lane](dst *expr.Vector, chunks []*chunk, col int, ids []uint3
 	if len(chunks) == 1 {
 		vals := lanes[T](chunks[0].cols[col].Fixed)
 		for i, id := range ids {
-			if id == noRow {
-				to[i] = t
-				continue
+			if to[i] = t; id != noRow {
+				to[i] = vals[id]
 			}
-			to[i] = vals[id]
 		}
 		return
 	}
-	for i, id := range ids {
-		if id == noRow {
-			to[i] = t
-			continue
+	if len(ids) < len(chunks) {
+		for i, id := range ids {
+			if to[i] = t; id != noRow {
+				to[i] = lanes[T](chunks[id>>chunkShift].cols[col].Fixed)[id&(chunkRows-1)]
+			}
 		}
-		to[i] = lanes[T](chunks[id>>chunkShift].cols[col].Fixed)[id&(chunkRows-1)]
+		return
+	}
+	// One table of the chunks' values saves two loads a row that depend on each other.
+	vals := make([][]T, len(chunks))
+	for i, c := range chunks {
+		vals[i] = lanes[T](c.cols[col].Fixed)
+	}
+	for i, id := range ids {
+		if to[i] = t; id != noRow {
+			to[i] = vals[id>>chunkShift][id&(chunkRows-1)]
+		}
 	}
 }
 
@@ -222,24 +231,41 @@ func gatherVar(dst *expr.Vector, chunks []*chunk, col int, ids []uint32) error {
 	if dst.Type.Kind != manifest.Embedding {
 		dst.Offsets = append(dst.Offsets, 0)
 	}
-	plain := stringy(dst.Type)
+	if stringy(dst.Type) {
+		return gatherStrings(dst, chunks, col, ids)
+	}
 	null := nullConst(dst.Type, 1)
 	for _, id := range ids {
 		v, r := null, 0
 		if id != noRow {
 			v, r = &chunks[id>>chunkShift].cols[col], int(id&(chunkRows-1))
 		}
-		if !plain {
-			if err := appendNested(dst, v, r); err != nil {
-				return err
+		if err := appendNested(dst, v, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gatherStrings finds out all lengths first: then the bytes are one allocation, and the misses of the first pass overlap.
+func gatherStrings(dst *expr.Vector, chunks []*chunk, col int, ids []uint32) error {
+	total := 0
+	for _, id := range ids {
+		if id != noRow {
+			v, r := &chunks[id>>chunkShift].cols[col], id&(chunkRows-1)
+			total += int(v.Offsets[r+1] - v.Offsets[r])
+			if total > chunkBytes*2-1 {
+				return errTooLong()
 			}
-			continue
 		}
-		dst.Bytes = append(dst.Bytes, v.Bytes[v.Offsets[r]:v.Offsets[r+1]]...)
-		if len(dst.Bytes) > chunkBytes*2-1 {
-			return errTooLong()
+		dst.Offsets = append(dst.Offsets, int32(total))
+	}
+	dst.Bytes = grow(dst.Bytes, total)
+	for i, id := range ids {
+		if id != noRow {
+			v, r := &chunks[id>>chunkShift].cols[col], id&(chunkRows-1)
+			copy(dst.Bytes[dst.Offsets[i]:], v.Bytes[v.Offsets[r]:v.Offsets[r+1]])
 		}
-		dst.Offsets = append(dst.Offsets, int32(len(dst.Bytes)))
 	}
 	return nil
 }

@@ -143,7 +143,7 @@ func (r *sortRun) push(_ context.Context, b *expr.Batch) error {
 	o.order.encode(r.fresh, keys, b.Sel, n)
 	sel := b.Sel
 	if r.full {
-		if sel = r.promising(b); len(sel) == 0 {
+		if sel = r.promising(b, keys); len(sel) == 0 {
 			return nil
 		}
 		n = len(sel)
@@ -156,23 +156,34 @@ func (r *sortRun) push(_ context.Context, b *expr.Batch) error {
 }
 
 // promising are the rows that may be among the best; their entries move to the front of fresh.
-func (r *sortRun) promising(b *expr.Batch) []uint16 {
+func (r *sortRun) promising(b *expr.Batch, keys []*expr.Vector) []uint16 {
 	sel := room(r.sel, len(r.fresh))[:0]
-	exact := r.op.order.exact == len(r.op.keys)
 	for i := range r.fresh {
 		e := &r.fresh[i]
-		if e.hi > r.bound.hi || e.hi == r.bound.hi && (e.lo > r.bound.lo || e.lo == r.bound.lo && exact) {
+		if e.hi > r.bound.hi || e.hi == r.bound.hi && e.lo > r.bound.lo {
 			continue
 		}
-		row := uint16(i)
-		if b.Sel != nil {
-			row = b.Sel[i]
+		row := uint16(rowAt(b, i))
+		if e.hi == r.bound.hi && e.lo == r.bound.lo && !r.beatsBound(keys, int(row)) {
+			continue
 		}
 		r.fresh[len(sel)] = *e
 		sel = append(sel, row)
 	}
 	r.sel = sel
 	return sel
+}
+
+// beatsBound compares a row, whose bits tie with those of the last row that is kept, with that row by all that the bits do not say.
+func (r *sortRun) beatsBound(keys []*expr.Vector, row int) bool {
+	o := r.op.order
+	c, j := r.store.chunks[r.bound.id>>chunkShift], int(r.bound.id&(chunkRows-1))
+	for k := o.exact; k < len(o.keys); k++ {
+		if d := compareKey(keys[k], row, &c.cols[o.cols[k]], j, &o.keys[k]); d != 0 {
+			return d < 0
+		}
+	}
+	return false
 }
 
 // add stores rows and their entries.

@@ -189,7 +189,12 @@ func (o *sortOrder) compare(chunks []*chunk, x, y *sortEntry) int {
 	if c := cmp.Compare(x.lo, y.lo); c != 0 {
 		return c
 	}
-	for k := o.exact; k < len(o.keys); k++ {
+	return o.compareFrom(chunks, x, y, o.exact)
+}
+
+// compareFrom orders two entries by the keys from first on.
+func (o *sortOrder) compareFrom(chunks []*chunk, x, y *sortEntry, first int) int {
+	for k := first; k < len(o.keys); k++ {
 		c := o.cols[k]
 		xv, yv := &chunks[x.id>>chunkShift].cols[c], &chunks[y.id>>chunkShift].cols[c]
 		if c := compareKey(xv, int(x.id&(chunkRows-1)), yv, int(y.id&(chunkRows-1)), &o.keys[k]); c != 0 {
@@ -199,8 +204,14 @@ func (o *sortOrder) compare(chunks []*chunk, x, y *sortEntry) int {
 	return cmp.Compare(x.id, y.id)
 }
 
-// radixRows is from how many rows on sorting by bytes pays.
-const radixRows = 512
+const (
+	// radixRows is from how many rows on sorting by bytes pays.
+	radixRows = 512
+	// tieRows is up to how many rows that tie are sorted by comparing them.
+	tieRows = 24
+	// pieceBytes is how much of a string is looked at at a time once its beginning has tied: one byte of the 16 says how much there is.
+	pieceBytes = 15
+)
 
 // sort orders entries, whose ids ascend; spare is scratch and is returned for the next time.
 func (o *sortOrder) sort(chunks []*chunk, entries, spare []sortEntry) (sorted, scratch []sortEntry) {
@@ -210,20 +221,119 @@ func (o *sortOrder) sort(chunks []*chunk, entries, spare []sortEntry) (sorted, s
 	}
 	spare = room(spare, len(entries))
 	sorted, scratch = radixSort(entries, spare)
-	if o.exact == len(o.keys) {
-		return sorted, scratch
+	if o.exact < len(o.keys) {
+		eachTie(sorted, func(i, j int) { o.resolve(chunks, sorted[i:j], scratch[i:j], o.exact, 0) })
 	}
-	for i := 0; i < len(sorted); {
+	return sorted, scratch
+}
+
+// eachTie calls f for every run of more than one entry with equal bits.
+func eachTie(entries []sortEntry, f func(i, j int)) {
+	for i := 0; i < len(entries); {
 		j := i + 1
-		for j < len(sorted) && sorted[j].hi == sorted[i].hi && sorted[j].lo == sorted[i].lo {
+		for j < len(entries) && entries[j].hi == entries[i].hi && entries[j].lo == entries[i].lo {
 			j++
 		}
 		if j-i > 1 {
-			slices.SortFunc(sorted[i:j], func(x, y sortEntry) int { return o.compare(chunks, &x, &y) })
+			f(i, j)
 		}
 		i = j
 	}
-	return sorted, scratch
+}
+
+// resolve orders entries that tie in all keys before k and, when that is a string, in its first from bytes. Their bits are as before
+// afterwards.
+func (o *sortOrder) resolve(chunks []*chunk, entries, spare []sortEntry, k, from int) {
+	if k >= len(o.keys) {
+		return
+	}
+	// Ids ascend within a tie because sorting by bytes is stable, so what ties to the end stays in order.
+	t := o.types[k]
+	if len(entries) <= tieRows || width(t) == 0 && !stringy(t) {
+		slices.SortFunc(entries, func(x, y sortEntry) int { return o.compareFrom(chunks, &x, &y, k) })
+		return
+	}
+	hi, lo := entries[0].hi, entries[0].lo
+	if from == 0 {
+		nulls := o.splitNulls(chunks, entries, spare, k)
+		first, last := entries[:nulls], entries[nulls:]
+		if !o.keys[k].NullsFirst {
+			first, last = entries[len(entries)-nulls:], entries[:len(entries)-nulls]
+		}
+		o.resolve(chunks, first, spare[:len(first)], k+1, 0)
+		entries, spare = last, spare[:len(last)]
+	}
+	if len(entries) > 1 {
+		o.resolveValues(chunks, entries, spare, k, from)
+	}
+	for i := range entries {
+		entries[i].hi, entries[i].lo = hi, lo
+	}
+}
+
+// resolveValues is resolve for entries whose key k is not NULL; it does not restore their bits.
+func (o *sortOrder) resolveValues(chunks []*chunk, entries, spare []sortEntry, k, from int) {
+	for i := range entries {
+		o.encodePiece(chunks, &entries[i], k, from)
+	}
+	sorted, other := radixSort(entries, spare)
+	eachTie(sorted, func(i, j int) {
+		left := byte(sorted[i].lo)
+		if o.keys[k].Desc {
+			left = ^left
+		}
+		if stringy(o.types[k]) && left == pieceBytes+1 {
+			o.resolve(chunks, sorted[i:j], other[i:j], k, from+pieceBytes)
+			return
+		}
+		o.resolve(chunks, sorted[i:j], other[i:j], k+1, 0)
+	})
+	if &sorted[0] != &entries[0] {
+		copy(entries, sorted)
+	}
+}
+
+// splitNulls moves the entries whose key k is NULL to the end where they belong, keeping the order of both kinds, and counts them.
+func (o *sortOrder) splitNulls(chunks []*chunk, entries, spare []sortEntry, k int) int {
+	first, second := entries[:0], spare[:0]
+	for _, e := range entries {
+		v := &chunks[e.id>>chunkShift].cols[o.cols[k]]
+		if v.IsValid(int(e.id&(chunkRows-1))) != o.keys[k].NullsFirst {
+			first = append(first, e)
+		} else {
+			second = append(second, e)
+		}
+	}
+	copy(entries[len(first):], second)
+	if o.keys[k].NullsFirst {
+		return len(first)
+	}
+	return len(second)
+}
+
+// encodePiece makes the bits of an entry those of key k, of a string those from byte from on; the key is not NULL.
+func (o *sortOrder) encodePiece(chunks []*chunk, e *sortEntry, k, from int) {
+	key := &o.keys[k]
+	v, i := &chunks[e.id>>chunkShift].cols[o.cols[k]], int(e.id&(chunkRows-1))
+	var a, b uint64
+	if stringy(v.Type) {
+		a, b = pieceWords(v.Bytes[v.Offsets[i]:v.Offsets[i+1]], from)
+	} else {
+		a, b = keyWords(v, i)
+	}
+	if key.Desc {
+		a, b = ^a, ^b
+	}
+	e.hi, e.lo = a, b
+}
+
+// pieceWords are pieceBytes bytes of s from byte from on, then how many there are: pieceBytes+1 says that there are more.
+func pieceWords(s []byte, from int) (a, b uint64) {
+	s = s[min(from, len(s)):]
+	var buf [16]byte
+	copy(buf[:pieceBytes], s)
+	buf[pieceBytes] = byte(min(len(s), pieceBytes+1))
+	return binary.BigEndian.Uint64(buf[:]), binary.BigEndian.Uint64(buf[8:])
 }
 
 // radixSort sorts by the bytes in which the entries differ, the last byte first; it is stable. The result is in one of the two slices.
