@@ -130,7 +130,7 @@ func (e *Engine) insert(ctx context.Context, s *Session, ins *plan.Insert) (Resu
 	if err != nil {
 		return Result{}, err
 	}
-	node, err := e.optimize(ins.Source)
+	node, err := st.optimize(ins.Source)
 	if err != nil {
 		return Result{}, err
 	}
@@ -286,6 +286,17 @@ type change struct {
 	cols      []plan.Column
 }
 
+// optimize rewrites the source; subqueries of SET become columns of it.
+func (c *change) optimize(st *statement) error {
+	out, err := optimize.Statement(&plan.Update{Table: c.table, Source: c.source, Set: c.set}, st.rewriting())
+	if err != nil {
+		return err
+	}
+	u := out.(*plan.Update)
+	c.source, c.set = u.Source, u.Set
+	return nil
+}
+
 // change finds the rows, computes what replaces them, and commits. Another commit may end one of the rows in between: then it is tried
 // once more under the tablet's statement lock, where nothing can come between.
 func (e *Engine) change(ctx context.Context, s *Session, c change) (Result, error) {
@@ -293,11 +304,9 @@ func (e *Engine) change(ctx context.Context, s *Session, c change) (Result, erro
 	if err := writable(st.who, c.table); err != nil {
 		return Result{}, err
 	}
-	node, err := e.optimize(c.source)
-	if err != nil {
+	if err := c.optimize(st); err != nil {
 		return Result{}, err
 	}
-	c.source = node
 	res, err := e.tryChange(ctx, st, c)
 	if !errors.Is(err, fault.ErrConflict) {
 		return res, err

@@ -49,7 +49,7 @@ func (e *Engine) start(ctx context.Context, s *Session, st plan.Statement, o Que
 	switch st := st.(type) {
 	case *plan.Select:
 		env := e.statement(s, o.AsOf)
-		node, err := e.optimize(st.Root)
+		node, err := env.optimize(st.Root)
 		if err != nil {
 			return nil, err
 		}
@@ -155,8 +155,13 @@ func (st *statement) exec() exec.Env {
 	return exec.Env{Scan: st.scan, Expr: st.expr, Alloc: st.engine.alloc, Workers: o.Workers, MemoryBytes: o.QueryBytes, Server: st.engine.budget}
 }
 
-func (e *Engine) optimize(n plan.Node) (plan.Node, error) {
-	return optimize.Optimize(n, optimize.Options{Rows: e.estimate})
+// optimize rewrites a plan of the statement. What depends on its time, zone or user is computed here, so that storage can prune by it.
+func (st *statement) optimize(n plan.Node) (plan.Node, error) {
+	return optimize.Optimize(n, st.rewriting())
+}
+
+func (st *statement) rewriting() optimize.Options {
+	return optimize.Options{Rows: st.engine.estimate, Env: st.expr}
 }
 
 // estimate is about how many rows a table has, for the order of joins.
@@ -274,11 +279,12 @@ func (e *Engine) explain(ctx context.Context, s *Session, st *plan.Explain, asOf
 	if _, reads := st.Statement.(*plan.Select); st.Analyze && !reads {
 		return nil, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Message: "EXPLAIN ANALYZE works on SELECT only: it would change rows"}
 	}
-	node, err := e.optimize(root)
+	env := e.statement(s, asOf)
+	node, err := env.optimize(root)
 	if err != nil {
 		return nil, err
 	}
-	q, err := exec.Build(ctx, node, e.statement(s, asOf).exec())
+	q, err := exec.Build(ctx, node, env.exec())
 	if err != nil {
 		return nil, err
 	}

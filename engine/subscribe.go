@@ -167,7 +167,7 @@ func (x *subscription) pin(seq manifest.Seq) {
 }
 
 func (x *subscription) openSnapshot(ctx context.Context) error {
-	node, err := x.engine.optimize(x.snapshotPlan())
+	node, err := x.st.optimize(x.snapshotPlan())
 	if err != nil {
 		return err
 	}
