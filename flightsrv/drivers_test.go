@@ -185,6 +185,22 @@ func TestADBCParameters(t *testing.T) {
 	if want := []string{"1 BIGINT x", "2 BIGINT <nil>", "3 BIGINT z"}; !slices.Equal(got, want) {
 		t.Errorf("bound %q, want %q", got, want)
 	}
+	// A query runs once for each row of values.
+	echo := adbcStatement(t, c, "ECHO ?, ?")
+	if err := echo.Prepare(ctx); err != nil {
+		t.Fatal(err)
+	}
+	b.Field(0).(*array.Int16Builder).AppendValues([]int16{7, 8}, nil)
+	b.Field(1).(*array.LargeStringBuilder).AppendValues([]string{"x", "y"}, nil)
+	if err := echo.Bind(ctx, b.NewRecordBatch()); err != nil {
+		t.Fatal(err)
+	}
+	r, _, err := echo.ExecuteQuery(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expectRows(t, r, "SMALLINT 7|TEXT x", "SMALLINT 8|TEXT y")
+	r.Release()
 	none := adbcStatement(t, c, "CHANGE 1")
 	if err := none.Prepare(ctx); err != nil {
 		t.Fatal(err)

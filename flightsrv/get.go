@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"kalamflight/engine"
+	"kalamflight/engine/plan"
 	"kalamflight/flightsrv/flightdata"
 	"kalamflight/internal/fault"
 )
@@ -114,13 +115,28 @@ func (s *Server) readQuery(ctx context.Context, stream pb.FlightService_DoGetSer
 	}
 	ctx, leave := s.running.enter(ctx, t.id)
 	defer leave()
-	rows, err := s.backend.Query(ctx, x.engine, c.Compiled, engine.QueryOptions{Params: t.params, AsOf: t.asOf})
-	if err != nil {
-		return cause(ctx, err)
-	}
 	w := s.newWriter(ctx, stream, c.schema)
 	w.hash, w.shares = c.hash, c.subscribes() && !w.compressed
-	return cause(ctx, errors.Join(w.copy(ctx, rows), rows.Close()))
+	send := func(rows engine.Stream) error { return w.copy(ctx, rows) }
+	return cause(ctx, s.run(ctx, x, c, t, send))
+}
+
+// run runs a query once for each row of its values, or once when it has none, and gives each stream to f.
+func (s *Server) run(ctx context.Context, x *session, c *compiled, t *ticket, f func(engine.Stream) error) error {
+	params := t.params
+	if len(params) == 0 {
+		params = [][]plan.Literal{nil}
+	}
+	for _, row := range params {
+		rows, err := s.backend.Query(ctx, x.engine, c.Compiled, engine.QueryOptions{Params: row, AsOf: t.asOf})
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f(rows), rows.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // cause is why ctx ended when that is what err says, and err otherwise.
@@ -140,22 +156,20 @@ func (s *Server) count(ctx context.Context, r request, c *compiled) (n int64, er
 	if err != nil {
 		return 0, err
 	}
-	rows, err := s.backend.Query(ctx, r.session.engine, c.Compiled, engine.QueryOptions{Params: t.params, AsOf: t.asOf})
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for {
-		batch, err := rows.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return n, nil
+	err = s.run(ctx, r.session, c, &t, func(rows engine.Stream) error {
+		for {
+			batch, err := rows.Next(ctx)
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			n += batch.NumRows()
+			batch.Release()
 		}
-		if err != nil {
-			return n, err
-		}
-		n += batch.NumRows()
-		batch.Release()
-	}
+	})
+	return n, err
 }
 
 // sendAll sends batches that are there already; they are borrowed.
@@ -179,6 +193,7 @@ type writer struct {
 	stream  flightdata.Sender
 	schema  *arrow.Schema
 	options []ipc.Option
+	opened  bool
 	// compressed messages are this reader's own; shares says that other readers may get the same batches, under the
 	// schema with that hash.
 	compressed, shares bool
@@ -216,6 +231,7 @@ func (s *Server) compression(ctx context.Context) string {
 
 // open sends the schema: at once, so that the reader of a quiet subscription knows that it began.
 func (w *writer) open() error {
+	w.opened = true
 	f, err := flightdata.NewSchema(w.schema, w.server.alloc, flightdata.Extra{})
 	if err != nil {
 		return err
@@ -225,8 +241,10 @@ func (w *writer) open() error {
 
 // copy sends a stream of the engine to its end.
 func (w *writer) copy(ctx context.Context, rows engine.Stream) error {
-	if err := w.open(); err != nil {
-		return err
+	if !w.opened {
+		if err := w.open(); err != nil {
+			return err
+		}
 	}
 	for {
 		batch, err := rows.Next(ctx)

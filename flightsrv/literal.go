@@ -126,6 +126,16 @@ func (c *cursor) uint64() uint64 {
 	return 0
 }
 
+// count is the number of parts that follow, each of one byte at least.
+func (c *cursor) count() uint64 {
+	n := c.uvarint()
+	if n > uint64(len(c.b)) {
+		c.fail(errCut)
+		return 0
+	}
+	return n
+}
+
 func (c *cursor) string() string { return string(c.take(c.uvarint())) }
 
 func (c *cursor) literal() plan.Literal {

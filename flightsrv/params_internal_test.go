@@ -286,15 +286,17 @@ func TestLike(t *testing.T) {
 func sampleTicket() ticket {
 	t := newTicket(ticketQuery, 42, 1<<30)
 	t.namespace, t.text, t.asOf, t.schema = "default", "SELECT ?", 99, 7
+	var row []plan.Literal
 	for _, v := range []any{nil, true, int64(-5), 1.5, decimal128.New(-1, 5), "text", []byte{1, 2}, [16]byte{3},
 		[]float32{1, 2},
 		arrow.MonthDayNanoInterval{Months: 1, Days: -2, Nanoseconds: 3}} {
 		k := map[string]manifest.TypeKind{"bool": manifest.Boolean, "int64": manifest.BigInt, "float64": manifest.Double,
 			"decimal128.Num": manifest.Decimal, "string": manifest.Text, "[]uint8": manifest.Bytes, "[16]uint8": manifest.UUID,
 			"[]float32": manifest.Embedding, "arrow.MonthDayNanoInterval": manifest.Interval}[fmt.Sprintf("%T", v)]
-		t.params = append(t.params, plan.Literal{Value: v,
+		row = append(row, plan.Literal{Value: v,
 			Type: manifest.Type{Kind: max(k, 1), Precision: 10, Scale: 2, Length: 3}})
 	}
+	t.params = [][]plan.Literal{row, {}, row[:2]}
 	return t
 }
 

@@ -105,15 +105,13 @@ func (s *Server) info(ctx context.Context, r request) (*pb.FlightInfo, *outcome,
 
 // queryTicket pins the sequence that the query reads at.
 func (s *Server) queryTicket(r request, c *compiled) (ticket, error) {
-	if len(r.params) > 1 {
+	if len(r.params) > 1 && c.subscribes() {
 		return ticket{}, &fault.SQL{Kind: fault.ErrInvalid, Code: "07001",
-			Message: fmt.Sprintf("%d rows of parameters were bound to a query, which takes one", len(r.params))}
+			Message: fmt.Sprintf("%d rows of parameters were bound to a subscription, which takes one", len(r.params))}
 	}
 	t := newTicket(ticketQuery, r.session.user, s.o.TicketTTL)
 	t.namespace, t.text, t.schema = r.namespace, r.text, c.hash
-	if len(r.params) == 1 {
-		t.params = r.params[0]
-	}
+	t.params = r.params
 	if !c.subscribes() {
 		t.asOf = s.backend.Head()
 	}

@@ -37,9 +37,9 @@ type ticket struct {
 	id      [16]byte
 	user    manifest.UserID
 	expires time.Time
-	// namespace and text are the statement, params its values.
+	// namespace and text are the statement, params the rows of its values: it runs once for each.
 	namespace, text string
-	params          []plan.Literal
+	params          [][]plan.Literal
 	// asOf is the sequence that it reads at; 0 is the head (a subscription).
 	asOf manifest.Seq
 	// schema is the hash of the result's schema as it was described.
@@ -71,10 +71,13 @@ func (t *ticket) encode() ([]byte, error) {
 		b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
 	}
 	b = binary.AppendUvarint(b, uint64(len(t.params)))
-	for _, p := range t.params {
-		var err error
-		if b, err = appendLiteral(b, p); err != nil {
-			return nil, err
+	for _, row := range t.params {
+		b = binary.AppendUvarint(b, uint64(len(row)))
+		for _, p := range row {
+			var err error
+			if b, err = appendLiteral(b, p); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if len(b) > ticketBytesMax {
@@ -83,9 +86,6 @@ func (t *ticket) encode() ([]byte, error) {
 	}
 	return b, nil
 }
-
-// paramsMax bounds the parameters of a statement.
-const paramsMax = 1 << 16
 
 func decodeTicket(b []byte) (ticket, error) {
 	if len(b) > ticketBytesMax {
@@ -102,12 +102,12 @@ func decodeTicket(b []byte) (ticket, error) {
 	t.asOf = manifest.Seq(c.uvarint())
 	t.schema, t.partition, t.partitions = c.uvarint(), c.uvarint(), c.uvarint()
 	t.namespace, t.text = c.string(), c.string()
-	n := c.uvarint()
-	if n > paramsMax || n > uint64(len(c.b)) {
-		return ticket{}, fmt.Errorf("it has %d parameters", n)
-	}
-	for range n {
-		t.params = append(t.params, c.literal())
+	for range c.count() {
+		row := make([]plan.Literal, 0, min(len(c.b), 16))
+		for range c.count() {
+			row = append(row, c.literal())
+		}
+		t.params = append(t.params, row)
 	}
 	if c.err == nil && len(c.b) > 0 {
 		c.fail(fmt.Errorf("%d bytes follow it", len(c.b)))
