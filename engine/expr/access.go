@@ -177,7 +177,8 @@ func padNull(v *Vector) {
 	case stringy(t):
 		v.Offsets = []int32{0, 0}
 	case t.Kind == manifest.Embedding:
-		v.Child = &Vector{Type: manifest.Type{Kind: manifest.Float}, Len: int(t.Length), Fixed: bytesOf(make([]float32, t.Length))}
+		v.Child = &Vector{Type: manifest.Type{Kind: manifest.Float}, Len: int(t.Length),
+			Fixed: bytesOf(make([]float32, t.Length))}
 	case t.Kind == manifest.List:
 		v.Offsets, v.Child = []int32{0, 0}, emptyVector(*t.Elem)
 	}
@@ -196,7 +197,8 @@ func emptyVector(t manifest.Type) *Vector {
 	return v
 }
 
-// NewVector makes a flat vector of Go values, as manifest.Type describes them. It is meant for small inputs: literals, VALUES, tests.
+// NewVector makes a flat vector of Go values, as manifest.Type describes them. It is meant for small inputs: literals,
+// VALUES, tests.
 func NewVector(values []any, t manifest.Type) (*Vector, error) {
 	v := emptyVector(t)
 	v.Len = len(values)

@@ -91,7 +91,8 @@ func TestArrowRoundTrip(t *testing.T) {
 
 func TestFromArrowLayouts(t *testing.T) {
 	alloc := checked(t)
-	dict := array.NewDictionaryBuilder(alloc, &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: arrow.BinaryTypes.String})
+	dict := array.NewDictionaryBuilder(alloc,
+		&arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: arrow.BinaryTypes.String})
 	defer dict.Release()
 	for _, s := range []string{"b", "a", "", "b"} {
 		if err := dict.(*array.BinaryDictionaryBuilder).AppendString(s); err != nil {
@@ -113,7 +114,8 @@ func TestFromArrowLayouts(t *testing.T) {
 		want string
 	}{
 		{dict.NewArray(), manifest.Type{Kind: manifest.Text}, "[b a  b <nil>]"},
-		{decimals.NewArray(), manifest.Type{Kind: manifest.Decimal, Precision: 10, Scale: 2}, "[{18446744073709551493 -1} <nil>]"},
+		{decimals.NewArray(), manifest.Type{Kind: manifest.Decimal, Precision: 10, Scale: 2},
+			"[{18446744073709551493 -1} <nil>]"},
 		{views.NewArray(), manifest.Type{Kind: manifest.Text}, "[a longer text than fits in a view x]"},
 		{array.NewNull(2), manifest.Type{Kind: manifest.Int}, "[<nil> <nil>]"},
 	} {
@@ -153,7 +155,8 @@ func TestCastArrow(t *testing.T) {
 		}, array.NewTimestampBuilder(alloc, &arrow.TimestampType{Unit: u, TimeZone: zone}))
 	}
 	texts := func(v ...string) arrow.Array {
-		return castOf(t, alloc, func(b *array.LargeStringBuilder) { b.AppendValues(v, nil) }, array.NewLargeStringBuilder(alloc))
+		return castOf(t, alloc, func(b *array.LargeStringBuilder) { b.AppendValues(v, nil) },
+			array.NewLargeStringBuilder(alloc))
 	}
 	plainTexts := func(v ...string) arrow.Array {
 		return castOf(t, alloc, func(b *array.StringBuilder) { b.AppendValues(v, nil) }, array.NewStringBuilder(alloc))
@@ -162,7 +165,8 @@ func TestCastArrow(t *testing.T) {
 		return castOf(t, alloc, func(b *array.Float64Builder) { b.AppendValues(v, nil) }, array.NewFloat64Builder(alloc))
 	}
 	longs := func(v ...int64) arrow.Array {
-		return castOf(t, alloc, func(b *array.Int64Builder) { b.AppendValues(v, nil); b.AppendNull() }, array.NewInt64Builder(alloc))
+		return castOf(t, alloc, func(b *array.Int64Builder) { b.AppendValues(v, nil); b.AppendNull() },
+			array.NewInt64Builder(alloc))
 	}
 	for _, c := range []struct {
 		name string
@@ -180,15 +184,20 @@ func TestCastArrow(t *testing.T) {
 		{"double to decimal", doubles(12.34), dec(10, 2), "[12.34]"},
 		{"double to short decimal", doubles(12.345), dec(10, 2), "error: row 0: 12.345 does not fit DECIMAL(10,2)"},
 		{"double to float rounds", doubles(0.1), typ(manifest.Float), "[0.1]"},
-		{"uint64", castOf(t, alloc, func(b *array.Uint64Builder) { b.Append(1 << 63) }, array.NewUint64Builder(alloc)), dec(20, 0),
+		{"uint64", castOf(t, alloc, func(b *array.Uint64Builder) { b.Append(1 << 63) }, array.NewUint64Builder(alloc)),
+			dec(20, 0),
 			"[9223372036854775808]"},
-		{"uint64 to bigint", castOf(t, alloc, func(b *array.Uint64Builder) { b.Append(1 << 63) }, array.NewUint64Builder(alloc)),
+		{"uint64 to bigint", castOf(t, alloc, func(b *array.Uint64Builder) { b.Append(1 << 63) },
+			array.NewUint64Builder(alloc)),
 			typ(manifest.BigInt), "error: row 0: "},
-		{"uint8", castOf(t, alloc, func(b *array.Uint8Builder) { b.Append(200) }, array.NewUint8Builder(alloc)), typ(manifest.SmallInt), "[200]"},
-		{"float16", castOf(t, alloc, func(b *array.Float16Builder) { b.Append(float16.New(1.5)) }, array.NewFloat16Builder(alloc)),
+		{"uint8", castOf(t, alloc, func(b *array.Uint8Builder) { b.Append(200) }, array.NewUint8Builder(alloc)),
+			typ(manifest.SmallInt), "[200]"},
+		{"float16", castOf(t, alloc, func(b *array.Float16Builder) { b.Append(float16.New(1.5)) },
+			array.NewFloat16Builder(alloc)),
 			typ(manifest.Float), "[1.5]"},
 		{"nanoseconds", ts(arrow.Nanosecond, "", 1_000_000_000), typ(manifest.Timestamp), "[1000000]"},
-		{"odd nanoseconds", ts(arrow.Nanosecond, "", 1000, 1_000_000_001), typ(manifest.Timestamp), "error: row 1: 1000000001 nanoseconds"},
+		{"odd nanoseconds", ts(arrow.Nanosecond, "", 1000, 1_000_000_001), typ(manifest.Timestamp),
+			"error: row 1: 1000000001 nanoseconds"},
 		{"seconds in a zone", ts(arrow.Second, "Europe/Berlin", 3600), typ(manifest.DateTime), "[3600000000]"},
 		{"seconds too many", ts(arrow.Second, "", 1<<60), typ(manifest.Timestamp), "error: row 0: TIMESTAMP out of range"},
 		{"midnight", ts(arrow.Microsecond, "", 86_400_000_000), typ(manifest.Date), "[1970-01-02]"},
@@ -196,11 +205,13 @@ func TestCastArrow(t *testing.T) {
 		{"large texts", texts("a", "b"), typ(manifest.Text), `["a" "b"]`},
 		{"texts as dates", texts("2024-02-29"), typ(manifest.Date), "[2024-02-29]"},
 		{"no date", texts("2024-02-29", "2023-02-29"), typ(manifest.Date), "error: row 1: "},
-		{"texts too long", plainTexts("ab", "abc"), manifest.Type{Kind: manifest.Text, Length: 2}, "error: row 1: a text of 3 characters"},
+		{"texts too long", plainTexts("ab", "abc"), manifest.Type{Kind: manifest.Text, Length: 2},
+			"error: row 1: a text of 3 characters"},
 		{"not UTF-8", plainTexts("\xff"), typ(manifest.Text), "error: row 0: the text is not UTF-8"},
 		{"not JSON", plainTexts("{"), typ(manifest.JSON), "error: row 0: "},
 		{"bytes are no text", castOf(t, alloc, func(b *array.BinaryBuilder) { b.Append([]byte("x")) },
-			array.NewBinaryBuilder(alloc, arrow.BinaryTypes.Binary)), typ(manifest.Text), "error: Arrow binary does not go into TEXT"},
+			array.NewBinaryBuilder(alloc, arrow.BinaryTypes.Binary)), typ(manifest.Text),
+			"error: Arrow binary does not go into TEXT"},
 		{"nulls", array.NewNull(2), typ(manifest.UUID), "[(null) (null)]"},
 		{"time in milliseconds", castOf(t, alloc, func(b *array.Time32Builder) { b.Append(1500) },
 			array.NewTime32Builder(alloc, &arrow.Time32Type{Unit: arrow.Millisecond})), typ(manifest.Time), "[1500000]"},
@@ -259,11 +270,14 @@ func TestIngestType(t *testing.T) {
 		dt   arrow.DataType
 		want string
 	}{
-		{arrow.PrimitiveTypes.Uint8, "SMALLINT"}, {arrow.PrimitiveTypes.Uint64, "DECIMAL(20,0)"}, {arrow.BinaryTypes.LargeString, "TEXT"},
-		{&arrow.TimestampType{Unit: arrow.Nanosecond, TimeZone: "UTC"}, "DATETIME"}, {&arrow.Decimal256Type{Precision: 30, Scale: 3}, "DECIMAL(30,3)"},
+		{arrow.PrimitiveTypes.Uint8, "SMALLINT"}, {arrow.PrimitiveTypes.Uint64, "DECIMAL(20,0)"},
+		{arrow.BinaryTypes.LargeString, "TEXT"},
+		{&arrow.TimestampType{Unit: arrow.Nanosecond, TimeZone: "UTC"}, "DATETIME"},
+		{&arrow.Decimal256Type{Precision: 30, Scale: 3}, "DECIMAL(30,3)"},
 		{&arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int32, ValueType: arrow.BinaryTypes.String}, "TEXT"},
 		{arrow.FixedSizeListOf(4, arrow.PrimitiveTypes.Float64), "EMBEDDING(4)"}, {arrow.PrimitiveTypes.Date64, "DATE"},
-		{arrow.ListOf(arrow.PrimitiveTypes.Int64), ""}, {arrow.StructOf(), ""}, {&arrow.Decimal256Type{Precision: 60, Scale: 3}, ""},
+		{arrow.ListOf(arrow.PrimitiveTypes.Int64), ""}, {arrow.StructOf(), ""},
+		{&arrow.Decimal256Type{Precision: 60, Scale: 3}, ""},
 	} {
 		got, err := expr.IngestType(arrow.Field{Name: "x", Type: c.dt})
 		if (err != nil) != (c.want == "") || err == nil && got.String() != c.want {
@@ -275,7 +289,12 @@ func TestIngestType(t *testing.T) {
 // TestFromArrowBytes keeps texts that begin in the middle of their buffer.
 func TestFromArrowBytes(t *testing.T) {
 	alloc := checked(t)
-	arr := castOf(t, alloc, func(b *array.BinaryBuilder) { b.Append([]byte("aa")); b.Append([]byte("bcd")); b.AppendNull() },
+	arr := castOf(t, alloc, func(b *array.BinaryBuilder) {
+		b.Append([]byte("aa"))
+		b.Append(
+			[]byte("bcd"))
+		b.AppendNull()
+	},
 		array.NewBinaryBuilder(alloc, arrow.BinaryTypes.Binary))
 	defer arr.Release()
 	s := array.NewSlice(arr, 1, 3)

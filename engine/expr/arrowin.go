@@ -12,8 +12,9 @@ import (
 	"kalamflight/manifest"
 )
 
-// FromArrow makes dst read arr as a vector of logical type t. It copies nothing where the layouts agree; then dst borrows arr's buffers
-// and is valid as long as arr is. Dictionaries stay dictionaries, decimals may come in any width, strings in any encoding.
+// FromArrow makes dst read arr as a vector of logical type t. It copies nothing where the layouts agree; then dst
+// borrows arr's buffers and is valid as long as arr is. Dictionaries stay dictionaries, decimals may come in any width,
+// strings in any encoding.
 func FromArrow(arr arrow.Array, t manifest.Type, dst *Vector) error {
 	*dst = Vector{Type: t, Len: arr.Len()}
 	if ext, ok := arr.(array.ExtensionArray); ok {

@@ -18,8 +18,8 @@ const maxVectorBytes = 1 << 30
 // rowIndex is a number that chooses rows.
 type rowIndex interface{ ~uint16 | ~int32 }
 
-// ToArrow copies rows of v into a new Arrow array of the plain type of t: no dictionaries, no views, DECIMALs in 128 bits. The rows are
-// sel, or with a nil sel the first n. The caller releases the array.
+// ToArrow copies rows of v into a new Arrow array of the plain type of t: no dictionaries, no views, DECIMALs in 128
+// bits. The rows are sel, or with a nil sel the first n. The caller releases the array.
 func ToArrow(v *Vector, sel []uint16, n int, t manifest.Type, alloc memory.Allocator) (arrow.Array, error) {
 	if sel != nil {
 		n = min(n, len(sel))
@@ -126,7 +126,8 @@ func (w *writer) validity(v *Vector, n int, at func(int) int) (*memory.Buffer, i
 	return b, nulls
 }
 
-// code is the place in the flat payload behind place i: itself, or through the dictionary. NULL rows may have any code, so it is bounded.
+// code is the place in the flat payload behind place i: itself, or through the dictionary. NULL rows may have any code,
+// so it is bounded.
 func flatPlaces[I rowIndex](v *Vector, rows []I, n int) (*Vector, []int32) {
 	if v.Dict == nil {
 		return v, nil
@@ -251,7 +252,8 @@ func takeStrings[I rowIndex](w *writer, v *Vector, rows []I, n int) (offsets, by
 }
 
 // takeChildren handles EMBEDDING and LIST.
-func takeChildren[I rowIndex](w *writer, v *Vector, rows []I, n int, t manifest.Type) (*memory.Buffer, arrow.ArrayData, error) {
+func takeChildren[I rowIndex](w *writer, v *Vector, rows []I, n int,
+	t manifest.Type) (*memory.Buffer, arrow.ArrayData, error) {
 	flat, codes := flatPlaces(v, rows, n)
 	elem := manifest.Type{Kind: manifest.Float}
 	var offsets *memory.Buffer

@@ -24,7 +24,8 @@ func benchBatch(b *testing.B, n int) *expr.Batch {
 	}
 	dict := &expr.Vector{Type: tText, Len: n, Dict: vec(b, tText, texts[:50]...), Fixed: vec(b, tInt, codes...).Fixed}
 	asDecimal := func() *expr.Vector { v := vec(b, tBig, nums...); v.Type = dec; return v }
-	return &expr.Batch{Len: n, Vectors: []*expr.Vector{vec(b, tBig, nums...), vec(b, tBig, nums...), asDecimal(), asDecimal(),
+	return &expr.Batch{Len: n, Vectors: []*expr.Vector{vec(b, tBig, nums...), vec(b, tBig, nums...), asDecimal(),
+		asDecimal(),
 		vec(b, manifest.Type{Kind: manifest.Date}, nums...), vec(b, tText, texts...), dict}}
 }
 
@@ -54,10 +55,12 @@ func BenchmarkKernels(b *testing.B) {
 		{"op=equal/type=dictionary", compare(plan.Eq, col(6, tText), str("special 7 packages of request 7")), true},
 		{"op=upper/type=text", call(b, "upper", col(5, tText)), false},
 		{"op=year/type=date", call(b, "year", col(4, day)), false},
-		{"op=case/type=bigint", &plan.Case{Whens: []plan.When{{Cond: compare(plan.Lt, col(0, tBig), lit(int64(500), tBig)), Then: col(1, tBig)}},
+		{"op=case/type=bigint", &plan.Case{Whens: []plan.When{{Cond: compare(plan.Lt, col(0, tBig), lit(int64(500), tBig)),
+			Then: col(1, tBig)}},
 			Else: lit(int64(0), tBig), Type: tBig}, false},
-		{"op=in4/type=bigint", &plan.In{Arg: col(0, tBig), List: []plan.Expr{lit(int64(1), tBig), lit(int64(2), tBig), lit(int64(3), tBig),
-			lit(int64(900), tBig)}}, true},
+		{"op=in4/type=bigint", &plan.In{Arg: col(0, tBig),
+			List: []plan.Expr{lit(int64(1), tBig), lit(int64(2), tBig), lit(int64(3), tBig),
+				lit(int64(900), tBig)}}, true},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			const n = 8192
@@ -85,7 +88,8 @@ func BenchmarkKernels(b *testing.B) {
 
 // BenchmarkCompile is what a point query pays for its expressions.
 func BenchmarkCompile(b *testing.B) {
-	e := &plan.And{Args: []plan.Expr{&plan.Compare{Op: plan.Eq, Left: col(0, tBig), Right: lit(int64(1), tBig)}, call(b, "like", col(1, tText), str("a%"))}}
+	e := &plan.And{Args: []plan.Expr{&plan.Compare{Op: plan.Eq, Left: col(0, tBig), Right: lit(int64(1), tBig)},
+		call(b, "like", col(1, tText), str("a%"))}}
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := expr.Compile(e, []manifest.Type{tBig, tText}, nil); err != nil {

@@ -8,8 +8,9 @@ import (
 	"kalamflight/manifest"
 )
 
-// kernel computes a function over rows sel (nil: all n) of its arguments into f.out, whose Type, Len and Valid are set. Unless the
-// function is nullSafe the rows have no NULLs. Arguments are flat or constant, never dictionaries. A failing row ends it.
+// kernel computes a function over rows sel (nil: all n) of its arguments into f.out, whose Type, Len and Valid are set.
+// Unless the function is nullSafe the rows have no NULLs. Arguments are flat or constant, never dictionaries. A failing
+// row ends it.
 type kernel func(f *frame, n int, sel []uint16, args []*Vector) error
 
 // binding is a call about to get its kernel.
@@ -152,7 +153,8 @@ func (f *frame) bothValid(n int, args ...*Vector) []uint64 {
 // maxDictionary is the largest dictionary that a selection can name.
 const maxDictionary = 1 << 16
 
-// viaDictionary computes the function for the codes that the rows use, and then looks each row up. done is false when that is no gain.
+// viaDictionary computes the function for the codes that the rows use, and then looks each row up. done is false when
+// that is no gain.
 func (c *callNode) viaDictionary(f *frame, n int, sel []uint16, args []*Vector) (v *Vector, done bool, err error) {
 	var arg *Vector
 	f.args2 = append(f.args2[:0], args...)

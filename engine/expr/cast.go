@@ -58,7 +58,8 @@ func (n *retypeNode) eval(x *Evaluator, b *Batch, sel []uint16) (*Vector, error)
 	return &f.out, nil
 }
 
-// castKernel converts rows that are not NULL; nil when the representation stays. With try, a value that does not convert becomes NULL.
+// castKernel converts rows that are not NULL; nil when the representation stays. With try, a value that does not
+// convert becomes NULL.
 func castKernel(from, to manifest.Type, try bool, env *Env) kernel {
 	switch {
 	case same(from, to):
@@ -93,7 +94,8 @@ func castKernel(from, to manifest.Type, try bool, env *Env) kernel {
 func same(from, to manifest.Type) bool {
 	switch {
 	case from.Kind != to.Kind:
-		return to.Kind == manifest.File && from.Kind == manifest.Text || from.Kind == manifest.File && to.Kind == manifest.Text && to.Length == 0 ||
+		return to.Kind == manifest.File && from.Kind == manifest.Text || from.Kind == manifest.File &&
+			to.Kind == manifest.Text && to.Length == 0 ||
 			from.Kind == manifest.JSON && to.Kind == manifest.Text && to.Length == 0
 	case from.Kind == manifest.Text:
 		return to.Length == 0 || from.Length > 0 && from.Length <= to.Length
@@ -248,7 +250,10 @@ func textCast(to manifest.Type, try bool, env *Env) kernel {
 	case manifest.Interval:
 		return fromText(try, parseInterval)
 	case manifest.Bytes:
-		return writeText(try, func(dst []byte, args []*Vector, i int) ([]byte, error) { return parseBytes(dst, args[0].str(i)) })
+		return writeText(try, func(dst []byte, args []*Vector, i int) ([]byte,
+			error) {
+			return parseBytes(dst, args[0].str(i))
+		})
 	}
 	return listCast(to, try, env)
 }
@@ -452,7 +457,10 @@ func wideCast[A any](from, to manifest.Type, try bool, load func(A) decimal128.N
 	case manifest.Double:
 		return map1(func(x A) float64 { return toFloat(load(x), from.Scale) })
 	case manifest.Decimal:
-		return decimalCast(try, to, func(x A) (decimal128.Num, bool) { return rescale(load(x), from.Scale, to.Scale, to.Precision) })
+		return decimalCast(try, to, func(x A) (decimal128.Num,
+			bool) {
+			return rescale(load(x), from.Scale, to.Scale, to.Precision)
+		})
 	}
 	whole := func(x A, size uint) (int64, error) {
 		n, ok := rescale(load(x), from.Scale, 0, 38)

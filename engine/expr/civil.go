@@ -118,7 +118,8 @@ func moment(local int64, zone *time.Location) int64 {
 	}
 	days, rest := floorDiv(local, microsPerDay), floorMod(local, microsPerDay)
 	d := dateOf(days)
-	t := time.Date(int(d.year), time.Month(d.month), d.day, 0, 0, int(rest/microsPerSecond), int(rest%microsPerSecond)*1000, zone)
+	t := time.Date(int(d.year), time.Month(d.month), d.day, 0, 0, int(rest/microsPerSecond),
+		int(rest%microsPerSecond)*1000, zone)
 	return t.UnixMicro()
 }
 
@@ -186,7 +187,8 @@ func negateInterval(v arrow.MonthDayNanoInterval) (arrow.MonthDayNanoInterval, e
 	return arrow.MonthDayNanoInterval{Months: -v.Months, Days: -v.Days, Nanoseconds: -v.Nanoseconds}, nil
 }
 
-// between is the interval from one wall time to another in days and the rest, as PostgreSQL and DuckDB subtract timestamps.
+// between is the interval from one wall time to another in days and the rest, as PostgreSQL and DuckDB subtract
+// timestamps.
 func between(later, earlier int64) (arrow.MonthDayNanoInterval, error) {
 	d, ok := addOK(later, -earlier)
 	if !ok || d/microsPerDay > 1<<31-1 || d/microsPerDay < -1<<31 {

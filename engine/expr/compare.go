@@ -13,7 +13,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// compareNode compares two values of one type. Ge, Gt, Ne and the rest come down to less and equal, negated or with sides changed.
+// compareNode compares two values of one type. Ge, Gt, Ne and the rest come down to less and equal, negated or with
+// sides changed.
 type compareNode struct {
 	id          int
 	op          plan.CompareOp
@@ -76,7 +77,8 @@ func flip(op plan.CompareOp) plan.CompareOp {
 
 // negated is the operator that holds when op does not, NULLs apart.
 func negated(op plan.CompareOp) plan.CompareOp {
-	return [...]plan.CompareOp{plan.Eq: plan.Ne, plan.Ne: plan.Eq, plan.Lt: plan.Ge, plan.Le: plan.Gt, plan.Gt: plan.Le, plan.Ge: plan.Lt,
+	return [...]plan.CompareOp{plan.Eq: plan.Ne, plan.Ne: plan.Eq, plan.Lt: plan.Ge, plan.Le: plan.Gt, plan.Gt: plan.Le,
+		plan.Ge:           plan.Lt,
 		plan.DistinctFrom: plan.NotDistinctFrom, plan.NotDistinctFrom: plan.DistinctFrom}[op]
 }
 
@@ -295,8 +297,8 @@ func step(v *Vector) int {
 	return 1
 }
 
-// The loops below stand in functions of their own, not in the closures that hold their parameters: the compiler copies closures and
-// then no longer inlines what they call.
+// The loops below stand in functions of their own, not in the closures that hold their parameters: the compiler copies
+// closures and then no longer inlines what they call.
 
 // lessTester finds a < b, with NaN above every number; not negates, swap changes sides.
 func lessTester[T Fixed](not, swap bool) tester {
@@ -366,7 +368,8 @@ func chooseEqual[T Fixed](n int, sel, dst []uint16, va, vb *Vector, flip int) []
 	return dst[:k]
 }
 
-// constTester is the comparison with a constant: of integers a range test, of texts one without offsets on the right. nil: no better way.
+// constTester is the comparison with a constant: of integers a range test, of texts one without offsets on the right.
+// nil: no better way.
 func constTester(op plan.CompareOp, t manifest.Type, c *Vector) tester {
 	switch t.Kind {
 	case manifest.SmallInt:
@@ -497,11 +500,12 @@ func holds(op plan.CompareOp, c int) bool {
 	return c == 0
 }
 
-// order compares row i of a with row j of b, neither NULL: negative, 0 or positive. Vectors may be flat, constant or dictionaries.
+// order compares row i of a with row j of b, neither NULL: negative, 0 or positive. Vectors may be flat, constant or
+// dictionaries.
 type order func(a *Vector, i int, b *Vector, j int) int
 
-// Order is how values of a type compare in ORDER BY, MIN and MAX: NaN is the greatest number, texts compare by bytes, intervals by
-// their length with 30 days to a month, lists element by element with NULL last. Neither row may be NULL.
+// Order is how values of a type compare in ORDER BY, MIN and MAX: NaN is the greatest number, texts compare by bytes,
+// intervals by their length with 30 days to a month, lists element by element with NULL last. Neither row may be NULL.
 func Order(t manifest.Type) func(a *Vector, i int, b *Vector, j int) int { return orderOf(t) }
 
 func orderOf(t manifest.Type) order {

@@ -307,7 +307,11 @@ func fromCalendar(out []int64, name string, v *Vector, zone *time.Location, n in
 			return nil
 		})
 	case "day":
-		each(n, sel, func(i int) error { out[i] = int64(dateOf(floorDiv(localAt(v, i, zone), microsPerDay)).day); return nil })
+		each(n, sel, func(i int) error {
+			out[i] = int64(dateOf(floorDiv(localAt(v, i, zone),
+				microsPerDay)).day)
+			return nil
+		})
 	default:
 		return false
 	}
@@ -528,7 +532,8 @@ func timezone(b *binding) (kernel, error) {
 	}, nil
 }
 
-// statementTime is the kernel of a function that reads the statement's time; with an argument it keeps so many digits of a second.
+// statementTime is the kernel of a function that reads the statement's time; with an argument it keeps so many digits
+// of a second.
 func statementTime[R any](get func(e *Env) R, round func(R, int64) R) maker {
 	return func(b *binding) (kernel, error) {
 		value := get(b.env)
@@ -647,16 +652,23 @@ func timeLibrary() map[string]maker {
 		"now": statementTime(func(e *Env) int64 { return e.now().UnixMicro() }, keepDigits),
 		"localtimestamp": statementTime(func(e *Env) int64 { return wall(e.now().UnixMicro(), e.zone()) },
 			keepDigits),
-		"current_time": statementTime(func(e *Env) int64 { return floorMod(wall(e.now().UnixMicro(), e.zone()), microsPerDay) },
+		"current_time": statementTime(func(e *Env) int64 {
+			return floorMod(wall(e.now().UnixMicro(), e.zone()),
+				microsPerDay)
+		},
 			keepDigits),
-		"current_date": statementTime(func(e *Env) int32 { return int32(floorDiv(wall(e.now().UnixMicro(), e.zone()), microsPerDay)) },
+		"current_date": statementTime(func(e *Env) int32 {
+			return int32(floorDiv(wall(e.now().UnixMicro(), e.zone()),
+				microsPerDay))
+		},
 			func(d int32, _ int64) int32 { return d }),
 		"clock_timestamp": plain(func(f *frame, n int, sel []uint16, _ []*Vector) error {
 			out := payload[int64](f, n)
 			return each(n, sel, func(i int) error { out[i] = time.Now().UnixMicro(); return nil })
 		}),
 	}
-	for _, name := range []string{"year", "quarter", "month", "week", "day", "dayofweek", "isodow", "dayofyear", "isoyear", "yearweek",
+	for _, name := range []string{"year", "quarter", "month", "week", "day", "dayofweek", "isodow", "dayofyear", "isoyear",
+		"yearweek",
 		"decade", "century", "millennium", "hour", "minute", "second", "millisecond", "microsecond"} {
 		m[name] = namedPart
 	}

@@ -6,7 +6,8 @@ import (
 	"kalamflight/internal/fault"
 )
 
-// Error is a failure while evaluating, at a byte offset of the statement's text (-1: nowhere). It unwraps to a *fault.SQL.
+// Error is a failure while evaluating, at a byte offset of the statement's text (-1: nowhere). It unwraps to a
+// *fault.SQL.
 type Error struct {
 	SQL *fault.SQL
 	Pos int

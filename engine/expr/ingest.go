@@ -16,8 +16,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// IngestType is the type of the column that keeps a client's Arrow field: its own when it has one, else the narrowest that holds every
-// value of it. Fields without such a type are refused.
+// IngestType is the type of the column that keeps a client's Arrow field: its own when it has one, else the narrowest
+// that holds every value of it. Fields without such a type are refused.
 func IngestType(f arrow.Field) (manifest.Type, error) {
 	if t, ok := manifest.TypeOf(f); ok && t.Storable() {
 		return t, nil
@@ -69,10 +69,10 @@ func IngestType(f arrow.Field) (manifest.Type, error) {
 	return manifest.Type{}, fault.At(fault.ErrUnsupported, "0A000", "", -1, "no column type holds Arrow %s", f.Type)
 }
 
-// CastArrow converts an array of any Arrow type to the plain array of a column type without losing anything: numbers must come back the
-// same, moments must be whole microseconds, texts must be UTF-8 and not longer than a VARCHAR(n). Only DOUBLE into FLOAT is rounded, as
-// the column asks for it. The error of a value names its row, from 0. An array that fits already is retained, not copied; the caller
-// releases what comes back.
+// CastArrow converts an array of any Arrow type to the plain array of a column type without losing anything: numbers
+// must come back the same, moments must be whole microseconds, texts must be UTF-8 and not longer than a VARCHAR(n).
+// Only DOUBLE into FLOAT is rounded, as the column asks for it. The error of a value names its row, from 0. An array
+// that fits already is retained, not copied; the caller releases what comes back.
 func CastArrow(arr arrow.Array, to manifest.Type, alloc memory.Allocator) (arrow.Array, error) {
 	if ext, ok := arr.(array.ExtensionArray); ok {
 		return CastArrow(ext.Storage(), to, alloc)
@@ -197,7 +197,8 @@ func newIngest(dt arrow.DataType, to manifest.Type) (*ingest, error) {
 	}
 	c := &ingest{from: from, to: to, read: read}
 	refuse := fault.At(fault.ErrInvalid, "42846", "", -1, "Arrow %s does not go into %s", dt, to)
-	if from.Kind == manifest.Bytes && to.Textual() || from.Numeric() && to.Kind == manifest.Boolean || from.Kind == manifest.Embedding {
+	if from.Kind == manifest.Bytes && to.Textual() || from.Numeric() && to.Kind == manifest.Boolean ||
+		from.Kind == manifest.Embedding {
 		return nil, refuse
 	}
 	col := &plan.ColumnRef{Type: from}
@@ -226,7 +227,8 @@ func loses(from, to manifest.Type) bool {
 	case from.Numeric() && to.Numeric():
 		return !(from.Integer() && to.Integer())
 	}
-	return (from.Kind == manifest.Timestamp || from.Kind == manifest.DateTime) && (to.Kind == manifest.Date || to.Kind == manifest.Time)
+	return (from.Kind == manifest.Timestamp || from.Kind == manifest.DateTime) &&
+		(to.Kind == manifest.Date || to.Kind == manifest.Time)
 }
 
 // convert converts one slice, whose first row is row first of the whole array.
@@ -403,7 +405,8 @@ func readUint64(arr arrow.Array, dst *Vector) (int, error) {
 
 func readFloat16(arr arrow.Array, dst *Vector) (int, error) {
 	a := arr.(*array.Float16)
-	return readInto(arr, manifest.Type{Kind: manifest.Float}, dst, func(i int) (float32, error) { return a.Value(i).Float32(), nil })
+	return readInto(arr, manifest.Type{Kind: manifest.Float}, dst,
+		func(i int) (float32, error) { return a.Value(i).Float32(), nil })
 }
 
 func readDecimal256(arr arrow.Array, dst *Vector) (int, error) {
@@ -476,7 +479,8 @@ func readFixedBinary(arr arrow.Array, dst *Vector) (int, error) {
 	if a.Len()*size > math.MaxInt32 {
 		return 0, exhausted("a batch of %d values of %d bytes is too big", a.Len(), size)
 	}
-	*dst = Vector{Type: manifest.Type{Kind: manifest.Bytes}, Len: a.Len(), Valid: validity(arr), Offsets: make([]int32, a.Len()+1)}
+	*dst = Vector{Type: manifest.Type{Kind: manifest.Bytes}, Len: a.Len(), Valid: validity(arr),
+		Offsets: make([]int32, a.Len()+1)}
 	for i := range a.Len() {
 		if a.IsValid(i) {
 			dst.Bytes = append(dst.Bytes, a.Value(i)...)
@@ -491,7 +495,8 @@ func readFixedList(arr arrow.Array, dst *Vector) (int, error) {
 	a := arr.(*array.FixedSizeList)
 	n := int(a.DataType().(*arrow.FixedSizeListType).Len())
 	elem := manifest.Type{Kind: manifest.Double}
-	*dst = Vector{Type: manifest.Type{Kind: manifest.List, Elem: &elem}, Len: a.Len(), Valid: validity(arr), Offsets: make([]int32, a.Len()+1)}
+	*dst = Vector{Type: manifest.Type{Kind: manifest.List, Elem: &elem}, Len: a.Len(), Valid: validity(arr),
+		Offsets: make([]int32, a.Len()+1)}
 	from := a.Data().Offset()
 	for i := range dst.Offsets {
 		dst.Offsets[i] = int32((from + i) * n)

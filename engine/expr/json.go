@@ -14,8 +14,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// A JSON value is worked on as text: what a path leads to is a part of the text, and nothing is built. The scanner below trusts that
-// the text was checked when it became JSON, but never reads past its end.
+// A JSON value is worked on as text: what a path leads to is a part of the text, and nothing is built. The scanner
+// below trusts that the text was checked when it became JSON, but never reads past its end.
 
 // maxJSONDepth bounds the nesting that the scanner follows.
 const maxJSONDepth = 10_000
@@ -79,7 +79,8 @@ func jsonStringEnd(s []byte) int {
 	return 0
 }
 
-// jsonItems calls fn with each element of an array, or each member of an object with its name still quoted, until fn returns false.
+// jsonItems calls fn with each element of an array, or each member of an object with its name still quoted, until fn
+// returns false.
 func jsonItems(s []byte, fn func(name, value []byte) bool) {
 	s = skipSpace(s)
 	if len(s) == 0 || s[0] != '[' && s[0] != '{' {
@@ -114,7 +115,8 @@ func jsonMember(s []byte, name string) (found []byte) {
 		return nil
 	}
 	jsonItems(s, func(quoted, value []byte) bool {
-		if len(quoted) >= 2 && (string(quoted[1:len(quoted)-1]) == name && bytes.IndexByte(quoted, '\\') < 0 || jsonText(quoted) == name) {
+		if len(quoted) >= 2 && (string(quoted[1:len(quoted)-1]) == name && bytes.IndexByte(quoted, '\\') < 0 ||
+			jsonText(quoted) == name) {
 			found = value
 		}
 		return true
@@ -259,8 +261,8 @@ func follow(s []byte, steps []jsonStep) []byte {
 	return value
 }
 
-// extract is the kernel of -> and json_extract, or with text of ->> and json_extract_string: NULL when there is nothing, and for text
-// also when there is a null.
+// extract is the kernel of -> and json_extract, or with text of ->> and json_extract_string: NULL when there is
+// nothing, and for text also when there is a null.
 func extract(text, path bool) maker {
 	return func(b *binding) (kernel, error) {
 		byIndex := len(b.types) > 1 && b.types[1].Kind == manifest.BigInt
@@ -454,8 +456,8 @@ func jsonObject(b *binding) (kernel, error) {
 	}), nil
 }
 
-// AppendJSON appends row i of v as a JSON value; NULL is null. Numbers stay numbers, JSON stays as it is, lists become arrays, and
-// everything else a string of its text.
+// AppendJSON appends row i of v as a JSON value; NULL is null. Numbers stay numbers, JSON stays as it is, lists become
+// arrays, and everything else a string of its text.
 func AppendJSON(dst []byte, v *Vector, i int, zone *time.Location) []byte {
 	if zone == nil {
 		zone = time.UTC
@@ -551,7 +553,8 @@ func decodeJSON(s []byte) (any, error) {
 	return v, err
 }
 
-// jsonContains is PostgreSQL's @>: objects by members, arrays by elements whatever the order; at the top an array contains a scalar.
+// jsonContains is PostgreSQL's @>: objects by members, arrays by elements whatever the order; at the top an array
+// contains a scalar.
 func jsonContains(a, b any, top bool) bool {
 	switch x := a.(type) {
 	case map[string]any:

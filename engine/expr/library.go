@@ -14,7 +14,8 @@ type maker func(b *binding) (kernel, error)
 // library maps canonical names to makers. It is built at the first use and never changes.
 var library = sync.OnceValue(func() map[string]maker {
 	m := map[string]maker{"neg": negation, "pos": identity, "||": concatenation}
-	for _, name := range []string{"+", "-", "*", "/", "//", "%", "^", "bitand", "bitor", "bitxor", "shl", "shr", "gcd", "lcm"} {
+	for _, name := range []string{"+", "-", "*", "/", "//", "%", "^", "bitand", "bitor", "bitxor", "shl", "shr", "gcd",
+		"lcm"} {
 		m[name] = arithmetic
 	}
 	for _, part := range []map[string]maker{stringLibrary(), patternLibrary(), mathLibrary(), timeLibrary(), jsonLibrary(),
@@ -35,7 +36,8 @@ func timeArithmetic(b *binding) kernel {
 		return nil
 	}
 	x, y := b.types[0].Kind, b.types[1].Kind
-	if b.name == "+" && (x == manifest.Interval && y != manifest.Interval || x == manifest.BigInt || x == manifest.Double) || b.name == "*" && y == manifest.Interval {
+	if b.name == "+" && (x == manifest.Interval && y != manifest.Interval || x == manifest.BigInt ||
+		x == manifest.Double) || b.name == "*" && y == manifest.Interval {
 		return swapped(timePair(b.name, y, x, b))
 	}
 	return timePair(b.name, x, y, b)
@@ -116,7 +118,8 @@ func addIntervalKernel(x manifest.TypeKind, minus bool, env *Env) kernel {
 }
 
 func addIntervals(a, b arrow.MonthDayNanoInterval, sign int64) (arrow.MonthDayNanoInterval, error) {
-	sum := intervalSum{months: int64(a.Months) + sign*int64(b.Months), days: int64(a.Days) + sign*int64(b.Days), micros: a.Nanoseconds / 1000}
+	sum := intervalSum{months: int64(a.Months) + sign*int64(b.Months), days: int64(a.Days) + sign*int64(b.Days),
+		micros: a.Nanoseconds / 1000}
 	sum.plus(&sum.micros, sign*(b.Nanoseconds/1000))
 	if sum.over {
 		return a, outOfRange("INTERVAL")

@@ -21,8 +21,9 @@ import (
 	"kalamflight/manifest"
 )
 
-var testEnv = &expr.Env{Now: time.Date(2026, 11, 24, 20, 30, 0, 123456000, time.UTC), User: "noor", Role: "user", Namespace: "talk",
-	Zone: mustZone("Europe/Berlin"), NewID: func() (int64, error) { return 7, nil }}
+var testEnv = &expr.Env{Now: time.Date(2026, 11, 24, 20, 30, 0, 123456000, time.UTC), User: "noor", Role: "user",
+	Namespace: "talk",
+	Zone:      mustZone("Europe/Berlin"), NewID: func() (int64, error) { return 7, nil }}
 
 func mustZone(name string) *time.Location {
 	z, err := time.LoadLocation(name)
@@ -55,7 +56,8 @@ func sample(r *rand.Rand, t manifest.Type) any {
 		}
 		return n
 	case manifest.Text:
-		return []string{"", "a", "abc", "Ünïcode", "%a_c%", "3", "day", "2024-02-29", "x,y,z", "hex", "%Y-%m-%d", "$.a[0]", "aGk=", "\\x41", "UTC",
+		return []string{"", "a", "abc", "Ünïcode", "%a_c%", "3", "day", "2024-02-29", "x,y,z", "hex", "%Y-%m-%d", "$.a[0]",
+			"aGk=", "\\x41", "UTC",
 			"month", "(a|b)+", "0", "YYYY-MM-DD"}[r.IntN(19)]
 	case manifest.JSON:
 		return []string{`{"a":[1,2,{"b":null}],"c":"dé"}`, `[1,"x",null,true]`, `"text"`, `12.5`, `null`, `{}`}[r.IntN(6)]
@@ -78,7 +80,8 @@ func sample(r *rand.Rand, t manifest.Type) any {
 		}
 		return r.Int64N(3_000_000_000_000_000) - 1_000_000_000_000_000
 	case manifest.Interval:
-		return arrow.MonthDayNanoInterval{Months: int32(r.IntN(5) - 2), Days: int32(r.IntN(70) - 35), Nanoseconds: (r.Int64N(2e11) - 1e11) * 1000}
+		return arrow.MonthDayNanoInterval{Months: int32(r.IntN(5) - 2), Days: int32(r.IntN(70) - 35),
+			Nanoseconds: (r.Int64N(2e11) - 1e11) * 1000}
 	case manifest.Embedding:
 		v := make([]float32, t.Length)
 		for i := range v {
@@ -191,10 +194,11 @@ func sameValue(a, b any) bool {
 }
 
 // volatileNames have another result each time.
-var volatileNames = map[string]bool{"random": true, "uuid_v7": true, "gen_random_uuid": true, "ulid": true, "clock_timestamp": true}
+var volatileNames = map[string]bool{"random": true, "uuid_v7": true, "gen_random_uuid": true, "ulid": true,
+	"clock_timestamp": true}
 
-// TestEveryOverloadHasAKernel evaluates each scalar overload over random columns in random layouts and selections, and row by row over
-// literals: both must agree in values and in whether there is an error.
+// TestEveryOverloadHasAKernel evaluates each scalar overload over random columns in random layouts and selections, and
+// row by row over literals: both must agree in values and in whether there is an error.
 func TestEveryOverloadHasAKernel(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -262,7 +266,8 @@ func checkOverload(t *testing.T, r *rand.Rand, b functions.Bound) {
 			call.Args = append(call.Args, lit(rows[k][i], ty))
 		}
 		want, errRow := expr.Constant(call, testEnv)
-		if f, _ := functions.Lookup(b.Name); !f.NullSafe && slices.ContainsFunc(literals(call), func(v any) bool { return v == nil }) {
+		if f, _ := functions.Lookup(b.Name); !f.NullSafe &&
+			slices.ContainsFunc(literals(call), func(v any) bool { return v == nil }) {
 			want, errRow = plan.Literal{}, nil
 		}
 		if errRow != nil {

@@ -5,7 +5,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// logicNode is AND (and) or OR over BOOLEANs. A later argument is evaluated only for rows that the earlier ones have not decided.
+// logicNode is AND (and) or OR over BOOLEANs. A later argument is evaluated only for rows that the earlier ones have
+// not decided.
 type logicNode struct {
 	id   int
 	and  bool
@@ -385,7 +386,8 @@ func (m *members) kernel(f *frame, n int, sel []uint16, args []*Vector) error {
 // choiceNode is CASE or COALESCE: arms whose rows are put together at the end.
 type choiceNode struct {
 	id int
-	// conds[i] chooses rows for thens[i]; with coalesce there are none and a row stays with the first value that is not NULL.
+	// conds[i] chooses rows for thens[i]; with coalesce there are none and a row stays with the first value that is not
+	// NULL.
 	conds    []node
 	thens    []node
 	coalesce bool

@@ -141,8 +141,9 @@ func closed(e plan.Expr, at func(int) any) plan.Expr {
 	return e
 }
 
-// TestRandomExpressions: vectors, filters and single rows agree on random expressions, also on whether they fail. Rows are ordered by a
-// slow evaluator: constants, one row at a time, with a Kleene logic of its own for the connectives (kleene).
+// TestRandomExpressions: vectors, filters and single rows agree on random expressions, also on whether they fail. Rows
+// are ordered by a slow evaluator: constants, one row at a time, with a Kleene logic of its own for the connectives
+// (kleene).
 func TestRandomExpressions(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -215,14 +216,16 @@ func checkExpression(t *testing.T, i uint64, e plan.Expr, b *expr.Batch, rows []
 		t.Fatalf("case %d: filtered %v, want %v", i, sel, truths)
 	}
 	if b.Sel != nil { // in place
-		again, err := p.New().Filter(&expr.Batch{Len: b.Len, Vectors: b.Vectors, Sel: append([]uint16{}, b.Sel...)}, append([]uint16{}, b.Sel...))
+		again, err := p.New().Filter(&expr.Batch{Len: b.Len, Vectors: b.Vectors, Sel: append([]uint16{}, b.Sel...)},
+			append([]uint16{}, b.Sel...))
 		if err != nil || fmt.Sprint(again) != fmt.Sprint(sel) {
 			t.Fatalf("case %d: filtered in place %v, %v, want %v", i, again, err, sel)
 		}
 	}
 }
 
-// kleene evaluates a closed expression the slow way. Arguments of AND and OR are tried in order, as far as they are needed.
+// kleene evaluates a closed expression the slow way. Arguments of AND and OR are tried in order, as far as they are
+// needed.
 func kleene(e plan.Expr) (any, error) {
 	switch x := e.(type) {
 	case *plan.And, *plan.Or:
@@ -336,7 +339,8 @@ func TestErrorsStayWhereTheyAre(t *testing.T) {
 		{&plan.Case{Whens: []plan.When{{Cond: guard, Then: tenth}}, Else: i32(-1), Type: tInt}, "[-1 5 -1]"},
 		{&plan.And{Args: []plan.Expr{guard, &plan.Compare{Op: plan.Gt, Left: tenth, Right: i32(1)}}}, "[false true <nil>]"},
 		{&plan.Coalesce{Args: []plan.Expr{col(0, tInt), call(t, "/", i32(1), i32(0))}, Type: tInt}, "error"},
-		{&plan.Case{Whens: []plan.When{{Cond: &plan.IsNull{Arg: guard}, Then: i32(1)}, {Cond: lit(true, tBool), Then: i32(2)}},
+		{&plan.Case{Whens: []plan.When{{Cond: &plan.IsNull{Arg: guard}, Then: i32(1)},
+			{Cond: lit(true, tBool), Then: i32(2)}},
 			Else: call(t, "/", i32(1), i32(0)), Type: tInt}, "[2 2 1]"},
 	} {
 		p, err := expr.Compile(c.e, []manifest.Type{tInt}, nil)
@@ -358,7 +362,8 @@ func TestErrorsStayWhereTheyAre(t *testing.T) {
 
 // TestDictionaryErrors: a value of the dictionary that no selected row has cannot fail.
 func TestDictionaryErrors(t *testing.T) {
-	v := &expr.Vector{Type: tText, Len: 3, Dict: vec(t, tText, "1", "x"), Fixed: vec(t, tInt, int64(0), int64(0), int64(1)).Fixed}
+	v := &expr.Vector{Type: tText, Len: 3, Dict: vec(t, tText, "1", "x"),
+		Fixed: vec(t, tInt, int64(0), int64(0), int64(1)).Fixed}
 	p, err := expr.Compile(&plan.Cast{Arg: col(0, tText), Type: tInt, Pos: -1}, []manifest.Type{tText}, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// scaleBy multiplies an interval by a factor; fractions of months become days of 30 to a month, fractions of days become time.
+// scaleBy multiplies an interval by a factor; fractions of months become days of 30 to a month, fractions of days
+// become time.
 func scaleBy(v arrow.MonthDayNanoInterval, by float64) (arrow.MonthDayNanoInterval, error) {
 	months := float64(v.Months) * by
 	days := float64(v.Days)*by + snap((months-math.Trunc(months))*30)
@@ -20,7 +21,8 @@ func scaleBy(v arrow.MonthDayNanoInterval, by float64) (arrow.MonthDayNanoInterv
 	if !(math.Abs(months) < most && math.Abs(days) < most && math.Abs(micros) < math.MaxInt64/1000) {
 		return v, outOfRange("INTERVAL")
 	}
-	return arrow.MonthDayNanoInterval{Months: int32(months), Days: int32(days), Nanoseconds: int64(math.RoundToEven(micros)) * 1000}, nil
+	return arrow.MonthDayNanoInterval{Months: int32(months), Days: int32(days),
+		Nanoseconds: int64(math.RoundToEven(micros)) * 1000}, nil
 }
 
 // snap takes away the noise of a binary fraction.
@@ -46,14 +48,20 @@ func mathLibrary() map[string]maker {
 	within := func(x float64) bool { return x >= -1 && x <= 1 }
 	finite := func(x float64) bool { return !math.IsInf(x, 0) }
 	m := map[string]maker{
-		"sqrt": domain("sqrt", func(x float64) bool { return x >= 0 }, math.Sqrt), "cbrt": domain("cbrt", anywhere, math.Cbrt),
-		"exp": domain("exp", anywhere, math.Exp), "sin": domain("sin", finite, math.Sin), "cos": domain("cos", finite, math.Cos),
-		"tan": domain("tan", finite, math.Tan), "asin": domain("asin", within, math.Asin), "acos": domain("acos", within, math.Acos),
-		"atan": domain("atan", anywhere, math.Atan), "sinh": domain("sinh", anywhere, math.Sinh), "cosh": domain("cosh", anywhere, math.Cosh),
-		"tanh": domain("tanh", anywhere, math.Tanh), "degrees": domain("degrees", anywhere, func(x float64) float64 { return x * (180 / math.Pi) }),
+		"sqrt": domain("sqrt", func(x float64) bool { return x >= 0 }, math.Sqrt),
+		"cbrt": domain("cbrt", anywhere, math.Cbrt),
+		"exp":  domain("exp", anywhere, math.Exp), "sin": domain("sin", finite, math.Sin),
+		"cos": domain("cos", finite, math.Cos),
+		"tan": domain("tan", finite, math.Tan), "asin": domain("asin", within, math.Asin),
+		"acos": domain("acos", within, math.Acos),
+		"atan": domain("atan", anywhere, math.Atan), "sinh": domain("sinh", anywhere, math.Sinh),
+		"cosh":    domain("cosh", anywhere, math.Cosh),
+		"tanh":    domain("tanh", anywhere, math.Tanh),
+		"degrees": domain("degrees", anywhere, func(x float64) float64 { return x * (180 / math.Pi) }),
 		"radians": domain("radians", anywhere, func(x float64) float64 { return x * (math.Pi / 180) }),
-		"cot":     domain("cot", func(x float64) bool { return x != 0 && finite(x) }, func(x float64) float64 { return 1 / math.Tan(x) }),
-		"ln":      logarithm(math.Log), "log10": logarithm(math.Log10), "log2": logarithm(math.Log2),
+		"cot": domain("cot", func(x float64) bool { return x != 0 && finite(x) },
+			func(x float64) float64 { return 1 / math.Tan(x) }),
+		"ln": logarithm(math.Log), "log10": logarithm(math.Log10), "log2": logarithm(math.Log2),
 		"log": func(b *binding) (kernel, error) {
 			if len(b.types) == 1 {
 				return logarithm(math.Log10)(b)
@@ -275,7 +283,8 @@ func roundDecimal(x decimal128.Num, drop int64, name string) decimal128.Num {
 	case drop <= 0:
 		return x
 	case drop > 38:
-		if zero := (decimal128.Num{}); name == "round" || name == "trunc" || x.Sign() == 0 || name == "ceil" == (x.Sign() < 0) {
+		if zero := (decimal128.Num{}); name == "round" || name == "trunc" || x.Sign() == 0 ||
+			name == "ceil" == (x.Sign() < 0) {
 			return zero
 		}
 		drop = 38
@@ -361,7 +370,8 @@ func (f *frame) choose(n int, sel []uint16, t manifest.Type, from func(i int) *V
 	return f.gather(n, sel, t, func(i int) (*Vector, int) { return from(i), i })
 }
 
-// gather makes the result of rows of other vectors: from(i) names the vector and its row that become row i, nil for NULL.
+// gather makes the result of rows of other vectors: from(i) names the vector and its row that become row i, nil for
+// NULL.
 func (f *frame) gather(n int, sel []uint16, t manifest.Type, from func(i int) (*Vector, int)) error {
 	switch size := width(t); {
 	case size > 0:

@@ -379,7 +379,8 @@ func (p *scanner) zone() (z *time.Location, found, ok bool) {
 
 // loadZone finds a zone by name. Names that could be paths are refused before time.LoadLocation sees them.
 func loadZone(name string) (*time.Location, error) {
-	if name == "" || len(name) > 64 || strings.Contains(name, "..") || strings.ContainsAny(name, "\\ \x00") || name[0] == '/' {
+	if name == "" || len(name) > 64 || strings.Contains(name, "..") || strings.ContainsAny(name, "\\ \x00") ||
+		name[0] == '/' {
 		return nil, invalid(codeParameter, "there is no time zone %s", strconv.Quote(name))
 	}
 	if strings.EqualFold(name, "utc") || name == "Z" {
@@ -433,8 +434,8 @@ func parseTime(s string) (int64, error) {
 	return micros, nil
 }
 
-// parseTimestamp reads a date and an optional time of day. With a zone in the text the moment is taken: for a TIMESTAMP in UTC, unless
-// zone is given, which is that of texts without one.
+// parseTimestamp reads a date and an optional time of day. With a zone in the text the moment is taken: for a TIMESTAMP
+// in UTC, unless zone is given, which is that of texts without one.
 func parseTimestamp(s string, zone *time.Location, t string) (int64, error) {
 	text := trimmed(s)
 	if strings.EqualFold(text, "epoch") {
@@ -567,7 +568,8 @@ type intervalSum struct {
 }
 
 func (sum *intervalSum) done(s string, ago bool) (arrow.MonthDayNanoInterval, error) {
-	if sum.over || sum.months != int64(int32(sum.months)) || sum.days != int64(int32(sum.days)) || sum.micros > math.MaxInt64/1000 ||
+	if sum.over || sum.months != int64(int32(sum.months)) || sum.days != int64(int32(sum.days)) ||
+		sum.micros > math.MaxInt64/1000 ||
 		sum.micros < math.MinInt64/1000 {
 		return arrow.MonthDayNanoInterval{}, invalid(codeDate, "%s is out of range of INTERVAL", strconv.Quote(s))
 	}

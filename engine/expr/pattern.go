@@ -12,8 +12,8 @@ import (
 // maxPatternBytes bounds a pattern.
 const maxPatternBytes = 64 << 10
 
-// like is a compiled LIKE pattern. Without _ it is texts between %: the first stands at the beginning, the last at the end, and those
-// between follow one another. With _ it is matched character by character.
+// like is a compiled LIKE pattern. Without _ it is texts between %: the first stands at the beginning, the last at the
+// end, and those between follow one another. With _ it is matched character by character.
 type like struct {
 	fold  bool
 	parts [][]byte
@@ -88,7 +88,8 @@ func (l *like) match(s []byte) bool {
 		return bytes.Equal(s, l.parts[0])
 	}
 	last := len(l.parts) - 1
-	if len(s) < len(l.parts[0])+len(l.parts[last]) || !bytes.HasPrefix(s, l.parts[0]) || !bytes.HasSuffix(s, l.parts[last]) {
+	if len(s) < len(l.parts[0])+len(l.parts[last]) || !bytes.HasPrefix(s, l.parts[0]) ||
+		!bytes.HasSuffix(s, l.parts[last]) {
 		return false
 	}
 	s = s[len(l.parts[0]) : len(s)-len(l.parts[last])]
@@ -208,8 +209,8 @@ func matching[P any](option string, make func(pattern, options string) (P, error
 	}
 }
 
-// compileRegexp compiles a pattern with options: i, c (case), s (. matches a line's end), m or n (^ and $ match at lines), g (all, for
-// regexp_replace), l (literal).
+// compileRegexp compiles a pattern with options: i, c (case), s (. matches a line's end), m or n (^ and $ match at
+// lines), g (all, for regexp_replace), l (literal).
 func compileRegexp(pattern, options string) (*regexp.Regexp, error) {
 	if len(pattern) > maxPatternBytes {
 		return nil, exhausted("a pattern of %d bytes is longer than %d", len(pattern), maxPatternBytes)

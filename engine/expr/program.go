@@ -19,7 +19,8 @@ type Env struct {
 	User, Role, Namespace string
 	// Version is what version() answers; "" means "kalamflight".
 	Version string
-	// NewID makes the numbers of snowflake_id, never the same twice; nil makes snowflake_id an error. It is called by many goroutines.
+	// NewID makes the numbers of snowflake_id, never the same twice; nil makes snowflake_id an error. It is called by many
+	// goroutines.
 	NewID func() (int64, error)
 }
 
@@ -37,7 +38,8 @@ func (e *Env) now() time.Time {
 	return e.Now
 }
 
-// Program is a compiled expression. It is immutable and safe for concurrent use; every goroutine evaluates it with its own Evaluator.
+// Program is a compiled expression. It is immutable and safe for concurrent use; every goroutine evaluates it with its
+// own Evaluator.
 type Program struct {
 	root   node
 	typ    manifest.Type
@@ -74,12 +76,12 @@ type Evaluator struct {
 	frames []frame
 }
 
-// Eval computes the selected rows of b; the other rows of the result mean nothing. Only selected rows can raise an error. The result is
-// borrowed until the next call of a method of x, and may be a vector of b itself.
+// Eval computes the selected rows of b; the other rows of the result mean nothing. Only selected rows can raise an
+// error. The result is borrowed until the next call of a method of x, and may be a vector of b itself.
 func (x *Evaluator) Eval(b *Batch) (*Vector, error) { return x.p.root.eval(x, b, b.Sel) }
 
-// Filter returns the selected rows of b for which the expression, a BOOLEAN, is true, ascending; they are written over dst, which may
-// be b.Sel and is grown as needed.
+// Filter returns the selected rows of b for which the expression, a BOOLEAN, is true, ascending; they are written over
+// dst, which may be b.Sel and is grown as needed.
 func (x *Evaluator) Filter(b *Batch, dst []uint16) ([]uint16, error) {
 	if b.Len > VectorRows*8 {
 		return nil, fmt.Errorf("filter a batch of %d rows: a selection cannot name them", b.Len)
@@ -95,8 +97,8 @@ type node interface {
 	eval(x *Evaluator, b *Batch, sel []uint16) (*Vector, error)
 }
 
-// chooser is a node that finds the rows for which it is true faster than through a vector. dst has room for all rows of sel, and may be
-// sel itself.
+// chooser is a node that finds the rows for which it is true faster than through a vector. dst has room for all rows of
+// sel, and may be sel itself.
 type chooser interface {
 	node
 	choose(x *Evaluator, b *Batch, sel, dst []uint16) ([]uint16, error)
@@ -428,7 +430,8 @@ func (c *compiler) call(e *plan.Call) (node, error) {
 	return c.apply(f, args, types, e.Type, e.Pos)
 }
 
-func (c *compiler) apply(f *functions.Function, args []node, types []manifest.Type, result manifest.Type, pos int) (node, error) {
+func (c *compiler) apply(f *functions.Function, args []node, types []manifest.Type, result manifest.Type,
+	pos int) (node, error) {
 	b := &binding{name: f.Name, types: types, result: result, env: c.env, consts: make([]*Vector, len(args))}
 	for i, a := range args {
 		if k, ok := a.(*constNode); ok {

@@ -135,7 +135,8 @@ func appendLetter(dst []byte, letter byte, pad int, s shown) ([]byte, bool) {
 	for _, short := range [...]struct {
 		letter byte
 		format string
-	}{{'F', "%Y-%m-%d"}, {'T', "%H:%M:%S"}, {'R', "%H:%M"}, {'D', "%m/%d/%y"}, {'c', "%Y-%m-%d %H:%M:%S"}, {'x', "%Y-%m-%d"}, {'X', "%H:%M:%S"}} {
+	}{{'F', "%Y-%m-%d"}, {'T', "%H:%M:%S"}, {'R', "%H:%M"}, {'D', "%m/%d/%y"}, {'c', "%Y-%m-%d %H:%M:%S"},
+		{'x', "%Y-%m-%d"}, {'X', "%H:%M:%S"}} {
 		if short.letter == letter {
 			dst, _ = appendStrftime(dst, short.format, s)
 			return dst, true
@@ -306,9 +307,12 @@ func readLetter(p *scanner, v *parsed, letter byte) (ok bool) {
 
 // charTokens are the patterns of to_char and to_date, longer ones first, as the % letter that means the same.
 func charTokens() []struct{ token, letter string } {
-	return []struct{ token, letter string }{{"HH24", "%H"}, {"HH12", "%I"}, {"IYYY", "%G"}, {"YYYY", "%Y"}, {"MONTH", "%B"}, {"DDD", "%j"},
-		{"DAY", "%A"}, {"MON", "%b"}, {"YY", "%y"}, {"MM", "%m"}, {"DD", "%d"}, {"DY", "%a"}, {"HH", "%I"}, {"MI", "%M"}, {"SS", "%S"},
-		{"MS", "%g"}, {"US", "%f"}, {"AM", "%p"}, {"PM", "%p"}, {"IW", "%V"}, {"TZ", "%Z"}, {"OF", "%z"}, {"ID", "%u"}, {"Q", "Q"}, {"D", "D"}}
+	return []struct{ token, letter string }{{"HH24", "%H"}, {"HH12", "%I"}, {"IYYY", "%G"}, {"YYYY", "%Y"},
+		{"MONTH", "%B"}, {"DDD", "%j"},
+		{"DAY", "%A"}, {"MON", "%b"}, {"YY", "%y"}, {"MM", "%m"}, {"DD", "%d"}, {"DY", "%a"}, {"HH", "%I"}, {"MI", "%M"},
+		{"SS", "%S"},
+		{"MS", "%g"}, {"US", "%f"}, {"AM", "%p"}, {"PM", "%p"}, {"IW", "%V"}, {"TZ", "%Z"}, {"OF", "%z"}, {"ID", "%u"},
+		{"Q", "Q"}, {"D", "D"}}
 }
 
 // nextToken takes a pattern, a quoted text or one character off the front.
@@ -416,7 +420,8 @@ func textTimeLibrary() map[string]maker {
 					f.setNull(i)
 					return nil
 				}
-				return invalid(codeText, "%s does not have the form %s", strconv.Quote(args[0].str(i)), strconv.Quote(args[1].str(i)))
+				return invalid(codeText, "%s does not have the form %s", strconv.Quote(args[0].str(i)),
+					strconv.Quote(args[1].str(i)))
 			})
 		})
 	}
@@ -439,7 +444,8 @@ func textTimeLibrary() map[string]maker {
 			return each(n, sel, func(i int) error {
 				t, ok := readChar(args[0].str(i), args[1].str(i))
 				if out[i] = int32(floorDiv(t, microsPerDay)); !ok {
-					return invalid(codeText, "%s does not have the form %s", strconv.Quote(args[0].str(i)), strconv.Quote(args[1].str(i)))
+					return invalid(codeText, "%s does not have the form %s", strconv.Quote(args[0].str(i)),
+						strconv.Quote(args[1].str(i)))
 				}
 				return nil
 			})

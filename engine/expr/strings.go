@@ -20,7 +20,10 @@ const maxTextBytes = 64 << 20
 
 // texts is the kernel of a function that turns the text of its first argument into another that is appended.
 func texts(fn func(dst, s []byte) []byte) maker {
-	return plain(writeText(false, func(dst []byte, args []*Vector, i int) ([]byte, error) { return fn(dst, args[0].Slice(i)), nil }))
+	return plain(writeText(false, func(dst []byte, args []*Vector, i int) ([]byte,
+		error) {
+		return fn(dst, args[0].Slice(i)), nil
+	}))
 }
 
 // written is the kernel of a function that appends a text for each row and may fail.
@@ -128,7 +131,8 @@ func stringLibrary() map[string]maker {
 		"split_part":      written(splitPart),
 		"string_split":    plain(splitText),
 		"array_to_string": written(joinList),
-		"starts_with":     tested2(bytes.HasPrefix), "ends_with": tested2(bytes.HasSuffix), "contains": tested2(bytes.Contains),
+		"starts_with":     tested2(bytes.HasPrefix), "ends_with": tested2(bytes.HasSuffix),
+		"contains": tested2(bytes.Contains),
 		"ascii": plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[int32](f, n)
 			return each(n, sel, func(i int) error {
@@ -162,7 +166,10 @@ func stringLibrary() map[string]maker {
 			}
 			return texts(func(dst, s []byte) []byte { return hex.AppendEncode(dst, s) })(b)
 		},
-		"unhex": written(func(dst []byte, args []*Vector, i int) ([]byte, error) { return appendUnhex(dst, args[0].Slice(i)) }),
+		"unhex": written(func(dst []byte, args []*Vector, i int) ([]byte,
+			error) {
+			return appendUnhex(dst, args[0].Slice(i))
+		}),
 		"levenshtein": counted2(func(a, b []byte) (int, error) {
 			x, y := []rune(string(a)), []rune(string(b))
 			if len(x)*len(y) > 1<<24 {

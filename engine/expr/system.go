@@ -33,7 +33,8 @@ func systemLibrary() map[string]maker {
 		}),
 		"typeof": func(b *binding) (kernel, error) {
 			name := b.types[0].String()
-			return writeText(false, func(dst []byte, _ []*Vector, _ int) ([]byte, error) { return append(dst, name...), nil }), nil
+			return writeText(false, func(dst []byte, _ []*Vector, _ int) ([]byte, error) { return append(dst, name...), nil }),
+				nil
 		},
 		"uuid_v7": plain(func(f *frame, n int, sel []uint16, _ []*Vector) error {
 			out := payload[[16]byte](f, n)

@@ -1,5 +1,5 @@
-// Package expr evaluates plan expressions over vectors: the one evaluator of the product, for SELECT, DML, constraints and
-// subscriptions alike. It is typed, vectorised and NULL-aware. It does not read tables, group or join.
+// Package expr evaluates plan expressions over vectors: the one evaluator of the product, for SELECT, DML, constraints
+// and subscriptions alike. It is typed, vectorised and NULL-aware. It does not read tables, group or join.
 package expr
 
 import (
@@ -19,8 +19,9 @@ const VectorRows = 8192
 //	UUID, Interval: Fixed, 16 bytes · Embedding: Child (Float), Length values a row
 //	Text, JSON, File, Bytes: Offsets (Len+1) into Bytes · List: Offsets (Len+1) into Child
 //
-// or, for any type, Dict: then Fixed holds an int32 code a row into Dict, which is flat and has no NULLs that codes refer to.
-// A vector is immutable once another function can see it, and borrowed: its buffers belong to the batch, or to the evaluator that made it.
+// or, for any type, Dict: then Fixed holds an int32 code a row into Dict, which is flat and has no NULLs that codes
+// refer to. A vector is immutable once another function can see it, and borrowed: its buffers belong to the batch, or
+// to the evaluator that made it.
 type Vector struct {
 	Type manifest.Type
 	// Len counts rows. Const: the payload has one row, which stands for all Len.
@@ -35,7 +36,8 @@ type Vector struct {
 	Child   *Vector
 }
 
-// Batch is what flows between operators: vectors of equal length and a selection. It is borrowed by the callee until it returns.
+// Batch is what flows between operators: vectors of equal length and a selection. It is borrowed by the callee until it
+// returns.
 type Batch struct {
 	Len     int
 	Vectors []*Vector

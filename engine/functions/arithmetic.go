@@ -17,8 +17,8 @@ func operand(a, other manifest.Type) (manifest.Type, int, bool) {
 	return a, 0, false
 }
 
-// arithmetic is a rule for a binary operator over numbers: integers keep the wider of their types, a FLOAT or DOUBLE wins, and DECIMALs
-// follow exact.
+// arithmetic is a rule for a binary operator over numbers: integers keep the wider of their types, a FLOAT or DOUBLE
+// wins, and DECIMALs follow exact.
 func arithmetic(symbol string, exact func(a, b manifest.Type) (match, bool)) overload {
 	return overload{
 		text: "(N, N) N",
@@ -53,7 +53,8 @@ func arithmetic(symbol string, exact func(a, b manifest.Type) (match, bool)) ove
 
 func numberPairs() [][]manifest.Type {
 	var out [][]manifest.Type
-	kinds := []manifest.Type{typ(manifest.SmallInt), typ(manifest.Int), typ(manifest.BigInt), typ(manifest.Float), typ(manifest.Double),
+	kinds := []manifest.Type{typ(manifest.SmallInt), typ(manifest.Int), typ(manifest.BigInt), typ(manifest.Float),
+		typ(manifest.Double),
 		decimal(9, 2), decimal(18, 6), decimal(30, 4), decimal(38, 20)}
 	for _, a := range kinds {
 		for _, b := range kinds {
@@ -63,8 +64,8 @@ func numberPairs() [][]manifest.Type {
 	return out
 }
 
-// sumOfDecimals types a + b and a - b: one digit more than the wider side, but not beyond 64 bits when the operands are within; then an
-// overflow is an error at run time.
+// sumOfDecimals types a + b and a - b: one digit more than the wider side, but not beyond 64 bits when the operands are
+// within; then an overflow is an error at run time.
 func sumOfDecimals(a, b manifest.Type) (match, bool) {
 	scale := max(a.Scale, b.Scale)
 	width := max(a.Precision-a.Scale, b.Precision-b.Scale) + scale
@@ -103,8 +104,8 @@ func remainderOfDecimals(a, b manifest.Type) (match, bool) {
 // noDecimals makes an operator compute DECIMALs as DOUBLEs.
 func noDecimals(_, _ manifest.Type) (match, bool) { return match{}, false }
 
-// rounding is a rule for round, floor and their kin: integers, FLOAT and DOUBLE stay; a DECIMAL loses its scale, or with a number of
-// digits given keeps its type.
+// rounding is a rule for round, floor and their kin: integers, FLOAT and DOUBLE stay; a DECIMAL loses its scale, or
+// with a number of digits given keeps its type.
 func rounding() overload {
 	one := func(args []manifest.Type) (match, int, bool) {
 		if len(args) < 1 || len(args) > 2 {
@@ -135,7 +136,8 @@ func rounding() overload {
 	return o
 }
 
-// asText is a rule for functions that take anything as text: arguments from position first on are cast, at least least of them.
+// asText is a rule for functions that take anything as text: arguments from position first on are cast, at least least
+// of them.
 func asText(text string, least int, result manifest.TypeKind) overload {
 	return overload{
 		text: text,
@@ -149,7 +151,8 @@ func asText(text string, least int, result manifest.TypeKind) overload {
 			}
 			return m, 2 * len(args), true
 		},
-		examples: [][]manifest.Type{{typ(manifest.Text), typ(manifest.Int)}, {typ(manifest.Text), typ(manifest.Text), typ(manifest.Date)}},
+		examples: [][]manifest.Type{{typ(manifest.Text), typ(manifest.Int)},
+			{typ(manifest.Text), typ(manifest.Text), typ(manifest.Date)}},
 	}
 }
 
@@ -158,7 +161,8 @@ func concatenation() overload {
 	o := asText("(TEXT, any) TEXT", 2, manifest.Text)
 	inner := o.rule
 	o.rule = func(args []manifest.Type) (match, int, bool) {
-		if len(args) != 2 || !args[0].Textual() && !args[1].Textual() || args[0].Kind == manifest.List || args[1].Kind == manifest.List {
+		if len(args) != 2 || !args[0].Textual() && !args[1].Textual() || args[0].Kind == manifest.List ||
+			args[1].Kind == manifest.List {
 			return match{}, 0, false
 		}
 		m, _, ok := inner(args)
@@ -168,7 +172,8 @@ func concatenation() overload {
 	return o
 }
 
-// vectorPair is the rule of functions of two EMBEDDINGs of equal dimensions; a text or a list takes those of the other side.
+// vectorPair is the rule of functions of two EMBEDDINGs of equal dimensions; a text or a list takes those of the other
+// side.
 func vectorPair() overload {
 	return overload{
 		text: "(EMBEDDING, EMBEDDING) DOUBLE",

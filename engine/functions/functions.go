@@ -1,6 +1,7 @@
-// Package functions is the one table of function names: it binds a name and the types of its arguments to an overload, and says what
-// types the arguments must be cast to and what type comes back. sqlfront resolves calls with it, engine/expr has a kernel for every
-// scalar overload and engine/exec an accumulator for every aggregate. It computes no values.
+// Package functions is the one table of function names: it binds a name and the types of its arguments to an overload,
+// and says what types the arguments must be cast to and what type comes back. sqlfront resolves calls with it,
+// engine/expr has a kernel for every scalar overload and engine/exec an accumulator for every aggregate. It computes no
+// values.
 package functions
 
 import (
@@ -52,7 +53,8 @@ type Function struct {
 	Name    string
 	Aliases []string
 	Class   Class
-	// Group is the family for documentation and SqlInfo: string, numeric, time, json, system, list, vector, conditional, operator.
+	// Group is the family for documentation and SqlInfo: string, numeric, time, json, system, list, vector, conditional,
+	// operator.
 	Group      string
 	Volatility Volatility
 	// NullSafe: the result may be other than NULL although an argument is NULL. All other scalar functions are NULL then.
@@ -71,8 +73,8 @@ func (f *Function) Signatures() []string {
 	return out
 }
 
-// Samples are argument types that together reach every overload, pattern variables tried with every kind they stand for. Tests use
-// them to see that each overload has an implementation.
+// Samples are argument types that together reach every overload, pattern variables tried with every kind they stand
+// for. Tests use them to see that each overload has an implementation.
 func (f *Function) Samples() [][]manifest.Type {
 	var out [][]manifest.Type
 	for _, o := range f.overloads {
@@ -90,7 +92,8 @@ type registry struct {
 // table builds the registry at the first use; it never changes afterwards.
 var table = sync.OnceValue(func() *registry {
 	r := &registry{byName: map[string]*Function{}}
-	for _, specs := range [][]spec{operators(), strings_(), numbers(), times(), documents(), others(), aggregates(), windows(), tables()} {
+	for _, specs := range [][]spec{operators(), strings_(), numbers(), times(), documents(), others(), aggregates(),
+		windows(), tables()} {
 		for _, s := range specs {
 			r.all = append(r.all, s.function())
 		}
@@ -107,7 +110,8 @@ var table = sync.OnceValue(func() *registry {
 	return r
 })
 
-// All lists every function, operators included, in the order of the table. The slice is the caller's; what it holds is shared.
+// All lists every function, operators included, in the order of the table. The slice is the caller's; what it holds is
+// shared.
 func All() []Function { return append([]Function(nil), table().all...) }
 
 // Lookup finds a function by any of its names, whatever the case.
@@ -119,9 +123,9 @@ func Lookup(name string) (*Function, bool) {
 	return f, ok
 }
 
-// Resolve binds a call. An argument of Kind Null is a bare NULL, an untyped parameter or an untyped string literal: it takes whatever
-// type the overload asks for, TEXT before others. The error is a *fault.SQL without a place: 42883 for an unknown name or for argument
-// types that no overload takes.
+// Resolve binds a call. An argument of Kind Null is a bare NULL, an untyped parameter or an untyped string literal: it
+// takes whatever type the overload asks for, TEXT before others. The error is a *fault.SQL without a place: 42883 for
+// an unknown name or for argument types that no overload takes.
 func Resolve(name string, args []manifest.Type) (Bound, error) {
 	f, ok := Lookup(name)
 	if !ok {

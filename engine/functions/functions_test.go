@@ -141,8 +141,10 @@ func TestResolve(t *testing.T) {
 
 func TestResolveRefuses(t *testing.T) {
 	for _, c := range []struct{ name, args, hint string }{
-		{"lenght", "TEXT", "length"}, {"date_truc", "TEXT DATE", "date_trunc"}, {"sum", "TEXT", "sum("}, {"+", "BOOLEAN INT", "cast"},
-		{"sqrt", "TEXT", "sqrt(double)"}, {"substr", "TEXT", "substr("}, {"", "", ""}, {"cosine_distance", "EMBEDDING(3) EMBEDDING(4)", ""},
+		{"lenght", "TEXT", "length"}, {"date_truc", "TEXT DATE", "date_trunc"}, {"sum", "TEXT", "sum("},
+		{"+", "BOOLEAN INT", "cast"},
+		{"sqrt", "TEXT", "sqrt(double)"}, {"substr", "TEXT", "substr("}, {"", "", ""},
+		{"cosine_distance", "EMBEDDING(3) EMBEDDING(4)", ""},
 	} {
 		_, err := functions.Resolve(c.name, list(t, c.args))
 		e, ok := err.(*fault.SQL)
@@ -152,7 +154,8 @@ func TestResolveRefuses(t *testing.T) {
 	}
 }
 
-// TestSamples: each sample resolves, and resolving what came out changes nothing: the arguments have the types they are cast to.
+// TestSamples: each sample resolves, and resolving what came out changes nothing: the arguments have the types they are
+// cast to.
 func TestSamples(t *testing.T) {
 	for _, f := range functions.All() {
 		if f.Doc == "" || f.Group == "" || len(f.Signatures()) == 0 {
@@ -178,10 +181,13 @@ func TestSamples(t *testing.T) {
 
 func TestCommon(t *testing.T) {
 	for _, c := range []struct{ a, b, want string }{
-		{"INT", "BIGINT", "BIGINT"}, {"INT", "FLOAT", "DOUBLE"}, {"SMALLINT", "FLOAT", "FLOAT"}, {"DECIMAL(5,2)", "INT", "DECIMAL(12,2)"},
-		{"DECIMAL(5,2)", "DOUBLE", "DOUBLE"}, {"DECIMAL(5,2)", "DECIMAL(8,4)", "DECIMAL(8,4)"}, {"DECIMAL(5,2)", "DECIMAL(5,4)", "DECIMAL(7,4)"},
+		{"INT", "BIGINT", "BIGINT"}, {"INT", "FLOAT", "DOUBLE"}, {"SMALLINT", "FLOAT", "FLOAT"},
+		{"DECIMAL(5,2)", "INT", "DECIMAL(12,2)"},
+		{"DECIMAL(5,2)", "DOUBLE", "DOUBLE"}, {"DECIMAL(5,2)", "DECIMAL(8,4)", "DECIMAL(8,4)"},
+		{"DECIMAL(5,2)", "DECIMAL(5,4)", "DECIMAL(7,4)"},
 		{"TEXT", "DATE", "DATE"}, {"TEXT", "INT", "INT"}, {"VARCHAR(5)", "TEXT", "TEXT"}, {"DATE", "TIMESTAMP", "TIMESTAMP"},
-		{"TIMESTAMP", "DATETIME", "DATETIME"}, {"NULL", "UUID", "UUID"}, {"INT[]", "BIGINT[]", "BIGINT[]"}, {"JSON", "TEXT", "TEXT"},
+		{"TIMESTAMP", "DATETIME", "DATETIME"}, {"NULL", "UUID", "UUID"}, {"INT[]", "BIGINT[]", "BIGINT[]"},
+		{"JSON", "TEXT", "TEXT"},
 		{"BOOLEAN", "INT", ""}, {"DATE", "INT", ""}, {"UUID", "BYTES", ""}, {"TIME", "DATE", ""},
 	} {
 		for range 2 {

@@ -7,10 +7,11 @@ import (
 	"kalamflight/manifest"
 )
 
-// spec is a row of the table as it is written: names separated by blanks, the canonical one first, and overloads as text such as
-// "(text, bigint...) text". Types are those of SQL in lower case, and the variables
+// spec is a row of the table as it is written: names separated by blanks, the canonical one first, and overloads as
+// text such as "(text, bigint...) text". Types are those of SQL in lower case, and the variables
 //
-//	any  any type, each on its own   T  any type, all alike   N  a numeric type, all alike   I  an integer type, all alike
+//	any  any type, each on its own     T  any type, all alike
+//	N    a numeric type, all alike     I  an integer type, all alike
 //
 // T[] is a list. "..." repeats the last parameter any number of times, also zero.
 type spec struct {
@@ -27,7 +28,8 @@ type spec struct {
 
 func (s spec) function() Function {
 	names := strings.Fields(s.names)
-	f := Function{Name: names[0], Aliases: names[1:], Class: s.class, Group: s.group, Volatility: s.volatility, NullSafe: s.nullSafe, Doc: s.doc}
+	f := Function{Name: names[0], Aliases: names[1:], Class: s.class, Group: s.group, Volatility: s.volatility,
+		NullSafe: s.nullSafe, Doc: s.doc}
 	for _, text := range s.overloads {
 		f.overloads = append(f.overloads, parseOverload(text))
 	}

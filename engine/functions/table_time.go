@@ -42,25 +42,33 @@ func times() []spec {
 		{names: "epoch_us", group: g, doc: "Microseconds since 1970.", overloads: instants("(%) bigint")},
 		{names: "epoch_ns", group: g, doc: "Nanoseconds since 1970.", overloads: instants("(%) bigint")},
 		{names: "age", group: g, volatility: Stable, doc: "The time between, in years, months, days and the rest.",
-			overloads: []string{"(timestamp, timestamp) interval", "(datetime, datetime) interval", "(timestamp) interval", "(datetime) interval"}},
+			overloads: []string{"(timestamp, timestamp) interval", "(datetime, datetime) interval", "(timestamp) interval",
+				"(datetime) interval"}},
 		{names: "date_add", group: g, doc: "Later by an interval.", overloads: []string{"(timestamp, interval) timestamp",
 			"(datetime, interval) datetime", "(date, interval) timestamp"}},
 		{names: "date_sub datesub", group: g, doc: "Earlier by an interval; or the number of whole units between two.",
-			overloads: append(instants("(text, %, %) bigint"), "(timestamp, interval) timestamp", "(datetime, interval) datetime",
+			overloads: append(instants("(text, %, %) bigint"), "(timestamp, interval) timestamp",
+				"(datetime, interval) datetime",
 				"(date, interval) timestamp")},
-		{names: "date_diff datediff", group: g, doc: "The number of unit boundaries between two.", overloads: instants("(text, %, %) bigint")},
-		{names: "make_date", group: g, doc: "A date of year, month and day.", overloads: []string{"(bigint, bigint, bigint) date"}},
-		{names: "make_time", group: g, doc: "A time of hour, minute and seconds.", overloads: []string{"(bigint, bigint, double) time"}},
-		{names: "make_timestamp", group: g, doc: "A timestamp of year, month, day, hour, minute and seconds; or of microseconds since 1970.",
+		{names: "date_diff datediff", group: g, doc: "The number of unit boundaries between two.",
+			overloads: instants("(text, %, %) bigint")},
+		{names: "make_date", group: g, doc: "A date of year, month and day.",
+			overloads: []string{"(bigint, bigint, bigint) date"}},
+		{names: "make_time", group: g, doc: "A time of hour, minute and seconds.",
+			overloads: []string{"(bigint, bigint, double) time"}},
+		{names: "make_timestamp", group: g,
+			doc:       "A timestamp of year, month, day, hour, minute and seconds; or of microseconds since 1970.",
 			overloads: []string{"(bigint, bigint, bigint, bigint, bigint, double) timestamp", "(bigint) timestamp"}},
 		{names: "to_timestamp", group: g, doc: "The moment of seconds since 1970.", overloads: []string{"(double) datetime"}},
 		{names: "strftime", group: g, volatility: Stable, doc: "As text by a format of % letters.",
 			overloads: append(instants("(%, text) text"), "(time, text) text")},
-		{names: "strptime", group: g, doc: "The timestamp of a text by a format of % letters.", overloads: []string{"(text, text) timestamp"}},
+		{names: "strptime", group: g, doc: "The timestamp of a text by a format of % letters.",
+			overloads: []string{"(text, text) timestamp"}},
 		{names: "try_strptime", group: g, doc: "strptime, or NULL.", overloads: []string{"(text, text) timestamp"}},
 		{names: "to_char", group: g, volatility: Stable, doc: "As text by a format such as YYYY-MM-DD HH24:MI:SS.",
 			overloads: instants("(%, text) text")},
-		{names: "to_date", group: g, doc: "The date of a text by a format such as YYYY-MM-DD.", overloads: []string{"(text, text) date"}},
+		{names: "to_date", group: g, doc: "The date of a text by a format such as YYYY-MM-DD.",
+			overloads: []string{"(text, text) date"}},
 		{names: "last_day", group: g, doc: "The last day of the month.", overloads: instants("(%) date")},
 		{names: "monthname", group: g, doc: "The name of the month.", overloads: instants("(%) text")},
 		{names: "dayname", group: g, doc: "The name of the day of the week.", overloads: instants("(%) text")},
@@ -80,11 +88,13 @@ func parts(group string) []spec {
 	}{
 		{"year", "The year.", false}, {"quarter", "The quarter, 1 to 4.", false}, {"month", "The month, 1 to 12.", false},
 		{"week weekofyear", "The ISO week of the year.", false}, {"day dayofmonth", "The day of the month.", false},
-		{"dayofweek dow weekday", "The day of the week, Sunday is 0.", false}, {"isodow", "The day of the week, Monday is 1.", false},
+		{"dayofweek dow weekday", "The day of the week, Sunday is 0.", false},
+		{"isodow", "The day of the week, Monday is 1.", false},
 		{"dayofyear doy", "The day of the year.", false}, {"isoyear", "The year of the ISO week.", false},
 		{"yearweek", "ISO year and week as one number.", false}, {"decade", "The year divided by 10.", false},
 		{"century", "The century.", false}, {"millennium", "The millennium.", false}, {"hour", "The hour.", true},
-		{"minute", "The minute.", true}, {"second", "The second.", true}, {"millisecond", "The second in milliseconds.", true},
+		{"minute", "The minute.", true}, {"second", "The second.", true},
+		{"millisecond", "The second in milliseconds.", true},
 		{"microsecond", "The second in microseconds.", true},
 	} {
 		s := spec{names: p.names, group: group, doc: p.doc, overloads: append(instants("(%) bigint"), "(interval) bigint")}
@@ -94,9 +104,11 @@ func parts(group string) []spec {
 		out = append(out, s)
 	}
 	for _, unit := range []string{"years", "months", "weeks", "days", "hours", "minutes", "milliseconds", "microseconds"} {
-		out = append(out, spec{names: "to_" + unit, group: group, doc: "An interval of so many " + unit + ".", overloads: []string{"(bigint) interval"}})
+		out = append(out, spec{names: "to_" + unit, group: group, doc: "An interval of so many " + unit + ".",
+			overloads: []string{"(bigint) interval"}})
 	}
-	return append(out, spec{names: "to_seconds", group: group, doc: "An interval of so many seconds.", overloads: []string{"(double) interval"}})
+	return append(out, spec{names: "to_seconds", group: group, doc: "An interval of so many seconds.",
+		overloads: []string{"(double) interval"}})
 }
 
 // clocks are the functions that read the statement's time, or for clock_timestamp the clock.
@@ -104,12 +116,16 @@ func clocks(group string) []spec {
 	return []spec{
 		{names: "now current_timestamp transaction_timestamp get_current_timestamp", group: group, volatility: Stable,
 			doc: "When the statement began.", overloads: []string{"() datetime", "(bigint) datetime"}},
-		{names: "localtimestamp current_localtimestamp", group: group, volatility: Stable, doc: "When the statement began, in the session's zone.",
+		{names: "localtimestamp current_localtimestamp", group: group, volatility: Stable,
+			doc:       "When the statement began, in the session's zone.",
 			overloads: []string{"() timestamp", "(bigint) timestamp"}},
-		{names: "current_date today curdate", group: group, volatility: Stable, doc: "The date in the session's zone.", overloads: []string{"() date"}},
-		{names: "current_time localtime curtime", group: group, volatility: Stable, doc: "The time of day in the session's zone.",
+		{names: "current_date today curdate", group: group, volatility: Stable, doc: "The date in the session's zone.",
+			overloads: []string{"() date"}},
+		{names: "current_time localtime curtime", group: group, volatility: Stable,
+			doc:       "The time of day in the session's zone.",
 			overloads: []string{"() time", "(bigint) time"}},
-		{names: "clock_timestamp", group: group, volatility: Volatile, doc: "What the clock says.", overloads: []string{"() datetime"}},
+		{names: "clock_timestamp", group: group, volatility: Volatile, doc: "What the clock says.",
+			overloads: []string{"() datetime"}},
 	}
 }
 
@@ -119,13 +135,15 @@ func aggregates() []spec {
 	a := func(names, doc string, overloads ...string) spec {
 		return spec{names: names, class: Aggregate, group: g, nullSafe: true, doc: doc, overloads: overloads}
 	}
-	sum := a("sum", "The sum; an overflow is an error.", "(smallint) bigint", "(int) bigint", "(bigint) bigint", "(float) double",
+	sum := a("sum", "The sum; an overflow is an error.", "(smallint) bigint", "(int) bigint", "(bigint) bigint",
+		"(float) double",
 		"(double) double", "(interval) interval")
 	sum.rules = []overload{decimalSum()}
 	pair := []string{"(double, double) double"}
 	out := []spec{sum,
 		a("count", "The number of rows, or of values that are not NULL.", "() bigint", "(any) bigint"),
-		a("avg mean", "The arithmetic mean.", "(smallint) double", "(int) double", "(bigint) double", "(decimal) double", "(float) double",
+		a("avg mean", "The arithmetic mean.", "(smallint) double", "(int) double", "(bigint) double", "(decimal) double",
+			"(float) double",
 			"(double) double"),
 		a("min", "The least value.", "(T) T"), a("max", "The greatest value.", "(T) T"),
 		a("bool_and every logical_and", "Whether all are true.", "(boolean) boolean"),
@@ -133,7 +151,8 @@ func aggregates() []spec {
 		a("count_if countif", "How many are true.", "(boolean) bigint"),
 		a("bit_and", "Bitwise and of all.", "(I) I"), a("bit_or", "Bitwise or of all.", "(I) I"),
 		a("bit_xor", "Bitwise exclusive or of all.", "(I) I"),
-		a("string_agg group_concat listagg", "The texts one after the other, with a separator (a comma).", "(text) text", "(text, text) text"),
+		a("string_agg group_concat listagg", "The texts one after the other, with a separator (a comma).", "(text) text",
+			"(text, text) text"),
 		a("array_agg list", "All values as a list, NULLs too.", "(T) T[]"),
 		a("json_agg json_group_array jsonb_agg", "All values as a JSON array.", "(any) json"),
 		a("json_object_agg json_group_object jsonb_object_agg", "A JSON object of names and values.", "(text, any) json"),
@@ -143,7 +162,8 @@ func aggregates() []spec {
 		a("arg_max argmax max_by", "The first argument where the second is greatest.", "(T, any) T"),
 		a("stddev_samp stddev", "Standard deviation of a sample.", "(double) double"),
 		a("stddev_pop", "Standard deviation of all.", "(double) double"),
-		a("var_samp variance", "Variance of a sample.", "(double) double"), a("var_pop", "Variance of all.", "(double) double"),
+		a("var_samp variance", "Variance of a sample.", "(double) double"),
+		a("var_pop", "Variance of all.", "(double) double"),
 		a("skewness", "Skewness.", "(double) double"), a("kurtosis", "Excess kurtosis.", "(double) double"),
 		a("product", "The product.", "(double) double"),
 		a("median", "The middle value, or the mean of both.", "(double) double"),
@@ -153,7 +173,8 @@ func aggregates() []spec {
 		a("mode", "The value that is there most often.", "(T) T"),
 		a("approx_count_distinct", "About how many different values.", "(any) bigint"),
 	}
-	for _, f := range [][2]string{{"corr", "Correlation."}, {"covar_pop", "Covariance of all."}, {"covar_samp", "Covariance of a sample."},
+	for _, f := range [][2]string{{"corr", "Correlation."}, {"covar_pop", "Covariance of all."},
+		{"covar_samp", "Covariance of a sample."},
 		{"regr_slope", "Slope of the regression line, y first."}, {"regr_intercept", "Its value at 0."},
 		{"regr_r2", "The square of the correlation."}} {
 		out = append(out, a(f[0], f[1], pair...))
@@ -175,7 +196,8 @@ func windows() []spec {
 		w("ntile", "The number of the row's part when the partition is cut in so many.", "(bigint) bigint"),
 		w("lag", "The value so many rows before (1), else the third argument.", "(T) T", "(T, bigint) T", "(T, bigint, T) T"),
 		w("lead", "The value so many rows after (1), else the third argument.", "(T) T", "(T, bigint) T", "(T, bigint, T) T"),
-		w("first_value", "The value of the frame's first row.", "(T) T"), w("last_value", "The value of the frame's last row.", "(T) T"),
+		w("first_value", "The value of the frame's first row.", "(T) T"),
+		w("last_value", "The value of the frame's last row.", "(T) T"),
 		w("nth_value", "The value of the frame's row of that number, from 1.", "(T, bigint) T"),
 	}
 }
@@ -186,9 +208,11 @@ func tables() []spec {
 		return spec{names: names, class: Table, group: "table", doc: doc, overloads: overloads}
 	}
 	return []spec{
-		t("generate_series", "The values from one to another, both included.", "(bigint, bigint) bigint", "(bigint, bigint, bigint) bigint",
+		t("generate_series", "The values from one to another, both included.", "(bigint, bigint) bigint",
+			"(bigint, bigint, bigint) bigint",
 			"(timestamp, timestamp, interval) timestamp", "(datetime, datetime, interval) datetime"),
-		t("range", "The values from one to below another.", "(bigint) bigint", "(bigint, bigint) bigint", "(bigint, bigint, bigint) bigint",
+		t("range", "The values from one to below another.", "(bigint) bigint", "(bigint, bigint) bigint",
+			"(bigint, bigint, bigint) bigint",
 			"(timestamp, timestamp, interval) timestamp", "(datetime, datetime, interval) datetime"),
 		t("unnest", "The elements of a list as rows.", "(T[]) T"),
 	}

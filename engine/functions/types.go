@@ -30,8 +30,8 @@ func AsDecimal(t manifest.Type) (manifest.Type, bool) {
 	return t, false
 }
 
-// Common is the type to which values of a and b are cast to be compared, or to stand in one column (UNION, CASE, IN, COALESCE). TEXT
-// beside another type gives way to it: 'x' = uuid compares UUIDs.
+// Common is the type to which values of a and b are cast to be compared, or to stand in one column (UNION, CASE, IN,
+// COALESCE). TEXT beside another type gives way to it: 'x' = uuid compares UUIDs.
 func Common(a, b manifest.Type) (manifest.Type, bool) {
 	if a.Equal(b) {
 		return a, true
@@ -89,8 +89,8 @@ func commonNumber(a, b manifest.Type) manifest.Type {
 	return decimal(max(x.Precision-x.Scale, y.Precision-y.Scale)+scale, scale)
 }
 
-// CanCast tells whether there is a conversion; implicit asks for those that happen unasked because they lose nothing and surprise
-// nobody. A value of Kind Null goes anywhere.
+// CanCast tells whether there is a conversion; implicit asks for those that happen unasked because they lose nothing
+// and surprise nobody. A value of Kind Null goes anywhere.
 func CanCast(from, to manifest.Type, implicit bool) bool {
 	if implicit {
 		_, ok := implicitCost(from, to)
@@ -147,7 +147,8 @@ func implicitCost(from, to manifest.Type) (int, bool) {
 		return 1, true
 	case from.Kind == manifest.Text:
 		switch to.Kind {
-		case manifest.JSON, manifest.UUID, manifest.Date, manifest.Time, manifest.Timestamp, manifest.DateTime, manifest.Interval,
+		case manifest.JSON, manifest.UUID, manifest.Date, manifest.Time, manifest.Timestamp, manifest.DateTime,
+			manifest.Interval,
 			manifest.Embedding:
 			return 20, true
 		}

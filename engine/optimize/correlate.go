@@ -5,7 +5,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// reaches tells whether a plan refers to a row outside of it; level counts the subqueries around it that belong to the question.
+// reaches tells whether a plan refers to a row outside of it; level counts the subqueries around it that belong to the
+// question.
 func reaches(n plan.Node, level int) bool {
 	found := false
 	mapNodeExprs(n, func(e plan.Expr) (plan.Expr, error) {
@@ -45,8 +46,8 @@ type lifted struct {
 	out []plan.Expr
 	// where must hold besides, over the same.
 	where []plan.Expr
-	// empty, when not nil, are the values of the columns when no row of node goes with an outer row: an aggregate without groups has
-	// one row then. Otherwise there is none.
+	// empty, when not nil, are the values of the columns when no row of node goes with an outer row: an aggregate without
+	// groups has one row then. Otherwise there is none.
 	empty []plan.Expr
 	// order is the order of the rows, over the same as out.
 	order []plan.SortKey
@@ -328,14 +329,16 @@ func liftLimit(x *plan.Limit) (lifted, bool) {
 	bigint := manifest.Type{Kind: manifest.BigInt}
 	number := plan.WindowCall{Name: "row_number", Partition: inner, Order: l.order, Type: bigint,
 		Frame: plan.Frame{Unit: plan.FrameRange, Start: plan.UnboundedPreceding, End: plan.CurrentRow}}
-	w := &plan.Window{Input: l.node, Calls: []plan.WindowCall{number}, Cols: append(cols[:len(cols):len(cols)], plan.Column{Type: bigint})}
+	w := &plan.Window{Input: l.node, Calls: []plan.WindowCall{number},
+		Cols: append(cols[:len(cols):len(cols)], plan.Column{Type: bigint})}
 	place := &plan.ColumnRef{Index: len(cols), Type: bigint}
 	var terms []plan.Expr
 	if skip > 0 {
 		terms = append(terms, &plan.Compare{Op: plan.Gt, Left: place, Right: &plan.Literal{Value: skip, Type: bigint}})
 	}
 	if count >= 0 {
-		terms = append(terms, &plan.Compare{Op: plan.Le, Left: place, Right: &plan.Literal{Value: skip + count, Type: bigint}})
+		terms = append(terms, &plan.Compare{Op: plan.Le, Left: place,
+			Right: &plan.Literal{Value: skip + count, Type: bigint}})
 	}
 	keep := make([]plan.Expr, len(inner))
 	for i := range inner {

@@ -129,7 +129,8 @@ func show(e plan.Expr) string {
 		}
 		return s + ")"
 	case *plan.Subquery:
-		return fmt.Sprintf("subquery[kind=%d op=%d negate=%v args=%s\n%s]", x.Kind, x.Op, x.Negate, showAll(x.Args), dump(x.Node, "        "))
+		return fmt.Sprintf("subquery[kind=%d op=%d negate=%v args=%s\n%s]", x.Kind, x.Op, x.Negate, showAll(x.Args),
+			dump(x.Node, "        "))
 	}
 	return fmt.Sprintf("%T", e)
 }

@@ -62,7 +62,8 @@ func (o Options) fold(e plan.Expr) plan.Expr {
 	return &l
 }
 
-// foldable tells whether an expression of literals always has the same value: without Env it must not depend on the session.
+// foldable tells whether an expression of literals always has the same value: without Env it must not depend on the
+// session.
 func (o Options) foldable(e plan.Expr) bool {
 	if c, ok := e.(*plan.Call); ok {
 		f, known := functions.Lookup(c.Name)
@@ -236,7 +237,8 @@ func negateAll(args []plan.Expr) []plan.Expr {
 
 // opposite holds when op does not, NULLs apart.
 func opposite(op plan.CompareOp) plan.CompareOp {
-	return [...]plan.CompareOp{plan.Eq: plan.Ne, plan.Ne: plan.Eq, plan.Lt: plan.Ge, plan.Le: plan.Gt, plan.Gt: plan.Le, plan.Ge: plan.Lt,
+	return [...]plan.CompareOp{plan.Eq: plan.Ne, plan.Ne: plan.Eq, plan.Lt: plan.Ge, plan.Le: plan.Gt, plan.Gt: plan.Le,
+		plan.Ge:           plan.Lt,
 		plan.DistinctFrom: plan.NotDistinctFrom, plan.NotDistinctFrom: plan.DistinctFrom}[op]
 }
 
@@ -255,8 +257,8 @@ func mirrored(op plan.CompareOp) plan.CompareOp {
 	return op
 }
 
-// unwrap compares a column itself instead of a cast of it that only widens: CAST(date AS TIMESTAMP) <= '1998-09-02 00:00' is
-// date <= '1998-09-02'. Storage prunes by columns, not by casts. The column comes to the left.
+// unwrap compares a column itself instead of a cast of it that only widens: CAST(date AS TIMESTAMP) <= '1998-09-02
+// 00:00' is date <= '1998-09-02'. Storage prunes by columns, not by casts. The column comes to the left.
 func (o Options) unwrap(c *plan.Compare) (plan.Expr, bool) {
 	left, right, op := c.Left, c.Right, c.Op
 	if _, ok := left.(*plan.Literal); ok {
@@ -288,7 +290,8 @@ func (o Options) unwrap(c *plan.Compare) (plan.Expr, bool) {
 
 const microsPerDay = 86_400_000_000
 
-// unwrapDate compares a date with a timestamp in days. Days beyond the range of timestamps fail as the cast would not: they are none.
+// unwrapDate compares a date with a timestamp in days. Days beyond the range of timestamps fail as the cast would not:
+// they are none.
 func unwrapDate(op plan.CompareOp, date plan.Expr, lit *plan.Literal) (plan.Expr, bool) {
 	micros, ok := lit.Value.(int64)
 	if !ok {

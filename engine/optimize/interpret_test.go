@@ -102,7 +102,8 @@ func (w *world) run(n plan.Node, outer []row) ([]row, error) {
 		if x.Where != nil {
 			where = append(where, x.Where)
 		}
-		return w.join(x.Kind, l, func(row) ([]row, error) { return r, nil }, &plan.And{Args: where}, len(x.LeftSide.Columns()),
+		return w.join(x.Kind, l, func(row) ([]row, error) { return r, nil }, &plan.And{Args: where},
+			len(x.LeftSide.Columns()),
 			len(x.RightSide.Columns()), outer, r)
 	case *plan.Apply:
 		l, err := w.run(x.LeftSide, outer)
@@ -113,7 +114,10 @@ func (w *world) run(n plan.Node, outer []row) ([]row, error) {
 		if x.Where != nil {
 			where = x.Where
 		}
-		return w.join(x.Kind, l, func(left row) ([]row, error) { return w.run(x.RightSide, append(outer[:len(outer):len(outer)], left)) },
+		return w.join(x.Kind, l, func(left row) ([]row,
+			error) {
+			return w.run(x.RightSide, append(outer[:len(outer):len(outer)], left))
+		},
 			where, len(x.LeftSide.Columns()), len(x.RightSide.Columns()), outer, nil)
 	case *plan.Aggregate:
 		return w.aggregate(x, outer)
@@ -211,7 +215,8 @@ func satisfies(v any, p manifest.Predicate) bool {
 	return false
 }
 
-func (w *world) join(kind plan.JoinKind, left []row, right func(row) ([]row, error), where plan.Expr, lw, rw int, outer []row,
+func (w *world) join(kind plan.JoinKind, left []row, right func(row) ([]row, error), where plan.Expr, lw, rw int,
+	outer []row,
 	all []row) ([]row, error) {
 	var out []row
 	hitRight := map[int]bool{}

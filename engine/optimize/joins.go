@@ -19,8 +19,8 @@ type relation struct {
 // maxRelations bounds the trees that are reordered: finding an order takes the cube of their number.
 const maxRelations = 40
 
-// orderJoins reorders trees of inner joins: always the pair whose join is smallest next, the smaller side on the right, where the hash
-// table is built.
+// orderJoins reorders trees of inner joins: always the pair whose join is smallest next, the smaller side on the right,
+// where the hash table is built.
 func (o Options) orderJoins(n plan.Node) plan.Node {
 	n = o.sink(n)
 	j, ok := n.(*plan.Join)
@@ -83,7 +83,8 @@ func collect(n plan.Node, from int, rels *[]relation, terms *[]plan.Expr) {
 	collect(j.LeftSide, from, rels, terms)
 	collect(j.RightSide, from+width, rels, terms)
 	for i := range j.LeftKeys {
-		*terms = append(*terms, &plan.Compare{Op: plan.Eq, Left: shift(j.LeftKeys[i], from), Right: shift(j.RightKeys[i], from+width)})
+		*terms = append(*terms, &plan.Compare{Op: plan.Eq, Left: shift(j.LeftKeys[i], from),
+			Right: shift(j.RightKeys[i], from+width)})
 	}
 	for _, t := range conjuncts(j.Where) {
 		*terms = append(*terms, shift(t, from))
@@ -243,8 +244,8 @@ func (o Options) joinPair(left, right relation, base []relation, terms []plan.Ex
 	return out, rest
 }
 
-// sink moves a semi or anti join below an inner join, to the relation that it restricts, when its right side is so small that it drops
-// most of that relation's rows.
+// sink moves a semi or anti join below an inner join, to the relation that it restricts, when its right side is so
+// small that it drops most of that relation's rows.
 func (o Options) sink(n plan.Node) plan.Node {
 	semi, ok := n.(*plan.Join)
 	if !ok || semi.Kind != plan.Semi || o.Rows == nil {
@@ -385,7 +386,10 @@ func (o Options) estimateJoin(x *plan.Join) float64 {
 func (o Options) selectivity(e plan.Expr, scan *plan.Scan) float64 {
 	part := 1.0
 	terms := conjuncts(e)
-	sort.SliceStable(terms, func(i, j int) bool { return o.termSelectivity(terms[i], scan) < o.termSelectivity(terms[j], scan) })
+	sort.SliceStable(terms, func(i,
+		j int) bool {
+		return o.termSelectivity(terms[i], scan) < o.termSelectivity(terms[j], scan)
+	})
 	weight := 1.0
 	for _, t := range terms { // later terms are seldom independent of the earlier ones
 		part *= math.Pow(o.termSelectivity(t, scan), weight)
@@ -404,7 +408,8 @@ func (o Options) termSelectivity(t plan.Expr, scan *plan.Scan) float64 {
 	case *plan.Compare:
 		switch x.Op {
 		case plan.Eq, plan.NotDistinctFrom:
-			if c, ok := x.Left.(*plan.ColumnRef); ok && scan != nil && len(scan.Table.Key) == 1 && scan.IDs[c.Index] == scan.Table.Key[0] {
+			if c, ok := x.Left.(*plan.ColumnRef); ok && scan != nil && len(scan.Table.Key) == 1 &&
+				scan.IDs[c.Index] == scan.Table.Key[0] {
 				return 1 / o.tableRows(scan.Table)
 			}
 			return 0.05

@@ -1,5 +1,6 @@
-// Package optimize rewrites plans to plans that mean the same and run faster: folded constants, filters and projections pushed down to
-// the scans, pruning predicates for storage, subqueries turned into joins. It reads no rows and keeps no state.
+// Package optimize rewrites plans to plans that mean the same and run faster: folded constants, filters and projections
+// pushed down to the scans, pruning predicates for storage, subqueries turned into joins. It reads no rows and keeps no
+// state.
 package optimize
 
 import (
@@ -13,12 +14,13 @@ import (
 type Options struct {
 	// Rows is about how many rows a table has; nil means that nothing is known.
 	Rows func(*manifest.Table) int64
-	// Env lets expressions that depend on the statement (its time, zone and user) be computed here, so that storage can prune by them;
-	// nil leaves them in the plan.
+	// Env lets expressions that depend on the statement (its time, zone and user) be computed here, so that storage can
+	// prune by them; nil leaves them in the plan.
 	Env *expr.Env
 }
 
-// Optimize rewrites a plan. The result has the same columns and, but for the order of rows where none is asked for, the same rows.
+// Optimize rewrites a plan. The result has the same columns and, but for the order of rows where none is asked for, the
+// same rows.
 func Optimize(node plan.Node, o Options) (plan.Node, error) {
 	for _, pass := range []nodeFunc{o.inlineOnce, o.simplifyNode, o.unnest, o.simplifyNode} {
 		var err error

@@ -28,7 +28,8 @@ func newMaker(r *rand.Rand) (*maker, *world) {
 	for id := 1; id <= 3; id++ {
 		t := &manifest.Table{ID: manifest.TableID(id), Name: fmt.Sprintf("t%d", id), Key: []manifest.ColumnID{1}}
 		for c := 1; c <= 3; c++ {
-			t.Columns = append(t.Columns, manifest.Column{ID: manifest.ColumnID(c), Name: fmt.Sprintf("c%d", c), Type: tBig, NotNull: c < 3})
+			t.Columns = append(t.Columns, manifest.Column{ID: manifest.ColumnID(c), Name: fmt.Sprintf("c%d", c), Type: tBig,
+				NotNull: c < 3})
 		}
 		m.tables = append(m.tables, t)
 		for k := range r.IntN(6) {
@@ -119,7 +120,8 @@ func (m *maker) predicate(cols []plan.Column, outer [][]plan.Column, depth int) 
 	default:
 		q.Kind = plan.InSubquery
 	}
-	first := &plan.Project{Input: inner, Exprs: []plan.Expr{&plan.ColumnRef{Index: 0, Type: tBig}}, Cols: []plan.Column{{Type: tBig, Nullable: true}}}
+	first := &plan.Project{Input: inner, Exprs: []plan.Expr{&plan.ColumnRef{Index: 0, Type: tBig}},
+		Cols: []plan.Column{{Type: tBig, Nullable: true}}}
 	q.Node, q.Args = first, []plan.Expr{m.value(cols, outer)}
 	return q
 }
@@ -135,7 +137,8 @@ func (m *maker) scalar(cols []plan.Column, outer [][]plan.Column, depth int) pla
 			Exprs: []plan.Expr{&plan.ColumnRef{Index: 0, Type: tBig}}, Cols: []plan.Column{{Type: tBig, Nullable: true}}}}
 	}
 	name := []string{"count", "sum", "max"}[m.r.IntN(3)]
-	agg := &plan.Aggregate{Input: inner, Aggs: []plan.Agg{{Name: name, Args: []plan.Expr{m.column(inner.Columns())}, Type: tBig}},
+	agg := &plan.Aggregate{Input: inner,
+		Aggs: []plan.Agg{{Name: name, Args: []plan.Expr{m.column(inner.Columns())}, Type: tBig}},
 		Cols: []plan.Column{{Type: tBig, Nullable: name != "count"}}}
 	p := &plan.Project{Input: agg, Cols: []plan.Column{{Type: tBig, Nullable: true}},
 		Exprs: []plan.Expr{&plan.Coalesce{Args: []plan.Expr{&plan.ColumnRef{Index: 0, Type: tBig}, number(9)}, Type: tBig}}}
@@ -149,14 +152,16 @@ func (m *maker) scalar(cols []plan.Column, outer [][]plan.Column, depth int) pla
 func (m *maker) total(cols []plan.Column) []plan.SortKey {
 	var keys []plan.SortKey
 	for i := range cols {
-		keys = append(keys, plan.SortKey{Expr: &plan.ColumnRef{Index: i, Type: tBig}, Desc: m.r.IntN(2) == 0, NullsFirst: m.r.IntN(2) == 0})
+		keys = append(keys, plan.SortKey{Expr: &plan.ColumnRef{Index: i, Type: tBig}, Desc: m.r.IntN(2) == 0,
+			NullsFirst: m.r.IntN(2) == 0})
 	}
 	return keys
 }
 
 func (m *maker) join(outer [][]plan.Column, depth int) plan.Node {
 	l, r := m.source(outer, depth), m.source(outer, depth)
-	kind := []plan.JoinKind{plan.Inner, plan.Inner, plan.Inner, plan.Left, plan.Right, plan.Full, plan.Semi, plan.Anti}[m.r.IntN(8)]
+	kind := []plan.JoinKind{plan.Inner, plan.Inner, plan.Inner, plan.Left, plan.Right, plan.Full, plan.Semi,
+		plan.Anti}[m.r.IntN(8)]
 	j := &plan.Join{Kind: kind, LeftSide: l, RightSide: r}
 	both := append(append([]plan.Column(nil), l.Columns()...), r.Columns()...)
 	if m.r.IntN(2) == 0 {
@@ -222,7 +227,8 @@ func (m *maker) query(outer [][]plan.Column, depth int) plan.Node {
 	case 3:
 		n = &plan.Distinct{Input: n}
 	case 4:
-		n = &plan.Limit{Input: &plan.Sort{Input: n, Keys: m.total(cols)}, Count: number(int64(m.r.IntN(3))), Skip: number(int64(m.r.IntN(2)))}
+		n = &plan.Limit{Input: &plan.Sort{Input: n, Keys: m.total(cols)}, Count: number(int64(m.r.IntN(3))),
+			Skip: number(int64(m.r.IntN(2)))}
 	case 5:
 		other := &plan.Filter{Input: n, Where: m.condition(cols, outer, 0)}
 		n = &plan.SetOp{Kind: plan.SetKind(m.r.IntN(3)), All: m.r.IntN(2) == 0, LeftSide: n, RightSide: other, Cols: cols}
@@ -266,7 +272,8 @@ func TestOptimizeKeepsMeaning(t *testing.T) {
 		}
 		kept++
 		if errGot != nil || got != want {
-			t.Fatalf("case %d: error %v\n--- got\n%s\n--- want\n%s\n--- plan\n%s\n--- optimized\n%s", i, errGot, got, want, dump(n, ""), dump(out, ""))
+			t.Fatalf("case %d: error %v\n--- got\n%s\n--- want\n%s\n--- plan\n%s\n--- optimized\n%s", i, errGot, got, want,
+				dump(n, ""), dump(out, ""))
 		}
 	}
 	if kept < 750 {

@@ -102,7 +102,8 @@ func comparisonPredicate(s *plan.Scan, c *plan.Compare) []manifest.Predicate {
 	if !ok || !isLit || lit.Value == nil || op > plan.Ge || !ordered(left.ExprType()) {
 		return nil
 	}
-	to := [...]manifest.Op{plan.Eq: manifest.Equal, plan.Ne: manifest.NotEqual, plan.Lt: manifest.Less, plan.Le: manifest.LessEqual,
+	to := [...]manifest.Op{plan.Eq: manifest.Equal, plan.Ne: manifest.NotEqual, plan.Lt: manifest.Less,
+		plan.Le: manifest.LessEqual,
 		plan.Gt: manifest.Greater, plan.Ge: manifest.GreaterEqual}[op]
 	return []manifest.Predicate{{Column: id, Op: to, Values: []any{lit.Value}}}
 }
@@ -142,7 +143,8 @@ func orPredicate(s *plan.Scan, or *plan.Or) []manifest.Predicate {
 	p := manifest.Predicate{Op: manifest.In}
 	for _, a := range or.Args {
 		arm := predicate(s, a)
-		if len(arm) != 1 || arm[0].Op != manifest.Equal && arm[0].Op != manifest.In || p.Column != 0 && p.Column != arm[0].Column {
+		if len(arm) != 1 || arm[0].Op != manifest.Equal && arm[0].Op != manifest.In || p.Column != 0 &&
+			p.Column != arm[0].Column {
 			return nil
 		}
 		p.Column, p.Values = arm[0].Column, append(p.Values, arm[0].Values...)
@@ -182,7 +184,8 @@ func prefixPredicate(s *plan.Scan, c *plan.Call) []manifest.Predicate {
 	return out
 }
 
-// successor is the least text above all that begin with s; false when there is none in valid UTF-8 that is simple to name.
+// successor is the least text above all that begin with s; false when there is none in valid UTF-8 that is simple to
+// name.
 func successor(s string) (string, bool) {
 	for i := len(s) - 1; i >= 0; i-- {
 		if s[i] < 0x7f {

@@ -223,7 +223,8 @@ func pruneProject(x *plan.Project, need []bool) (plan.Node, places) {
 		same := true
 		for i, e := range exprs {
 			c, ok := e.(*plan.ColumnRef)
-			same = same && ok && c.Index == i && in.Columns()[i].Name == cols[i].Name && in.Columns()[i].Nullable == cols[i].Nullable
+			same = same && ok && c.Index == i && in.Columns()[i].Name == cols[i].Name &&
+				in.Columns()[i].Nullable == cols[i].Nullable
 		}
 		if same {
 			return in, p

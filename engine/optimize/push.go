@@ -5,7 +5,8 @@ import (
 	"kalamflight/engine/plan"
 )
 
-// push moves conditions down as far as they go: terms are over the columns of n and must hold for every row that comes out.
+// push moves conditions down as far as they go: terms are over the columns of n and must hold for every row that comes
+// out.
 func push(n plan.Node, terms []plan.Expr) plan.Node {
 	var stay []plan.Expr
 	terms, stay = divide(terms, func(t plan.Expr) bool { return !Volatile(t) })
@@ -40,7 +41,8 @@ func pushStable(n plan.Node, terms []plan.Expr) plan.Node {
 			columnsOf(t, func(i int) { ok = ok && !Volatile(x.Exprs[i]) })
 			return ok
 		})
-		return filtered(&plan.Project{Input: push(x.Input, substituteAll(steady, x.Exprs)), Exprs: x.Exprs, Cols: x.Cols}, stay)
+		return filtered(&plan.Project{Input: push(x.Input, substituteAll(steady, x.Exprs)), Exprs: x.Exprs, Cols: x.Cols},
+			stay)
 	case *plan.Aggregate:
 		return pushAggregate(x, terms)
 	case *plan.Join:
@@ -212,7 +214,8 @@ func implied(t plan.Expr, low, high int) []plan.Expr {
 	return []plan.Expr{simplifyLogic(arms, false)}
 }
 
-// strengthen turns an outer join into a narrower one when a condition above drops the rows that were made up with NULLs.
+// strengthen turns an outer join into a narrower one when a condition above drops the rows that were made up with
+// NULLs.
 func strengthen(x *plan.Join, terms []plan.Expr) *plan.Join {
 	left := len(x.LeftSide.Columns())
 	dropsLeft, dropsRight := false, false // rows whose left, or right, columns are made up

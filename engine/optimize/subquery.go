@@ -178,7 +178,8 @@ func (o Options) unnestJoin(j *plan.Join) (plan.Node, error) {
 			return true
 		})
 		if !ok {
-			return nil, fault.At(fault.ErrUnsupported, "0A000", "", -1, "a subquery in the condition of an outer join may not depend on its rows")
+			return nil, fault.At(fault.ErrUnsupported, "0A000", "", -1,
+				"a subquery in the condition of an outer join may not depend on its rows")
 		}
 		right, err := o.unnestFilter(&plan.Filter{Input: c.RightSide, Where: shift(term, -left)})
 		if err != nil {
@@ -229,7 +230,8 @@ func bare(n plan.Node) plan.Node {
 	}
 }
 
-// joined makes an expression over a lifted plan and outer rows one over the columns of the join: the site's, then the plan's.
+// joined makes an expression over a lifted plan and outer rows one over the columns of the join: the site's, then the
+// plan's.
 func (s *site) joined(e plan.Expr) plan.Expr {
 	width := len(s.node.Columns())
 	out, _ := mapExpr(e, func(x plan.Expr) (plan.Expr, error) {
@@ -333,7 +335,8 @@ func antiIf(negate bool, yes, no plan.JoinKind) plan.JoinKind {
 	return yes
 }
 
-// comparison is what the arguments must satisfy with a row of the subquery for ANY to be true; for ALL, what must not happen.
+// comparison is what the arguments must satisfy with a row of the subquery for ANY to be true; for ALL, what must not
+// happen.
 func comparison(q *plan.Subquery) plan.CompareOp {
 	switch q.Kind {
 	case plan.InSubquery:
@@ -363,8 +366,8 @@ func (s *site) antiJoin(q *plan.Subquery, l lifted, terms, pairs []plan.Expr) {
 	}
 }
 
-// keyed tells whether a comparison would become a key of a join with the site: then a NULL on a side makes the outcome unknown. Any
-// other condition is one on which the join only finds its rows.
+// keyed tells whether a comparison would become a key of a join with the site: then a NULL on a side makes the outcome
+// unknown. Any other condition is one on which the join only finds its rows.
 func (s *site) keyed(pair plan.Expr) bool {
 	left, _, _ := takeKeys([]plan.Expr{pair}, len(s.node.Columns()), nil, nil)
 	return len(left) == 1
@@ -472,7 +475,8 @@ func (s *site) scalar(l lifted) plan.Expr {
 	if lit, ok := empty.(*plan.Literal); ok && lit.Value == nil && inside {
 		return result
 	}
-	return &plan.Case{Whens: []plan.When{{Cond: &plan.IsNull{Arg: there2}, Then: empty}}, Else: result, Type: value.ExprType()}
+	return &plan.Case{Whens: []plan.When{{Cond: &plan.IsNull{Arg: there2}, Then: empty}}, Else: result,
+		Type: value.ExprType()}
 }
 
 func (s *site) applyScalar(node plan.Node) plan.Expr {
@@ -511,7 +515,8 @@ func (s *site) mark(q *plan.Subquery, node plan.Node, l lifted, ok bool) plan.Ex
 		}
 		yes := s.exists(node, l, ok, pairs())
 		perhaps := s.exists(node, l, ok, orNull(pairs()))
-		result = &plan.Case{Whens: []plan.When{{Cond: yes, Then: truth(true)}, {Cond: perhaps, Then: &plan.Literal{Type: boolean}}},
+		result = &plan.Case{Whens: []plan.When{{Cond: yes, Then: truth(true)},
+			{Cond: perhaps, Then: &plan.Literal{Type: boolean}}},
 			Else: truth(false), Type: boolean}
 	}
 	return negateIf(isAnti(q), result)
@@ -558,7 +563,8 @@ func (s *site) array(q *plan.Subquery) (plan.Expr, error) {
 // unnestApply turns a lateral join into a join when its right side can be lifted.
 func (o Options) unnestApply(a *plan.Apply) (plan.Node, error) {
 	if hasAnySubquery(a.Where) {
-		return nil, fault.At(fault.ErrUnsupported, "0A000", "", -1, "a subquery cannot stand in the condition of a lateral join")
+		return nil, fault.At(fault.ErrUnsupported, "0A000", "", -1,
+			"a subquery cannot stand in the condition of a lateral join")
 	}
 	l, ok := lift(a.RightSide)
 	plainKind := a.Kind == plan.Inner || a.Kind == plan.Left

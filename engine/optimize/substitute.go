@@ -7,8 +7,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// Substitute replaces the parameters of a statement by literals cast to the types that the statement infers. A value that has no such
-// form is an error; one that depends on the session's time zone stays a cast of a literal.
+// Substitute replaces the parameters of a statement by literals cast to the types that the statement infers. A value
+// that has no such form is an error; one that depends on the session's time zone stays a cast of a literal.
 func Substitute(st plan.Statement, params []plan.Literal) (plan.Statement, error) {
 	b := binder{params: params}
 	return b.statement(st)

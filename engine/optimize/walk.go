@@ -10,7 +10,8 @@ import (
 // exprFunc rewrites an expression whose parts have been rewritten already.
 type exprFunc func(plan.Expr) (plan.Expr, error)
 
-// mapExpr rewrites an expression from the leaves up. What does not change is shared. The plan of a subquery is left to fn.
+// mapExpr rewrites an expression from the leaves up. What does not change is shared. The plan of a subquery is left to
+// fn.
 func mapExpr(e plan.Expr, fn exprFunc) (plan.Expr, error) {
 	if e == nil {
 		return nil, nil
