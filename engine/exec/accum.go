@@ -34,7 +34,12 @@ type aggInput struct {
 	sel    []uint16
 	n      int
 	groups []uint32
+	// counts are how many of the rows each group has, when there are at most fewGroups groups; nil when nobody counted.
+	counts []int64
 }
+
+// fewGroups is up to how many groups sums of a batch are kept in place.
+const fewGroups = 256
 
 // row is the row of the i-th.
 func (in *aggInput) row(i int) int {
@@ -145,6 +150,24 @@ func (c *aggCall) plain() (accumulator, error) {
 		Message: fmt.Sprintf("the aggregate %s over %d arguments is not supported", c.name, len(c.args))}
 }
 
+// sharer is an accumulator that serves calls of several names over the same arguments.
+type sharer interface {
+	resultAs(c *aggCall, dst *expr.Vector, groups []uint32) error
+}
+
+// shares tells whether the accumulator of one call serves the other too.
+func (c *aggCall) shares(o *aggCall) bool {
+	if c.distinct != o.distinct || len(c.order)+len(o.order) > 0 || len(c.args) != len(o.args) {
+		return false
+	}
+	return c.name == o.name || c.sums() && o.sums()
+}
+
+// sums tells SUM and AVG over numbers, which keep the same state.
+func (c *aggCall) sums() bool {
+	return (c.name == "sum" || c.name == "avg" || c.name == "mean") && len(c.args) == 1 && c.args[0].Numeric() && !c.distinct
+}
+
 // live is the scratch that leaves out rows with NULL arguments.
 type live struct {
 	sel    []uint16
@@ -160,7 +183,7 @@ func (l *live) only(in *aggInput, vectors ...*expr.Vector) aggInput {
 		}
 		if v.Const {
 			if !v.IsValid(0) {
-				out.n, out.sel, out.groups = 0, nil, nil
+				out.n, out.sel, out.groups, out.counts = 0, nil, nil, nil
 				return out
 			}
 			continue
@@ -184,7 +207,7 @@ func (l *live) narrow(in *aggInput, v *expr.Vector) aggInput {
 	}
 	l.sel, l.groups = sel, groups
 	out := *in
-	out.sel, out.n, out.groups = sel, len(sel), nil
+	out.sel, out.n, out.groups, out.counts = sel, len(sel), nil, nil
 	if in.groups != nil {
 		out.groups = groups
 	}
@@ -277,6 +300,12 @@ func (a *countAcc) update(in *aggInput) error {
 	}
 	if in.groups == nil {
 		a.counts[0] += int64(in.n)
+		return nil
+	}
+	if in.counts != nil {
+		for g, n := range in.counts {
+			a.counts[g] += n
+		}
 		return nil
 	}
 	counts := a.counts

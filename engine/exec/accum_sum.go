@@ -102,6 +102,9 @@ func (a *exactSum) update(in *aggInput) error {
 	if part.n == 0 {
 		return nil
 	}
+	if a.few(v, &part) {
+		return nil
+	}
 	switch width(a.t) {
 	case 1:
 		addSmall(a.sums, pick(&a.bytes, v, part.sel, part.n), part.groups)
@@ -116,6 +119,55 @@ func (a *exactSum) update(in *aggInput) error {
 	}
 	return nil
 }
+
+// few adds the rows of a few groups, without NULLs, and tells whether it did.
+func (a *exactSum) few(v *expr.Vector, in *aggInput) bool {
+	if in.counts == nil || in.groups == nil || v.Const || v.Dict != nil {
+		return false
+	}
+	switch width(a.t) {
+	case 2:
+		return sumFew(a.sums, expr.Values[int16](v), in)
+	case 4:
+		return sumFew(a.sums, expr.Values[int32](v), in)
+	case 8:
+		return sumFew(a.sums, expr.Values[int64](v), in)
+	}
+	return false
+}
+
+// sumFew sums in 64 bits and carries over at the end of the batch, unless a number is so large that this could overflow.
+func sumFew[T int16 | int32 | int64](sums []sum128, vals []T, in *aggInput) bool {
+	var part [fewGroups]int64
+	high := uint64(0)
+	groups := in.groups[:in.n]
+	if in.sel == nil {
+		vals = vals[:len(groups)]
+		for i, g := range groups {
+			x := int64(vals[i])
+			part[g&(fewGroups-1)] += x
+			high |= uint64(x ^ x>>63)
+		}
+	} else {
+		sel := in.sel[:len(groups)]
+		for i, g := range groups {
+			x := int64(vals[sel[i]])
+			part[g&(fewGroups-1)] += x
+			high |= uint64(x ^ x>>63)
+		}
+	}
+	if high >= sumHigh || len(groups) > expr.VectorRows {
+		return false
+	}
+	for g, n := range in.counts {
+		sums[g].add(part[g])
+		sums[g].n += n
+	}
+	return true
+}
+
+// sumHigh is the size of numbers of which a batch can overflow 64 bits.
+const sumHigh = 1 << 50
 
 // addSmall adds numbers of which a batch cannot overflow 64 bits.
 func addSmall[T uint8 | int16 | int32](sums []sum128, vals []T, groups []uint32) {
@@ -154,7 +206,7 @@ func addLong(sums []sum128, vals []int64, groups []uint32) {
 	}
 	s := &sums[0]
 	s.n += int64(len(vals))
-	if high < 1<<50 && len(vals) <= expr.VectorRows {
+	if high < sumHigh && len(vals) <= expr.VectorRows {
 		s.add(total)
 		return
 	}
@@ -206,6 +258,12 @@ func (a *exactSum) result(dst *expr.Vector, groups []uint32) error {
 		}
 	}
 	return nil
+}
+
+// resultAs is the result of SUM or AVG, whichever c is.
+func (a *exactSum) resultAs(c *aggCall, dst *expr.Vector, groups []uint32) error {
+	b := exactSum{avg: c.name != "sum", t: a.t, typ: c.result, sums: a.sums}
+	return b.result(dst, groups)
 }
 
 func (a *exactSum) put(dst *expr.Vector, i int, s *sum128) error {
@@ -343,6 +401,12 @@ func (a *floatSum) result(dst *expr.Vector, groups []uint32) error {
 		}
 	}
 	return nil
+}
+
+// resultAs is the result of SUM or AVG, whichever c is.
+func (a *floatSum) resultAs(c *aggCall, dst *expr.Vector, groups []uint32) error {
+	b := floatSum{avg: c.name != "sum", t: a.t, typ: c.result, sums: a.sums}
+	return b.result(dst, groups)
 }
 
 // intervalSum adds intervals part by part.

@@ -81,8 +81,16 @@ func (t *aggTable) push1(ctx context.Context, w *worker, from, to int) error {
 			return err
 		}
 	}
-	for i, a := range t.accs {
-		if err := a.result(b.Vectors[keys+i], groups); err != nil {
+	for i := range o.calls {
+		c := &o.calls[i]
+		acc := t.accs[c.acc]
+		var err error
+		if shared, ok := acc.(sharer); ok {
+			err = shared.resultAs(c.aggCall, b.Vectors[keys+i], groups)
+		} else {
+			err = acc.result(b.Vectors[keys+i], groups)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -227,18 +235,27 @@ func (t *aggTable) addStored(ctx context.Context, rows *rowStore) error {
 	var wsel []uint16
 	var wgroup []uint32
 	var vectors []*expr.Vector
-	keys := len(t.op.types)
+	keys := make([]*expr.Vector, len(t.op.types))
 	for _, c := range rows.chunks {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		b := c.batch(vectors)
 		vectors = b.Vectors
-		groups, err := t.assign(b.Vectors[:keys], nil, b.Len)
+		values := b.Vectors
+		if t.op.sets != nil {
+			copy(keys, values)
+			values = values[len(keys):]
+		} else {
+			for i, k := range t.op.keys {
+				keys[i] = values[k]
+			}
+		}
+		groups, err := t.assign(keys, nil, b.Len)
 		if err != nil {
 			return err
 		}
-		if err := t.update(b.Vectors[keys:], nil, b.Len, groups, &in, &wsel, &wgroup); err != nil {
+		if err := t.update(values, nil, b.Len, groups, &in, &wsel, &wgroup); err != nil {
 			return err
 		}
 		if err := t.hold(); err != nil {

@@ -2,6 +2,7 @@ package exec
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"kalamflight/engine/expr"
@@ -33,6 +34,8 @@ type aggregateOp struct {
 	types []manifest.Type
 	sets  []groupingSet
 	calls []boundCall
+	// accs are the calls that have an accumulator; others share one of theirs.
+	accs []int
 }
 
 // groupingSet says which keys are part of a set.
@@ -46,6 +49,8 @@ type boundCall struct {
 	*aggCall
 	args, order []int
 	where       int
+	// acc is the accumulator's place among those of the operator.
+	acc int
 }
 
 func (b *builder) buildAggregate(ctx context.Context, n *plan.Aggregate) (operator, error) {
@@ -66,6 +71,7 @@ func (b *builder) buildAggregate(ctx context.Context, n *plan.Aggregate) (operat
 		if err != nil {
 			return nil, err
 		}
+		op.share(&call)
 		op.calls = append(op.calls, call)
 	}
 	if err := op.bindSets(n); err != nil {
@@ -98,6 +104,19 @@ func (o *aggregateOp) bind(x *execution, a *plan.Agg) (boundCall, error) {
 	// Whether the aggregate exists is known now, not when the first row comes.
 	_, err = c.new()
 	return c, err
+}
+
+// share finds the accumulator of a call: an earlier call's, or a new one.
+func (o *aggregateOp) share(c *boundCall) {
+	for i, a := range o.accs {
+		known := &o.calls[a]
+		if known.where == c.where && slices.Equal(known.args, c.args) && known.shares(c.aggCall) {
+			c.acc = i
+			return
+		}
+	}
+	c.acc = len(o.accs)
+	o.accs = append(o.accs, len(o.calls))
 }
 
 // castForJSON makes the values of types that JSON does not have texts.
@@ -162,12 +181,12 @@ func distinctToGroups(n *plan.Aggregate) *plan.Aggregate {
 
 // aggTable is the groups and accumulators of one worker or one partition. It is for one goroutine.
 type aggTable struct {
-	op      *aggregateOp
-	groups  *grouper
-	accs    []accumulator
-	mem     account
-	buf     []uint32
-	columns []expr.Vector
+	op     *aggregateOp
+	groups *grouper
+	accs   []accumulator
+	mem    account
+	buf    []uint32
+	counts []int64
 }
 
 func (o *aggregateOp) table() (*aggTable, error) {
@@ -175,7 +194,7 @@ func (o *aggregateOp) table() (*aggTable, error) {
 	if len(o.types) > 0 {
 		t.groups = newGrouper(o.types, o.exec.seed)
 	}
-	for i := range o.calls {
+	for _, i := range o.accs {
 		acc, err := o.calls[i].new()
 		if err != nil {
 			return nil, err
@@ -309,8 +328,9 @@ func (l *aggLocal) add(vectors []*expr.Vector, sel []uint16, n, rows int) error 
 
 // update feeds rows to every accumulator.
 func (t *aggTable) update(vectors []*expr.Vector, sel []uint16, n int, groups []uint32, in *aggInput, wsel *[]uint16, wgroup *[]uint32) error {
-	for i := range t.op.calls {
-		c := &t.op.calls[i]
+	counts := t.count(groups, n)
+	for i, call := range t.op.accs {
+		c := &t.op.calls[call]
 		in.args, in.order = in.args[:0], in.order[:0]
 		for _, a := range c.args {
 			in.args = append(in.args, vectors[a])
@@ -318,7 +338,7 @@ func (t *aggTable) update(vectors []*expr.Vector, sel []uint16, n int, groups []
 		for _, a := range c.order {
 			in.order = append(in.order, vectors[a])
 		}
-		in.sel, in.n, in.groups = sel, n, groups
+		in.sel, in.n, in.groups, in.counts = sel, n, groups, counts
 		if c.where >= 0 {
 			in.only(vectors[c.where], wsel, wgroup)
 		}
@@ -330,6 +350,19 @@ func (t *aggTable) update(vectors []*expr.Vector, sel []uint16, n int, groups []
 		}
 	}
 	return nil
+}
+
+// count counts the rows of each group when there are few groups and several accumulators to share the counts.
+func (t *aggTable) count(groups []uint32, n int) []int64 {
+	if groups == nil || len(t.accs) < 2 || t.len() > fewGroups || n < 2*t.len() {
+		return nil
+	}
+	t.counts = room(t.counts, t.len())
+	clear(t.counts)
+	for _, g := range groups[:n] {
+		t.counts[g]++
+	}
+	return t.counts
 }
 
 // only narrows in to the rows where a BOOLEAN is true.
@@ -349,7 +382,7 @@ func (in *aggInput) only(where *expr.Vector, sel *[]uint16, groups *[]uint32) {
 		}
 	}
 	*sel, *groups = s, g
-	in.sel, in.n = s, len(s)
+	in.sel, in.n, in.counts = s, len(s), nil
 	if in.groups != nil {
 		in.groups = g
 	}
@@ -359,7 +392,10 @@ func (l *aggLocal) finish(context.Context) error { return nil }
 
 // bypass starts to hand rows to partitions.
 func (l *aggLocal) bypass() {
-	types := append(append([]manifest.Type(nil), l.op.types...), l.op.set.types...)
+	types := l.op.set.types
+	if l.op.sets != nil {
+		types = append(append([]manifest.Type(nil), l.op.types...), types...)
+	}
 	l.parts = make([]*rowStore, 1<<aggPartBits)
 	l.lists = make([][]uint16, len(l.parts))
 	for i := range l.parts {
@@ -367,7 +403,7 @@ func (l *aggLocal) bypass() {
 	}
 }
 
-// scatter stores rows, with their keys in front, by the partition of their key.
+// scatter stores rows by the partition of their key; with grouping sets, the keys stand in front.
 func (l *aggLocal) scatter(vectors []*expr.Vector, sel []uint16, n int) error {
 	l.hashes = room(l.hashes, n)
 	hashRows(l.hashes, l.keys, sel, n, l.op.exec.seed)
@@ -382,7 +418,10 @@ func (l *aggLocal) scatter(vectors []*expr.Vector, sel []uint16, n int) error {
 		p := h >> (64 - aggPartBits)
 		l.lists[p] = append(l.lists[p], r)
 	}
-	all := append(append([]*expr.Vector(nil), l.keys...), vectors...)
+	all := vectors
+	if l.op.sets != nil {
+		all = append(append([]*expr.Vector(nil), l.keys...), vectors...)
+	}
 	for p, list := range l.lists {
 		if len(list) == 0 {
 			continue

@@ -212,7 +212,7 @@ func TestMemoryLimit(t *testing.T) {
 	for name, n := range map[string]plan.Node{
 		"the sort":      &plan.Sort{Input: big, Keys: key},
 		"the aggregate": aggregateNode(big, []plan.Agg{call(t, "count")}, types, []int{0, 1}),
-		"array_agg":     aggregateNode(big, []plan.Agg{list}, types, nil),
+		"agg":           aggregateNode(big, []plan.Agg{list}, types, nil),
 		"aggregate":     aggregateNode(big, []plan.Agg{distinct}, types, nil),
 		"the join": &plan.Join{LeftSide: one, RightSide: big, LeftKeys: []plan.Expr{col(bigintType, 0)}, RightKeys: []plan.Expr{col(bigintType, 0)},
 			Cols: outCols(bigintType, bigintType, textType)},

@@ -354,6 +354,9 @@ func (g *grouper) lookupPacked(f *finder, keys []*expr.Vector, sel []uint16, n i
 
 // internColumn fills cells with 1 + id, 0 for NULL; noID for a string that is not there.
 func (g *grouper) internColumn(f *finder, c *keyColumn, v *expr.Vector, sel []uint16, n int, cells []uint32, insert bool) error {
+	if insert && v.Valid == nil && !c.nested && c.strings.byDict(v, n) {
+		return c.strings.dict.lookup(c.strings, v, sel, n, cells, 1, true)
+	}
 	live, rows := sel, n
 	if v.Valid != nil {
 		live = f.live[:0]

@@ -146,8 +146,8 @@ func (t *interner) hash(v view, p []byte) uint32 {
 
 // lookup gives the ids of the rows (n; sel nil: the first n) of a vector of strings without NULLs among them.
 func (t *interner) lookup(v *expr.Vector, sel []uint16, n int, ids []uint32, insert bool) error {
-	if v.Dict != nil && !v.Const && v.Dict.Len <= 2*n+64 {
-		return t.dict.lookup(t, v, sel, n, ids, insert)
+	if t.byDict(v, n) {
+		return t.dict.lookup(t, v, sel, n, ids, 0, insert)
 	}
 	src := stringsOf(v)
 	for done := 0; done < n; done += internStep {
@@ -164,6 +164,11 @@ func (t *interner) lookup(v *expr.Vector, sel []uint16, n int, ids []uint32, ins
 		t.step(&src, rows, done, ids[done:done+step], insert)
 	}
 	return nil
+}
+
+// byDict tells whether a vector's dictionary is small enough to look its entries up once.
+func (t *interner) byDict(v *expr.Vector, n int) bool {
+	return v.Dict != nil && !v.Const && v.Dict.Len <= 2*n+64
 }
 
 // step is lookup for at most internStep rows, in phases: hash all, then probe all.
@@ -288,10 +293,12 @@ func (m *dictMap) load(d *expr.Vector) {
 	}
 }
 
-func (m *dictMap) lookup(t *interner, v *expr.Vector, sel []uint16, n int, ids []uint32, insert bool) error {
+// lookup gives the ids of the rows' strings plus base; noID stays noID.
+func (m *dictMap) lookup(t *interner, v *expr.Vector, sel []uint16, n int, ids []uint32, base uint32, insert bool) error {
 	m.load(v.Dict)
 	codes := expr.Values[int32](v)
 	known := m.ids
+	base--
 	for i := range ids[:n] {
 		r := i
 		if sel != nil {
@@ -311,7 +318,7 @@ func (m *dictMap) lookup(t *interner, v *expr.Vector, sel []uint16, n int, ids [
 			id = found + 1
 			known[c] = id
 		}
-		ids[i] = id - 1
+		ids[i] = id + base
 	}
 	return nil
 }

@@ -61,10 +61,25 @@ func (s *rowStore) last() (*chunk, error) {
 	}
 	c := &chunk{cols: make([]expr.Vector, len(s.types))}
 	for i, t := range s.types {
+		if n := len(s.chunks); n > 0 {
+			presize(&c.cols[i], &s.chunks[n-1].cols[i], width(t))
+		}
 		reset(&c.cols[i], t)
 	}
 	s.chunks = append(s.chunks, c)
 	return c, nil
+}
+
+// presize gives a column of a new chunk the buffers that it will need if it is like the one before: growing them step by step would copy
+// everything twice.
+func presize(v, before *expr.Vector, w int) {
+	v.Fixed = grow(nil, w*chunkRows)
+	if len(before.Offsets) > 0 {
+		v.Offsets = make([]int32, 0, chunkRows+1)
+	}
+	if n := len(before.Bytes); n > 0 {
+		v.Bytes = make([]byte, 0, n+n/16)
+	}
 }
 
 // append copies the selected rows (n; sel nil: the first n) of vectors of equal types into the store.

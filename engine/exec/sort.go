@@ -203,10 +203,11 @@ func (r *sortRun) add(sel []uint16, n int) error {
 		if err := r.store.append(vectors, rows, step); err != nil {
 			return err
 		}
+		at := len(r.entries)
+		r.entries = moreEntries(r.entries, step)
+		copy(r.entries[at:], r.fresh[done:done+step])
 		for i := range step {
-			e := r.fresh[done+i]
-			e.id = id + uint32(i)
-			r.entries = append(r.entries, e)
+			r.entries[at+i].id = id + uint32(i)
 		}
 		done += step
 	}
@@ -218,6 +219,16 @@ func (r *sortRun) add(sel []uint16, n int) error {
 		return r.cut()
 	}
 	return nil
+}
+
+// moreEntries is s with n more places. It doubles, where append grows large slices by a quarter and copies each entry five times.
+func moreEntries(s []sortEntry, n int) []sortEntry {
+	if len(s)+n <= cap(s) {
+		return s[:len(s)+n]
+	}
+	out := make([]sortEntry, len(s)+n, max(len(s)+n, 2*cap(s)))
+	copy(out, s)
+	return out
 }
 
 // identity is the selection from..to.
