@@ -36,7 +36,10 @@ func jsonValue(s []byte) (value, rest []byte, ok bool) {
 	switch s[0] {
 	case '"':
 		n := jsonStringEnd(s)
-		return s[:n], s[n:], n > 0
+		if n == 0 {
+			return nil, nil, false
+		}
+		return s[:n], s[n:], true
 	case '{', '[':
 		depth := 0
 		for i := 0; i < len(s); i++ {
@@ -63,7 +66,10 @@ func jsonValue(s []byte) (value, rest []byte, ok bool) {
 	for n < len(s) && strings.IndexByte(",]}: \n\t\r", s[n]) < 0 {
 		n++
 	}
-	return s[:n], s[n:], n > 0
+	if n == 0 {
+		return nil, nil, false
+	}
+	return s[:n], s[n:], true
 }
 
 // jsonStringEnd is the length of the string literal at the front, 0 when it does not end.

@@ -56,8 +56,8 @@ func operators() []spec {
 	}
 }
 
-// strings_ are the functions of text and bytes.
-func strings_() []spec {
+// texts are the functions of text and bytes.
+func texts() []spec {
 	const g = "string"
 	one := []string{"(text) text"}
 	trim := []string{"(text) text", "(text, text) text"}
