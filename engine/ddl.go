@@ -8,6 +8,7 @@ import (
 
 	"kalamflight/engine/access"
 	"kalamflight/engine/catalog"
+	"kalamflight/engine/expr"
 	"kalamflight/engine/plan"
 	"kalamflight/engine/tablet"
 	"kalamflight/internal/fault"
@@ -37,7 +38,7 @@ func (e *Engine) define(ctx context.Context, s *Session, st plan.Statement) (int
 	case *plan.DropTable:
 		return 0, e.dropTable(ctx, p, st)
 	case *plan.AlterTable:
-		return 0, e.alterTable(ctx, p, st)
+		return 0, e.alterTable(ctx, s, st)
 	case *plan.CreateUser, *plan.AlterUser, *plan.DropUser:
 		return 0, e.changeUsers(ctx, p, st)
 	case *plan.FlushTable:
@@ -216,7 +217,8 @@ func (e *Engine) owners(ctx context.Context, t *manifest.Table) ([]manifest.Owne
 	return e.tablets.Tablets(ctx, t)
 }
 
-func (e *Engine) alterTable(ctx context.Context, p access.Principal, st *plan.AlterTable) error {
+func (e *Engine) alterTable(ctx context.Context, s *Session, st *plan.AlterTable) error {
+	p, env := s.Principal(), e.exprEnv(s)
 	t, ok := e.catalog.Snapshot().Table(st.Namespace, st.Name)
 	if !ok {
 		return noTable(st.Namespace, st.Name)
@@ -226,7 +228,7 @@ func (e *Engine) alterTable(ctx context.Context, p access.Principal, st *plan.Al
 	}
 	_, err := e.catalog.ChangeTable(ctx, t.ID, func(t *manifest.Table) error {
 		for _, step := range st.Steps {
-			if err := alterStep(t, step); err != nil {
+			if err := e.alterStep(t, step, env); err != nil {
 				return err
 			}
 		}
@@ -235,7 +237,7 @@ func (e *Engine) alterTable(ctx context.Context, p access.Principal, st *plan.Al
 	return err
 }
 
-func alterStep(t *manifest.Table, step plan.AlterStep) error {
+func (e *Engine) alterStep(t *manifest.Table, step plan.AlterStep, env *expr.Env) error {
 	switch step := step.(type) {
 	case plan.RenameColumn:
 		i, err := columnIndex(t, step.From)
@@ -248,7 +250,7 @@ func alterStep(t *manifest.Table, step plan.AlterStep) error {
 	case plan.RenameTable:
 		return unsupported("renamed tables")
 	case plan.AddColumn:
-		return addColumn(t, step)
+		return e.addColumn(t, step, env)
 	case plan.DropColumn:
 		i, err := columnIndex(t, step.Name)
 		if err != nil {
@@ -281,24 +283,38 @@ func columnIndex(t *manifest.Table, name string) (int, error) {
 	return i, nil
 }
 
-func addColumn(t *manifest.Table, step plan.AddColumn) error {
+func (e *Engine) addColumn(t *manifest.Table, step plan.AddColumn, env *expr.Env) error {
 	if _, err := columnIndex(t, step.Column.Name); err == nil && step.IfNotExists {
 		return nil
 	}
-	if step.Column.NotNull {
-		return (&fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Message: fmt.Sprintf("column %q: NOT NULL columns cannot be added yet",
-			step.Column.Name)}).WithHint("add the column without NOT NULL")
-	}
-	if step.Column.Default != "" {
-		return (&fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
-			Message: fmt.Sprintf("column %q: a column cannot be added with a default yet", step.Column.Name)}).
-			WithHint("add the column, then ALTER TABLE ... ALTER COLUMN ... SET DEFAULT for new rows")
-	}
 	col := step.Column
+	if col.Default != "" {
+		var err error
+		if col.Missing, err = e.missing(col, env); err != nil {
+			return fmt.Errorf("default of column %q: %w", col.Name, err)
+		}
+	}
+	if col.NotNull && col.Missing == "" {
+		return (&fault.SQL{Kind: fault.ErrPrecondition, Code: "23502", Message: fmt.Sprintf("column %q must not be NULL and the rows there are would be",
+			col.Name)}).WithHint("add the column with a DEFAULT")
+	}
 	col.ID = t.NextColumn
 	t.NextColumn++
 	t.Columns = append(t.Columns, col)
 	return nil
+}
+
+// missing is the value that the rows there are have in a column added with a default, evaluated once as PostgreSQL does.
+func (e *Engine) missing(col manifest.Column, env *expr.Env) (string, error) {
+	def, err := e.opts.Default(col)
+	if err != nil {
+		return "", err
+	}
+	v, err := expr.Constant(def, env)
+	if err != nil || v.Value == nil {
+		return "", err
+	}
+	return manifest.EncodeValue(col.Type, v.Value)
 }
 
 func alterColumn(t *manifest.Table, step plan.AlterColumn) error {

@@ -33,12 +33,6 @@ const (
 	opEnd      = "end"
 )
 
-// controlColumns stand in front of the data columns of every subscription.
-func controlColumns() []plan.Column {
-	return []plan.Column{{Name: "_op", Type: text, Nullable: true}, {Name: "_seq", Type: bigint, Nullable: true},
-		{Name: "_ts", Type: timestamp, Nullable: true}}
-}
-
 // events turns commits into rows of a subscription: one evaluator for the WHERE and the projection, the same as a SELECT's. It is for one
 // goroutine.
 type events struct {
@@ -71,38 +65,16 @@ func newEvents(e *Engine, st *statement, sub *plan.Subscribe) (*events, error) {
 	if sub.Upsert && len(x.keys) == 0 {
 		return nil, &fault.SQL{Kind: fault.ErrInvalid, Code: "42P10", Message: "envelope = 'upsert' needs a table with a primary key"}
 	}
-	x.schema = plan.Schema(subscribeColumns(sub))
+	x.schema = plan.Schema(sub.Columns())
 	input := tableTypes(sub.Table)
 	var err error
 	if x.where, err = exec.NewTransform(sub.Where, nil, nil, input, st.expr, e.alloc); err != nil {
 		return nil, err
 	}
-	if x.project, err = exec.NewTransform(nil, sub.Project, nullable(sub.Cols), input, st.expr, e.alloc); err != nil {
+	if x.project, err = exec.NewTransform(nil, sub.Project, sub.DataColumns(), input, st.expr, e.alloc); err != nil {
 		return nil, err
 	}
 	return x, nil
-}
-
-// nullable are columns of which every one may be NULL: control rows have no data.
-func nullable(cols []plan.Column) []plan.Column {
-	out := make([]plan.Column, len(cols))
-	for i, c := range cols {
-		c.Nullable = true
-		out[i] = c
-	}
-	return out
-}
-
-// subscribeColumns are all columns of a subscription's rows.
-func subscribeColumns(sub *plan.Subscribe) []plan.Column {
-	cols := append(controlColumns(), nullable(sub.Cols)...)
-	if sub.OldValues {
-		for _, c := range nullable(sub.Cols) {
-			c.Name = "_old_" + c.Name
-			cols = append(cols, c)
-		}
-	}
-	return cols
 }
 
 // shareKey names what the events depend on besides the commits: the statement with its parameters, the definition, and, as expressions
@@ -585,5 +557,5 @@ func (x *subscription) snapshotPlan() plan.Node {
 			exprs = append(exprs, &plan.Literal{Type: c.Type})
 		}
 	}
-	return &plan.Project{Input: node, Exprs: exprs, Cols: subscribeColumns(sub)}
+	return &plan.Project{Input: node, Exprs: exprs, Cols: sub.Columns()}
 }

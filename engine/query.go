@@ -203,6 +203,9 @@ func (st *statement) scan(ctx context.Context, n *plan.Scan) (*exec.Source, erro
 				Message: fmt.Sprintf("sequence %d is newer than the newest commit, %d", asOf, st.asOf)}
 		}
 	}
+	if asOf == 0 { // before every commit there is nothing; to the tablet 0 means the head
+		return &exec.Source{}, nil
+	}
 	o := tablet.ReadOptions{AsOf: asOf, Columns: n.IDs, Where: n.Prune}
 	changed := n.Table.ID == st.changed && n.AsOf == nil
 	if changed && st.pending {

@@ -167,6 +167,11 @@ func (x *subscription) pin(seq manifest.Seq) {
 }
 
 func (x *subscription) openSnapshot(ctx context.Context) error {
+	if x.from == 0 { // before every commit there is nothing
+		x.phase = phaseLive
+		x.complete(0)
+		return nil
+	}
 	node, err := x.st.optimize(x.snapshotPlan())
 	if err != nil {
 		return err

@@ -462,6 +462,14 @@ func (l *Log) wakeFlusher() {
 	}
 }
 
+// Sync makes every acknowledged commit durable. With Durability Sync they are already and it does nothing.
+func (l *Log) Sync() error {
+	if l.opts.Durability != Async || l.opts.UnsafeNoSync {
+		return nil
+	}
+	return l.syncAsync()
+}
+
 // syncAsync makes what was acknowledged from the page cache durable (Async only).
 func (l *Log) syncAsync() error {
 	l.mu.Lock()

@@ -42,7 +42,7 @@ const (
 	RootName       = "root"
 	namespacesMax  = 10_000
 	tablesMax      = 100_000
-	nameBytesMax   = 128
+	nameBytesMax   = manifest.MaxNameBytes
 	columnsMax     = 4096
 	keyColumnsMax  = 32
 	passwordMinLen = 8

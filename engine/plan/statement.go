@@ -251,6 +251,31 @@ type Subscribe struct {
 	LimitRows int64
 }
 
+// Columns are those of the subscription's rows: `_op`, `_seq` and `_ts`, the data columns, and with OldValues those of the replaced row.
+func (s *Subscribe) Columns() []Column {
+	cols := append([]Column{{Name: "_op", Type: manifest.Type{Kind: manifest.Text}, Nullable: true},
+		{Name: "_seq", Type: manifest.Type{Kind: manifest.BigInt}, Nullable: true},
+		{Name: "_ts", Type: manifest.Type{Kind: manifest.DateTime}, Nullable: true}}, s.DataColumns()...)
+	if !s.OldValues {
+		return cols
+	}
+	for _, c := range s.DataColumns() {
+		c.Name = "_old_" + c.Name
+		cols = append(cols, c)
+	}
+	return cols
+}
+
+// DataColumns are Cols, every one nullable: control rows have no data.
+func (s *Subscribe) DataColumns() []Column {
+	cols := make([]Column, len(s.Cols))
+	for i, c := range s.Cols {
+		c.Nullable = true
+		cols[i] = c
+	}
+	return cols
+}
+
 // SubscribeFrom says where a subscription begins.
 type SubscribeFrom uint8
 

@@ -111,6 +111,11 @@ func (st *state) loadLocked(ctx context.Context, t manifest.Tablet) (*manifest.M
 	if err != nil {
 		return nil, fmt.Errorf("load tablet %s: %w", st.id, err)
 	}
+	if head := st.store.opts.Log.Head(); max(m.Flushed, m.Marked, m.Oldest) > head {
+		// The log was synced before the manifest was written: it has lost what it once had.
+		return nil, fmt.Errorf("load tablet %s: the manifest speaks of commit %d and the log ends at %d: %w", st.id,
+			max(m.Flushed, m.Marked, m.Oldest), head, fault.ErrCorrupt)
+	}
 	st.man = m
 	if stat := st.store.opts.Log.Stat(st.id); stat.FirstSeq != 0 && stat.FirstSeq <= m.Flushed {
 		// A crash came between the manifest and the truncation; the rows would be ignored, but hold log files.

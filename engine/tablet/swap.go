@@ -78,6 +78,10 @@ func (w *swap) run(ctx context.Context) (*manifest.Manifest, error) {
 	if w.oldest > w.base.Oldest {
 		edit.Oldest = &w.oldest
 	}
+	// A manifest must not outlive commits that it speaks of: without syncs at every commit, the log is synced here.
+	if err := w.store.opts.Log.Sync(); err != nil {
+		return nil, err
+	}
 	next, err := w.store.opts.Manifests.Commit(ctx, w.tablet, w.base, edit)
 	if err != nil {
 		st.forget() // it may be either manifest: whoever comes next asks the bucket

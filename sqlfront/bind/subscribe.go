@@ -50,10 +50,7 @@ func (b *binder) subscribe(n *ast.Subscribe, out *plan.Compiled) {
 	}
 	b.subscribeOptions(sub, n, t)
 	out.Statement = sub
-	out.Columns = append([]plan.Column{
-		{Name: "_op", Type: kind(manifest.Text), Nullable: true},
-		{Name: "_seq", Type: kind(manifest.BigInt), Nullable: true},
-		{Name: "_ts", Type: kind(manifest.DateTime), Nullable: true}}, sub.Cols...)
+	out.Columns = sub.Columns()
 }
 
 // subscribed checks that a query is one that can be followed: rows of one table, chosen and projected.
