@@ -15,7 +15,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// define runs a statement that changes definitions, people or storage. It returns the rows it touched, 0 for definitions.
+// define runs a statement that changes definitions, people or storage. It returns the rows it touched, 0 for
+// definitions.
 func (e *Engine) define(ctx context.Context, s *Session, st plan.Statement) (int64, error) {
 	p := s.Principal()
 	switch st := st.(type) {
@@ -68,7 +69,9 @@ func parseKind(s string) (manifest.Kind, error) {
 		return manifest.Shared, nil
 	}
 	return 0, (&fault.SQL{Kind: fault.ErrInvalid, Code: "22023", Message: fmt.Sprintf("there is no table_type %q", s)}).
-		WithHint("it is USER or SHARED")
+		WithHint(
+			"it is USER or SHARED",
+		)
 }
 
 // defaultKind is the kind of a table whose definition does not say (SEMANTICS.md section 4).
@@ -84,7 +87,12 @@ func defaultKind(s *Session) manifest.Kind {
 }
 
 // createTable makes a table for the session's caller; false means that it was there and ifNotExists is set.
-func (e *Engine) createTable(ctx context.Context, s *Session, def *manifest.Table, ifNotExists bool) (*manifest.Table, bool, error) {
+func (e *Engine) createTable(
+	ctx context.Context,
+	s *Session,
+	def *manifest.Table,
+	ifNotExists bool,
+) (*manifest.Table, bool, error) {
 	p := s.Principal()
 	t := *def
 	if t.Kind == 0 {
@@ -124,7 +132,11 @@ func (e *Engine) createView(ctx context.Context, p access.Principal, st *plan.Cr
 		return err
 	}
 	if old.Kind != manifest.View {
-		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "42809", Message: fmt.Sprintf("%s.%s is a table", old.Namespace, old.Name)}
+		return &fault.SQL{
+			Kind:    fault.ErrPrecondition,
+			Code:    "42809",
+			Message: fmt.Sprintf("%s.%s is a table", old.Namespace, old.Name),
+		}
 	}
 	if err := access.Can(p, access.Alter, access.Target{Table: old}); err != nil {
 		return err
@@ -178,7 +190,11 @@ func (e *Engine) dropTable(ctx context.Context, p access.Principal, st *plan.Dro
 }
 
 func noTable(namespace, name string) error {
-	return &fault.SQL{Kind: fault.ErrNotFound, Code: "42P01", Message: fmt.Sprintf("there is no table %s.%s", namespace, name)}
+	return &fault.SQL{
+		Kind:    fault.ErrNotFound,
+		Code:    "42P01",
+		Message: fmt.Sprintf("there is no table %s.%s", namespace, name),
+	}
 }
 
 // discard drops a definition and then its rows. A crash in between leaves rows that clean removes at the next start.
@@ -296,7 +312,9 @@ func (e *Engine) addColumn(t *manifest.Table, step plan.AddColumn, env *expr.Env
 	}
 	if col.NotNull && col.Missing == "" {
 		return (&fault.SQL{Kind: fault.ErrPrecondition, Code: "23502", Message: fmt.Sprintf("column %q must not be NULL and the rows there are would be",
-			col.Name)}).WithHint("add the column with a DEFAULT")
+			col.Name)}).WithHint(
+			"add the column with a DEFAULT",
+		)
 	}
 	col.ID = t.NextColumn
 	t.NextColumn++
@@ -304,7 +322,8 @@ func (e *Engine) addColumn(t *manifest.Table, step plan.AddColumn, env *expr.Env
 	return nil
 }
 
-// missing is the value that the rows there are have in a column added with a default, evaluated once as PostgreSQL does.
+// missing is the value that the rows there are have in a column added with a default, evaluated once as PostgreSQL
+// does.
 func (e *Engine) missing(col manifest.Column, env *expr.Env) (string, error) {
 	def, err := e.opts.Default(col)
 	if err != nil {
@@ -480,14 +499,25 @@ func (e *Engine) compactTable(ctx context.Context, p access.Principal, st *plan.
 	})
 }
 
-// maintain runs f over the tablets of t that the caller may maintain: every owner's for service and above, else their own.
-func (e *Engine) maintain(ctx context.Context, p access.Principal, t *manifest.Table, f func(context.Context, manifest.Tablet) error) error {
+// maintain runs f over the tablets of t that the caller may maintain: every owner's for service and above, else their
+// own.
+func (e *Engine) maintain(
+	ctx context.Context,
+	p access.Principal,
+	t *manifest.Table,
+	f func(context.Context, manifest.Tablet) error,
+) error {
 	if err := access.Can(p, access.Maintain, access.Target{Table: t}); err != nil {
 		return err
 	}
 	if t.Kind == manifest.Stream || t.Kind == manifest.System || t.Kind == manifest.View {
 		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "42809",
-			Message: fmt.Sprintf("%s.%s is a %s table and has no segments", t.Namespace, t.Name, strings.ToLower(t.Kind.String()))}
+			Message: fmt.Sprintf(
+				"%s.%s is a %s table and has no segments",
+				t.Namespace,
+				t.Name,
+				strings.ToLower(t.Kind.String()),
+			)}
 	}
 	owners := []manifest.Owner{{ID: p.ID, Name: p.Name}}
 	if !t.PerUser() || access.Can(p, access.MaintainAll, access.Target{Table: t}) == nil {

@@ -21,9 +21,9 @@ import (
 	"kalamflight/manifest"
 )
 
-// Exec runs a statement that changes something, once for each row of parameters, or once when there are no rows. Rows of parameters for
-// one INSERT of values are one commit; other statements commit one by one, and the first failure ends the call with the rows before it
-// committed.
+// Exec runs a statement that changes something, once for each row of parameters, or once when there are no rows. Rows
+// of parameters for one INSERT of values are one commit; other statements commit one by one, and the first failure
+// ends the call with the rows before it committed.
 func (e *Engine) Exec(ctx context.Context, s *Session, c *plan.Compiled, params [][]plan.Literal) (Result, error) {
 	ctx, r, err := e.begin(ctx, s, c, whatQuery)
 	if err != nil {
@@ -63,9 +63,14 @@ func (e *Engine) Exec(ctx context.Context, s *Session, c *plan.Compiled, params 
 	return total, nil
 }
 
-var errTimeout = &fault.SQL{Kind: fault.ErrExhausted, Code: "57014", Message: "the statement ran longer than statement_timeout"}
+var errTimeout = &fault.SQL{
+	Kind:    fault.ErrExhausted,
+	Code:    "57014",
+	Message: "the statement ran longer than statement_timeout",
+}
 
-// bindAll puts the parameters into the statement: one statement for each row, but one for all rows of an INSERT of values.
+// bindAll puts the parameters into the statement: one statement for each row, but one for all rows of an INSERT of
+// values.
 func bindAll(st plan.Statement, params [][]plan.Literal) ([]plan.Statement, error) {
 	out := make([]plan.Statement, 0, len(params))
 	for _, row := range params {
@@ -163,7 +168,13 @@ func conflictAction(ins *plan.Insert) (tablet.OnConflict, error) {
 }
 
 // write commits the rows of next, which have the columns of t in table order, and returns how many were written.
-func (e *Engine) write(ctx context.Context, st *statement, t *manifest.Table, next func() (arrow.RecordBatch, error), c tablet.OnConflict) (int64, error) {
+func (e *Engine) write(
+	ctx context.Context,
+	st *statement,
+	t *manifest.Table,
+	next func() (arrow.RecordBatch, error),
+	c tablet.OnConflict,
+) (int64, error) {
 	checked := func() (arrow.RecordBatch, error) {
 		b, err := next()
 		if err != nil {
@@ -175,7 +186,11 @@ func (e *Engine) write(ctx context.Context, st *statement, t *manifest.Table, ne
 		}
 		return b, nil
 	}
-	_, n, err := e.tablets.Commit(ctx, []tablet.Write{{Tablet: st.tablet(t), InsertReader: checked, OnConflict: c}}, tablet.CommitOptions{})
+	_, n, err := e.tablets.Commit(
+		ctx,
+		[]tablet.Write{{Tablet: st.tablet(t), InsertReader: checked, OnConflict: c}},
+		tablet.CommitOptions{},
+	)
 	return n, err
 }
 
@@ -199,9 +214,14 @@ func checkRows(t *manifest.Table, b arrow.RecordBatch) error {
 func checkLengths(c manifest.Column, texts *array.String) error {
 	for i := range texts.Len() {
 		// A text has no more characters than bytes.
-		if texts.ValueLen(i) > int(c.Type.Length) && texts.IsValid(i) && utf8.RuneCountInString(texts.Value(i)) > int(c.Type.Length) {
-			return &fault.SQL{Kind: fault.ErrInvalid, Code: "22001", Message: fmt.Sprintf("a value of column %q has %d characters, more than %s allows",
-				c.Name, utf8.RuneCountInString(texts.Value(i)), c.Type)}
+		if texts.ValueLen(i) > int(c.Type.Length) && texts.IsValid(i) &&
+			utf8.RuneCountInString(texts.Value(i)) > int(c.Type.Length) {
+			return &fault.SQL{
+				Kind: fault.ErrInvalid,
+				Code: "22001",
+				Message: fmt.Sprintf("a value of column %q has %d characters, more than %s allows",
+					c.Name, utf8.RuneCountInString(texts.Value(i)), c.Type),
+			}
 		}
 	}
 	return nil
@@ -211,7 +231,13 @@ func checkLengths(c manifest.Column, texts *array.String) error {
 const returningBytesMax = 64 << 20
 
 // insertReturning keeps what was written to compute RETURNING over it.
-func (e *Engine) insertReturning(ctx context.Context, st *statement, ins *plan.Insert, next func() (arrow.RecordBatch, error), c tablet.OnConflict) (Result, error) {
+func (e *Engine) insertReturning(
+	ctx context.Context,
+	st *statement,
+	ins *plan.Insert,
+	next func() (arrow.RecordBatch, error),
+	c tablet.OnConflict,
+) (Result, error) {
 	if c == tablet.Nothing {
 		return Result{}, unsupported("RETURNING clauses with ON CONFLICT DO NOTHING")
 	}
@@ -253,7 +279,12 @@ type returning struct {
 	bytes     int64
 }
 
-func (e *Engine) newReturning(st *statement, exprs []plan.Expr, cols []plan.Column, input []manifest.Type) (*returning, error) {
+func (e *Engine) newReturning(
+	st *statement,
+	exprs []plan.Expr,
+	cols []plan.Column,
+	input []manifest.Type,
+) (*returning, error) {
 	t, err := exec.NewTransform(nil, exprs, cols, input, st.expr, e.alloc)
 	if err != nil {
 		return nil, err
@@ -297,8 +328,8 @@ func (c *change) optimize(st *statement) error {
 	return nil
 }
 
-// change finds the rows, computes what replaces them, and commits. Another commit may end one of the rows in between: then it is tried
-// once more under the tablet's statement lock, where nothing can come between.
+// change finds the rows, computes what replaces them, and commits. Another commit may end one of the rows in between:
+// then it is tried once more under the tablet's statement lock, where nothing can come between.
 func (e *Engine) change(ctx context.Context, s *Session, c change) (Result, error) {
 	st := e.statement(s, 0)
 	if err := writable(st.who, c.table); err != nil {
@@ -422,7 +453,13 @@ func (f *found) result() Stream {
 	return f.out.rows
 }
 
-func (e *Engine) collect(ctx context.Context, st *statement, q *exec.Query, c change, ref func(int64) manifest.RowRef) (*found, error) {
+func (e *Engine) collect(
+	ctx context.Context,
+	st *statement,
+	q *exec.Query,
+	c change,
+	ref func(int64) manifest.RowRef,
+) (*found, error) {
 	f := &found{seen: map[int64]bool{}}
 	input := make([]manifest.Type, len(c.source.Columns()))
 	for i, col := range c.source.Columns() {
@@ -505,7 +542,11 @@ func (f *found) add(b arrow.RecordBatch, c change, set *exec.Transform, ref func
 		return err
 	}
 	defer full.Release()
-	changed := array.NewRecordBatch(arrow.NewSchema(full.Schema().Fields()[:at], nil), full.Columns()[:at], full.NumRows())
+	changed := array.NewRecordBatch(
+		arrow.NewSchema(full.Schema().Fields()[:at], nil),
+		full.Columns()[:at],
+		full.NumRows(),
+	)
 	f.batches = append(f.batches, changed)
 	if err := checkRows(c.table, changed); err != nil {
 		return err

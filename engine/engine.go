@@ -1,5 +1,6 @@
-// Package engine runs statements: it checks access, finds the tablets, builds operators over them, and keeps the catalog, the jobs and
-// the subscriptions together. It is the only door between the wire and storage. It does not parse SQL and knows nothing of Flight.
+// Package engine runs statements: it checks access, finds the tablets, builds operators over them, and keeps the
+// catalog, the jobs and the subscriptions together. It is the only door between the wire and storage. It does not
+// parse SQL and knows nothing of Flight.
 package engine
 
 import (
@@ -15,7 +16,8 @@ import (
 type Stream interface {
 	// Schema is that of every batch.
 	Schema() *arrow.Schema
-	// Next returns the next batch, which the caller releases; io.EOF ends the stream. It may be called again after its ctx expired.
+	// Next returns the next batch, which the caller releases; io.EOF ends the stream. It may be called again after
+	// its ctx expired.
 	Next(ctx context.Context) (arrow.RecordBatch, error)
 	// Close ends the query and frees everything it holds; it may be called more than once.
 	Close() error
@@ -46,7 +48,8 @@ const (
 	IngestAppend IngestMode = iota
 	// IngestCreate needs it not to.
 	IngestCreate
-	// IngestReplace drops and makes it anew (someone else's table of an equal schema: only the caller's rows are replaced).
+	// IngestReplace drops and makes it anew (someone else's table of an equal schema: only the caller's rows are
+	// replaced).
 	IngestReplace
 	// IngestCreateAppend makes it when it is missing.
 	IngestCreateAppend

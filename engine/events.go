@@ -33,12 +33,13 @@ const (
 	opEnd      = "end"
 )
 
-// events turns commits into rows of a subscription: one evaluator for the WHERE and the projection, the same as a SELECT's. It is for one
-// goroutine.
+// events turns commits into rows of a subscription: one evaluator for the WHERE and the projection, the same as a
+// SELECT's. It is for one goroutine.
 type events struct {
 	engine *Engine
 	sub    *plan.Subscribe
-	// schema is the control columns, the projection, and with old_values the projection of the replaced row; data is without the first.
+	// schema is the control columns, the projection, and with old_values the projection of the replaced row; data is
+	// without the first.
 	schema *arrow.Schema
 	data   int
 	// where finds the rows that match, project computes the data columns of rows that are known to.
@@ -63,7 +64,11 @@ func newEvents(e *Engine, st *statement, sub *plan.Subscribe) (*events, error) {
 		}
 	}
 	if sub.Upsert && len(x.keys) == 0 {
-		return nil, &fault.SQL{Kind: fault.ErrInvalid, Code: "42P10", Message: "envelope = 'upsert' needs a table with a primary key"}
+		return nil, &fault.SQL{
+			Kind:    fault.ErrInvalid,
+			Code:    "42P10",
+			Message: "envelope = 'upsert' needs a table with a primary key",
+		}
 	}
 	x.schema = plan.Schema(sub.Columns())
 	input := tableTypes(sub.Table)
@@ -77,8 +82,9 @@ func newEvents(e *Engine, st *statement, sub *plan.Subscribe) (*events, error) {
 	return x, nil
 }
 
-// shareKey names what the events depend on besides the commits: the statement with its parameters, the definition, and, as expressions
-// may ask who the caller is, the caller. It is empty when the events also depend on the moment they are made.
+// shareKey names what the events depend on besides the commits: the statement with its parameters, the definition,
+// and, as expressions may ask who the caller is, the caller. It is empty when the events also depend on the moment
+// they are made.
 func (x *events) shareKey(st *statement, text string, params []plan.Literal) string {
 	for _, e := range append([]plan.Expr{x.sub.Where}, x.sub.Project...) {
 		if e != nil && optimize.Volatile(e) {
@@ -111,7 +117,12 @@ func (x *events) control(op string, seq *manifest.Seq) arrow.RecordBatch {
 }
 
 // batch puts the control columns in front of data columns that were computed; old may be nil. It takes neither.
-func (x *events) batch(ops func(i int) string, seq manifest.Seq, time int64, data, old arrow.RecordBatch) arrow.RecordBatch {
+func (x *events) batch(
+	ops func(i int) string,
+	seq manifest.Seq,
+	time int64,
+	data, old arrow.RecordBatch,
+) arrow.RecordBatch {
 	n := int(data.NumRows())
 	op := array.NewStringBuilder(x.engine.alloc)
 	seqs := array.NewInt64Builder(x.engine.alloc)
@@ -145,8 +156,9 @@ func (x *events) batch(ops func(i int) string, seq manifest.Seq, time int64, dat
 	return b
 }
 
-// of makes the rows of one piece of a commit: first what leaves, then what comes or changes. A row is an update when it matched before
-// and after and kept its key; one that moves out of the WHERE, or off its key, is deleted; one that moves in is inserted.
+// of makes the rows of one piece of a commit: first what leaves, then what comes or changes. A row is an update when
+// it matched before and after and kept its key; one that moves out of the WHERE, or off its key, is deleted; one that
+// moves in is inserted.
 func (x *events) of(c *tablet.Change) ([]arrow.RecordBatch, error) {
 	if x.expired(c.Time) {
 		return nil, nil
@@ -204,8 +216,8 @@ func (x *events) matching(b arrow.RecordBatch) ([]uint16, error) {
 	return at, nil
 }
 
-// pairs finds the updates: new rows that match and replace an old row that matches and has the same key. kept has the old row of each
-// such new row, replaced the old rows.
+// pairs finds the updates: new rows that match and replace an old row that matches and has the same key. kept has the
+// old row of each such new row, replaced the old rows.
 func (x *events) pairs(c *tablet.Change, before, after []uint16) (kept map[uint16]uint16, replaced map[uint16]bool) {
 	kept, replaced = map[uint16]uint16{}, map[uint16]bool{}
 	if len(x.keys) == 0 || len(c.Pairs) == 0 {
@@ -256,7 +268,8 @@ func (x *events) deletes(c *tablet.Change, rows []uint16) (arrow.RecordBatch, er
 	return x.batch(func(int) string { return opDelete }, c.Seq, c.Time, data, data), nil
 }
 
-// upserts makes the inserts and updates in the order of the commit: one batch, or with old values one for each run of a kind.
+// upserts makes the inserts and updates in the order of the commit: one batch, or with old values one for each run of
+// a kind.
 func (x *events) upserts(c *tablet.Change, after []uint16, kept map[uint16]uint16) ([]arrow.RecordBatch, error) {
 	var out []arrow.RecordBatch
 	for len(after) > 0 {
@@ -280,7 +293,12 @@ func (x *events) upserts(c *tablet.Change, after []uint16, kept map[uint16]uint1
 	return out, nil
 }
 
-func (x *events) upsertRun(c *tablet.Change, rows []uint16, kept map[uint16]uint16, update bool) (arrow.RecordBatch, error) {
+func (x *events) upsertRun(
+	c *tablet.Change,
+	rows []uint16,
+	kept map[uint16]uint16,
+	update bool,
+) (arrow.RecordBatch, error) {
 	data, _, err := x.project.Apply(c.New, rows)
 	if err != nil {
 		return nil, err
@@ -306,8 +324,8 @@ func (x *events) upsertRun(c *tablet.Change, rows []uint16, kept map[uint16]uint
 	return x.batch(op, c.Seq, c.Time, data, old), nil
 }
 
-// oldOf projects the old rows of updated ones, in the order of the new rows. A selection ascends, so each is projected by itself when the
-// old rows do not.
+// oldOf projects the old rows of updated ones, in the order of the new rows. A selection ascends, so each is
+// projected by itself when the old rows do not.
 func (x *events) oldOf(c *tablet.Change, rows []uint16, kept map[uint16]uint16) (arrow.RecordBatch, error) {
 	parts := make([]arrow.RecordBatch, 0, len(rows))
 	defer func() {
@@ -394,8 +412,8 @@ func (x *subscription) deliver(ctx context.Context, through manifest.Seq) error 
 	return x.gap(ctx, err)
 }
 
-// queueGroup makes the rows of a whole group ready. Its progress row is the last of the last batch, unless a limit or batch_size cuts
-// there.
+// queueGroup makes the rows of a whole group ready. Its progress row is the last of the last batch, unless a limit or
+// batch_size cuts there.
 func (x *subscription) queueGroup(g *shared) {
 	last := len(g.batches) - 1
 	for _, b := range g.batches[:last] {
@@ -517,8 +535,8 @@ func (x *subscription) stepGroup(ctx context.Context) error {
 	return nil
 }
 
-// snapshotPlan is the query of the snapshot: the table's rows as events, the greatest sequences only with last_rows and then as they
-// were committed, else ordered as asked.
+// snapshotPlan is the query of the snapshot: the table's rows as events, the greatest sequences only with last_rows
+// and then as they were committed, else ordered as asked.
 func (x *subscription) snapshotPlan() plan.Node {
 	t, sub := x.sub.Table, x.sub
 	scan := &plan.Scan{Table: t, Alias: t.Name, Limit: -1, Filter: sub.Where}
@@ -538,7 +556,10 @@ func (x *subscription) snapshotPlan() plan.Node {
 		return []plan.SortKey{{Expr: system[0], Desc: desc}, {Expr: system[1], Desc: desc}}
 	}
 	if sub.LastRows >= 0 {
-		node = &plan.Limit{Input: &plan.Sort{Input: node, Keys: byCommit(true)}, Count: &plan.Literal{Value: sub.LastRows, Type: bigint}}
+		node = &plan.Limit{
+			Input: &plan.Sort{Input: node, Keys: byCommit(true)},
+			Count: &plan.Literal{Value: sub.LastRows, Type: bigint},
+		}
 	}
 	switch {
 	case len(sub.Order) > 0:
@@ -550,7 +571,11 @@ func (x *subscription) snapshotPlan() plan.Node {
 	if sub.Upsert {
 		op = opUpsert
 	}
-	exprs := []plan.Expr{&plan.Literal{Value: op, Type: text}, &plan.Literal{Value: int64(x.from), Type: bigint}, system[2]}
+	exprs := []plan.Expr{
+		&plan.Literal{Value: op, Type: text},
+		&plan.Literal{Value: int64(x.from), Type: bigint},
+		system[2],
+	}
 	exprs = append(exprs, sub.Project...)
 	if sub.OldValues {
 		for _, c := range sub.Cols {

@@ -20,11 +20,22 @@ import (
 	"kalamflight/manifest"
 )
 
-// Ingest writes a client's batches into a table, all or nothing, and returns how many rows are durable. Columns are matched by name and
-// cast where nothing is lost; columns that are left out get their default. next returns io.EOF at the end; its batches are released here.
-func (e *Engine) Ingest(ctx context.Context, s *Session, o IngestOptions, schema *arrow.Schema, next func() (arrow.RecordBatch, error)) (int64, error) {
+// Ingest writes a client's batches into a table, all or nothing, and returns how many rows are durable. Columns are
+// matched by name and cast where nothing is lost; columns that are left out get their default. next returns io.EOF at
+// the end; its batches are released here.
+func (e *Engine) Ingest(
+	ctx context.Context,
+	s *Session,
+	o IngestOptions,
+	schema *arrow.Schema,
+	next func() (arrow.RecordBatch, error),
+) (int64, error) {
 	if o.Catalog != "" && o.Catalog != CatalogName {
-		return 0, &fault.SQL{Kind: fault.ErrNotFound, Code: "3D000", Message: fmt.Sprintf("there is no catalog %q", o.Catalog)}
+		return 0, &fault.SQL{
+			Kind:    fault.ErrNotFound,
+			Code:    "3D000",
+			Message: fmt.Sprintf("there is no catalog %q", o.Catalog),
+		}
 	}
 	if o.Temporary {
 		return 0, unsupported("temporary tables")
@@ -67,7 +78,11 @@ func (e *Engine) ingestTarget(ctx context.Context, s *Session, o IngestOptions, 
 	exists := err == nil
 	switch {
 	case exists && o.Mode == IngestCreate:
-		return target{}, &fault.SQL{Kind: fault.ErrExists, Code: "42P07", Message: fmt.Sprintf("table %s.%s exists already", old.Namespace, old.Name)}
+		return target{}, &fault.SQL{
+			Kind:    fault.ErrExists,
+			Code:    "42P07",
+			Message: fmt.Sprintf("table %s.%s exists already", old.Namespace, old.Name),
+		}
 	case !exists && o.Mode == IngestAppend:
 		return target{}, noTable(o.Namespace, o.Table)
 	case exists && o.Mode != IngestReplace:
@@ -86,9 +101,16 @@ func (e *Engine) ingestTarget(ctx context.Context, s *Session, o IngestOptions, 
 	return target{table: t, made: made}, writable(p, t)
 }
 
-// replaceTarget makes room for an ingest that replaces. The owner's table is dropped and made anew when its columns change, and emptied
-// when they do not; someone else's is emptied of the caller's rows, if its columns are the same (SEMANTICS.md section 4).
-func (e *Engine) replaceTarget(ctx context.Context, s *Session, o IngestOptions, schema *arrow.Schema, old *manifest.Table) (target, error) {
+// replaceTarget makes room for an ingest that replaces. The owner's table is dropped and made anew when its columns
+// change, and emptied when they do not; someone else's is emptied of the caller's rows, if its columns are the same
+// (SEMANTICS.md section 4).
+func (e *Engine) replaceTarget(
+	ctx context.Context,
+	s *Session,
+	o IngestOptions,
+	schema *arrow.Schema,
+	old *manifest.Table,
+) (target, error) {
 	p := s.Principal()
 	if err := writable(p, old); err != nil {
 		return target{}, err
@@ -135,7 +157,10 @@ func tableOf(o IngestOptions, schema *arrow.Schema) (*manifest.Table, error) {
 		if err != nil {
 			return nil, fmt.Errorf("column %q: %w", f.Name, err)
 		}
-		t.Columns = append(t.Columns, manifest.Column{ID: manifest.ColumnID(i + 1), Name: f.Name, Type: typ, NotNull: !f.Nullable})
+		t.Columns = append(
+			t.Columns,
+			manifest.Column{ID: manifest.ColumnID(i + 1), Name: f.Name, Type: typ, NotNull: !f.Nullable},
+		)
 	}
 	for name, value := range o.Options {
 		if err := ingestOption(t, strings.ToLower(name), value); err != nil {
@@ -187,12 +212,20 @@ func ingestOption(t *manifest.Table, name, value string) error {
 		t.Flush.Interval = time.Duration(n) * time.Second
 	default:
 		return (&fault.SQL{Kind: fault.ErrInvalid, Code: "42704", Message: fmt.Sprintf("there is no ingest option %q", name)}).
-			WithHint("the options are table_type, primary_key, access_level, flush_rows and flush_interval")
+			WithHint(
+				"the options are table_type, primary_key, access_level, flush_rows and flush_interval",
+			)
 	}
 	return nil
 }
 
-func (e *Engine) ingestRows(ctx context.Context, s *Session, to target, schema *arrow.Schema, next func() (arrow.RecordBatch, error)) (int64, error) {
+func (e *Engine) ingestRows(
+	ctx context.Context,
+	s *Session,
+	to target,
+	schema *arrow.Schema,
+	next func() (arrow.RecordBatch, error),
+) (int64, error) {
 	st := e.statement(s, 0)
 	conv, err := e.newConversion(st, to.table, schema)
 	if err != nil {
@@ -217,7 +250,13 @@ func (e *Engine) ingestRows(ctx context.Context, s *Session, to target, schema *
 }
 
 // replaceRows ends all rows of the caller's tablet and writes the new ones in the same commit.
-func (e *Engine) replaceRows(ctx context.Context, st *statement, t *manifest.Table, next func() (arrow.RecordBatch, error), c tablet.OnConflict) (int64, error) {
+func (e *Engine) replaceRows(
+	ctx context.Context,
+	st *statement,
+	t *manifest.Table,
+	next func() (arrow.RecordBatch, error),
+	c tablet.OnConflict,
+) (int64, error) {
 	id := st.tablet(t)
 	unlock, err := e.tablets.Exclusive(ctx, id)
 	if err != nil {
@@ -248,7 +287,11 @@ func (e *Engine) replaceRows(ctx context.Context, st *statement, t *manifest.Tab
 
 // everyRow lists the live rows of a tablet. The caller holds its statement lock.
 func (e *Engine) everyRow(ctx context.Context, id manifest.Tablet) ([]manifest.RowRef, manifest.Seq, error) {
-	snap, err := e.tablets.Read(ctx, id, tablet.ReadOptions{Columns: []manifest.ColumnID{manifest.ColumnRow}, Pending: true})
+	snap, err := e.tablets.Read(
+		ctx,
+		id,
+		tablet.ReadOptions{Columns: []manifest.ColumnID{manifest.ColumnRow}, Pending: true},
+	)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -285,7 +328,13 @@ type conversion struct {
 }
 
 func (e *Engine) newConversion(st *statement, t *manifest.Table, schema *arrow.Schema) (*conversion, error) {
-	c := &conversion{engine: e, table: t, schema: t.Schema(), from: make([]int, len(t.Columns)), def: make([]*exec.Transform, len(t.Columns))}
+	c := &conversion{
+		engine: e,
+		table:  t,
+		schema: t.Schema(),
+		from:   make([]int, len(t.Columns)),
+		def:    make([]*exec.Transform, len(t.Columns)),
+	}
 	taken := map[int]string{}
 	for i := range c.from {
 		c.from[i] = -1
@@ -296,7 +345,11 @@ func (e *Engine) newConversion(st *statement, t *manifest.Table, schema *arrow.S
 			return nil, err
 		}
 		if other, twice := taken[k]; twice {
-			return nil, &fault.SQL{Kind: fault.ErrInvalid, Code: "42701", Message: fmt.Sprintf("the columns %q and %q are the same", other, f.Name)}
+			return nil, &fault.SQL{
+				Kind:    fault.ErrInvalid,
+				Code:    "42701",
+				Message: fmt.Sprintf("the columns %q and %q are the same", other, f.Name),
+			}
 		}
 		taken[k] = f.Name
 		c.from[k] = i

@@ -10,7 +10,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// View is the catalog as one session may know it. It is immutable; make one for each statement. It is sqlfront's catalog.
+// View is the catalog as one session may know it. It is immutable; make one for each statement. It is sqlfront's
+// catalog.
 type View struct {
 	who  access.Principal
 	snap *catalog.Snapshot
@@ -21,8 +22,8 @@ func (e *Engine) Catalog(s *Session) *View {
 	return &View{who: s.Principal(), snap: e.catalog.Snapshot()}
 }
 
-// Table finds a table by name, exactly or by its only match without regard to case. It is ErrNotFound when there is none, and ErrDenied
-// for one that the caller may neither read nor change.
+// Table finds a table by name, exactly or by its only match without regard to case. It is ErrNotFound when there is
+// none, and ErrDenied for one that the caller may neither read nor change.
 func (v *View) Table(namespace, name string) (*manifest.Table, error) {
 	if n, ok := systemNamespace(namespace); ok {
 		for _, t := range systemTables() {
@@ -107,7 +108,8 @@ func sameType(want string, t *manifest.Table) bool {
 	return strings.EqualFold(want, TableType(t)) || strings.EqualFold(want, tableType(t))
 }
 
-// matches tells whether name matches a pattern of the metadata calls: % is any run of characters, _ any one, \ takes the next literally.
+// matches tells whether name matches a pattern of the metadata calls: % is any run of characters, _ any one, \ takes
+// the next literally.
 func matches(pattern, name string) bool {
 	p, n := []rune(pattern), []rune(name)
 	// star and from remember the last % and where its match began, to try a longer one.

@@ -45,8 +45,8 @@ type Options struct {
 	HotBytes, LogBytes int64
 	// BigBytes is the size from which a statement's rows go straight to segments; 0 means 8 MiB.
 	BigBytes int64
-	// LogFS is where the write-ahead log's files are; nil means the local disk. UnsafeNoSync turns off every sync of the log. Both are
-	// for crash tests.
+	// LogFS is where the write-ahead log's files are; nil means the local disk. UnsafeNoSync turns off every sync of
+	// the log. Both are for crash tests.
 	LogFS        hotlog.FS
 	UnsafeNoSync bool
 	// NoJobs leaves flush, compaction and eviction to whoever calls them: for tests.
@@ -134,8 +134,11 @@ func (e *Engine) open(ctx context.Context) error {
 		return err
 	}
 	e.files = segments.Open(segments.Options{Bucket: bucket, Alloc: e.alloc})
-	e.tablets, err = tablet.Open(ctx, tablet.Options{Log: e.hot, Bucket: bucket, Manifests: manifest.OpenStore(bucket), Files: e.files,
-		NewID: e.segmentID, Alloc: e.alloc, Logger: e.log, BigBytes: e.opts.BigBytes, Resolve: e.resolve})
+	e.tablets, err = tablet.Open(
+		ctx,
+		tablet.Options{Log: e.hot, Bucket: bucket, Manifests: manifest.OpenStore(bucket), Files: e.files,
+			NewID: e.segmentID, Alloc: e.alloc, Logger: e.log, BigBytes: e.opts.BigBytes, Resolve: e.resolve},
+	)
 	if err != nil {
 		return err
 	}
@@ -152,8 +155,8 @@ func (e *Engine) open(ctx context.Context) error {
 	return nil
 }
 
-// segmentID is an id for a segment's file. When the catalog cannot write any more the log has stopped too, and nothing will ever name the
-// file; a random id keeps it from hitting one that is named.
+// segmentID is an id for a segment's file. When the catalog cannot write any more the log has stopped too, and
+// nothing will ever name the file; a random id keeps it from hitting one that is named.
 func (e *Engine) segmentID() uint64 {
 	id, err := e.catalog.NewID(context.Background())
 	if err != nil {
@@ -163,8 +166,8 @@ func (e *Engine) segmentID() uint64 {
 	return id
 }
 
-// ephemeral tells the log which tablets are too short-lived for a checkpoint. It is asked during recovery too, before the catalog is
-// open, and then says no.
+// ephemeral tells the log which tablets are too short-lived for a checkpoint. It is asked during recovery too, before
+// the catalog is open, and then says no.
 func (e *Engine) ephemeral(id manifest.TabletID) bool {
 	if e.catalog == nil {
 		return false
@@ -248,7 +251,11 @@ func loopback(remote string) bool {
 func (e *Engine) Principal(_ context.Context, id manifest.UserID) (access.Principal, error) {
 	u, ok := e.catalog.Snapshot().UserByID(id)
 	if !ok || u.Dropped != 0 {
-		return access.Principal{}, &fault.SQL{Kind: fault.ErrUnauthenticated, Code: "28000", Message: "this user does not exist any more"}
+		return access.Principal{}, &fault.SQL{
+			Kind:    fault.ErrUnauthenticated,
+			Code:    "28000",
+			Message: "this user does not exist any more",
+		}
 	}
 	return u.Principal()
 }

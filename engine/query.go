@@ -22,8 +22,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// Query starts a SELECT, EXPLAIN or SUBSCRIBE, or runs a statement that changes something and streams what it returns. Rows come from
-// the stream; the caller closes it.
+// Query starts a SELECT, EXPLAIN or SUBSCRIBE, or runs a statement that changes something and streams what it
+// returns. Rows come from the stream; the caller closes it.
 func (e *Engine) Query(ctx context.Context, s *Session, c *plan.Compiled, o QueryOptions) (Stream, error) {
 	st, err := optimize.Substitute(c.Statement, o.Params)
 	if err != nil {
@@ -142,7 +142,14 @@ func (e *Engine) statement(s *Session, asOf manifest.Seq) *statement {
 
 func (e *Engine) exprEnv(s *Session) *expr.Env {
 	p := s.Principal()
-	return &expr.Env{Now: time.Now(), User: p.Name, Role: p.Role.String(), Namespace: s.Namespace(), Zone: s.zone(), NewID: e.newID}
+	return &expr.Env{
+		Now:       time.Now(),
+		User:      p.Name,
+		Role:      p.Role.String(),
+		Namespace: s.Namespace(),
+		Zone:      s.zone(),
+		NewID:     e.newID,
+	}
 }
 
 func (e *Engine) newID() (int64, error) {
@@ -152,10 +159,18 @@ func (e *Engine) newID() (int64, error) {
 
 func (st *statement) exec() exec.Env {
 	o := &st.engine.opts
-	return exec.Env{Scan: st.scan, Expr: st.expr, Alloc: st.engine.alloc, Workers: o.Workers, MemoryBytes: o.QueryBytes, Server: st.engine.budget}
+	return exec.Env{
+		Scan:        st.scan,
+		Expr:        st.expr,
+		Alloc:       st.engine.alloc,
+		Workers:     o.Workers,
+		MemoryBytes: o.QueryBytes,
+		Server:      st.engine.budget,
+	}
 }
 
-// optimize rewrites a plan of the statement. What depends on its time, zone or user is computed here, so that storage can prune by it.
+// optimize rewrites a plan of the statement. What depends on its time, zone or user is computed here, so that storage
+// can prune by it.
 func (st *statement) optimize(n plan.Node) (plan.Node, error) {
 	return optimize.Optimize(n, st.rewriting())
 }
@@ -195,7 +210,11 @@ func (st *statement) scan(ctx context.Context, n *plan.Scan) (*exec.Source, erro
 		}
 		seq, ok := v.Value.(int64)
 		if !ok || seq < 0 {
-			return nil, &fault.SQL{Kind: fault.ErrInvalid, Code: "22023", Message: "AS OF SEQ needs a sequence, 0 or larger"}
+			return nil, &fault.SQL{
+				Kind:    fault.ErrInvalid,
+				Code:    "22023",
+				Message: "AS OF SEQ needs a sequence, 0 or larger",
+			}
 		}
 		asOf = manifest.Seq(seq)
 		if asOf > st.asOf {
@@ -230,7 +249,10 @@ func (st *statement) tablet(t *manifest.Table) manifest.Tablet {
 }
 
 func source(snap *tablet.Snapshot) *exec.Source {
-	src := &exec.Source{Close: func() { snap.Close() }, Stats: func() exec.ScanStats { return exec.ScanStats(snap.Stats()) }}
+	src := &exec.Source{
+		Close: func() { snap.Close() },
+		Stats: func() exec.ScanStats { return exec.ScanStats(snap.Stats()) },
+	}
 	for _, m := range snap.Morsels() {
 		src.Morsels = append(src.Morsels, m)
 	}
@@ -280,7 +302,11 @@ func (e *Engine) explain(ctx context.Context, s *Session, st *plan.Explain, asOf
 		return nil, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Message: "EXPLAIN works on SELECT, INSERT, UPDATE and DELETE"}
 	}
 	if _, reads := st.Statement.(*plan.Select); st.Analyze && !reads {
-		return nil, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Message: "EXPLAIN ANALYZE works on SELECT only: it would change rows"}
+		return nil, &fault.SQL{
+			Kind:    fault.ErrUnsupported,
+			Code:    "0A000",
+			Message: "EXPLAIN ANALYZE works on SELECT only: it would change rows",
+		}
 	}
 	env := e.statement(s, asOf)
 	node, err := env.optimize(root)

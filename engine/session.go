@@ -15,8 +15,8 @@ import (
 	"kalamflight/internal/fault"
 )
 
-// Session is one caller's connection: who they are, the namespace that bare names mean, and their options. It is safe for concurrent
-// use. The wire makes and closes sessions.
+// Session is one caller's connection: who they are, the namespace that bare names mean, and their options. It is safe
+// for concurrent use. The wire makes and closes sessions.
 type Session struct {
 	id      string
 	remote  string
@@ -30,7 +30,8 @@ type Session struct {
 	used      time.Time
 }
 
-// The session options that are known, with what they mean when unset. catalog and schema are read and written by drivers.
+// The session options that are known, with what they mean when unset. catalog and schema are read and written by
+// drivers.
 const (
 	optionCatalog   = "catalog"
 	optionSchema    = "schema"
@@ -118,7 +119,13 @@ func (s *Session) SetOption(name, value string) error {
 		}
 	default:
 		return (&fault.SQL{Kind: fault.ErrInvalid, Code: "42704", Message: fmt.Sprintf("there is no session option %q", name)}).
-			WithHint("the options are %s", strings.Join([]string{optionCatalog, optionSchema, optionTableType, optionTimeout, optionTimeZone}, ", "))
+			WithHint(
+				"the options are %s",
+				strings.Join(
+					[]string{optionCatalog, optionSchema, optionTableType, optionTimeout, optionTimeZone},
+					", ",
+				),
+			)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -18,8 +18,9 @@ import (
 	"kalamflight/subscriptions"
 )
 
-// subscription is a query that does not end: a first progress row, a snapshot, and then every commit, read from the cursor onwards. It
-// holds a position, not a queue: a slow reader costs the history it has not read, which storage keeps anyway.
+// subscription is a query that does not end: a first progress row, a snapshot, and then every commit, read from the
+// cursor onwards. It holds a position, not a queue: a slow reader costs the history it has not read, which storage
+// keeps anyway.
 type subscription struct {
 	engine *Engine
 	st     *statement
@@ -55,16 +56,34 @@ const (
 )
 
 // subscribe opens a subscription. Nothing is kept when it fails.
-func (e *Engine) subscribe(ctx context.Context, s *Session, sub *plan.Subscribe, r *run, params []plan.Literal) (Stream, error) {
+func (e *Engine) subscribe(
+	ctx context.Context,
+	s *Session,
+	sub *plan.Subscribe,
+	r *run,
+	params []plan.Literal,
+) (Stream, error) {
 	st := e.statement(s, 0)
 	if err := access.Can(st.who, access.Read, access.Target{Table: sub.Table}); err != nil {
 		return nil, err
 	}
 	if k := sub.Table.Kind; k == manifest.System || k == manifest.View {
 		return nil, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
-			Message: fmt.Sprintf("SUBSCRIBE works on USER, SHARED and STREAM tables, not on %s.%s", sub.Table.Namespace, sub.Table.Name)}
+			Message: fmt.Sprintf(
+				"SUBSCRIBE works on USER, SHARED and STREAM tables, not on %s.%s",
+				sub.Table.Namespace,
+				sub.Table.Name,
+			)}
 	}
-	x := &subscription{engine: e, st: st, sub: sub, run: r, id: st.tablet(sub.Table), left: sub.LimitRows, version: sub.Table.Version}
+	x := &subscription{
+		engine:  e,
+		st:      st,
+		sub:     sub,
+		run:     r,
+		id:      st.tablet(sub.Table),
+		left:    sub.LimitRows,
+		version: sub.Table.Version,
+	}
 	ev, err := newEvents(e, st, sub)
 	if err != nil {
 		return nil, err
@@ -74,7 +93,8 @@ func (e *Engine) subscribe(ctx context.Context, s *Session, sub *plan.Subscribe,
 	if sub.Timeout > 0 {
 		x.deadline = time.Now().Add(sub.Timeout)
 	}
-	// The tail first, then what is there: a commit in between is announced, and skipped if the snapshot shows it (HOUSE.md, two joins).
+	// The tail first, then what is there: a commit in between is announced, and skipped if the snapshot shows it
+	// (HOUSE.md, two joins).
 	if x.tail, err = e.hub.Tail(x.id.ID()); err != nil {
 		return nil, err
 	}
@@ -324,8 +344,8 @@ func (x *subscription) check(ctx context.Context) error {
 // queue makes a batch ready.
 func (x *subscription) queue(b arrow.RecordBatch) { x.ready = append(x.ready, b) }
 
-// queueRows makes data rows ready, in pieces of batch_size, up to the limit. b stays the caller's. A batch that goes out as it is stays
-// the same value for everyone it is shared with, so that its message is made once.
+// queueRows makes data rows ready, in pieces of batch_size, up to the limit. b stays the caller's. A batch that goes
+// out as it is stays the same value for everyone it is shared with, so that its message is made once.
 func (x *subscription) queueRows(b arrow.RecordBatch) {
 	n := b.NumRows()
 	if x.left >= 0 {

@@ -17,8 +17,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// systemTable is a virtual table: its columns and the rows that a session may see. Rows yield one value a column, as manifest.Type
-// describes values; they end early when yield says so.
+// systemTable is a virtual table: its columns and the rows that a session may see. Rows yield one value a column, as
+// manifest.Type describes values; they end early when yield says so.
 type systemTable struct {
 	namespace, name string
 	columns         []manifest.Column
@@ -37,7 +37,14 @@ var (
 func cols(namesAndTypes ...any) []manifest.Column {
 	out := make([]manifest.Column, 0, len(namesAndTypes)/2)
 	for i := 0; i+1 < len(namesAndTypes); i += 2 {
-		out = append(out, manifest.Column{ID: manifest.ColumnID(i/2 + 1), Name: namesAndTypes[i].(string), Type: namesAndTypes[i+1].(manifest.Type)})
+		out = append(
+			out,
+			manifest.Column{
+				ID:   manifest.ColumnID(i/2 + 1),
+				Name: namesAndTypes[i].(string),
+				Type: namesAndTypes[i+1].(manifest.Type),
+			},
+		)
 	}
 	return out
 }
@@ -50,8 +57,14 @@ func systemTables() []*manifest.Table {
 	all := systemDefinitions()
 	out := make([]*manifest.Table, len(all))
 	for i, d := range all {
-		out[i] = &manifest.Table{ID: firstSystemID + manifest.TableID(i), Namespace: d.namespace, Name: d.name, Kind: manifest.System,
-			Columns: d.columns, Version: 1}
+		out[i] = &manifest.Table{
+			ID:        firstSystemID + manifest.TableID(i),
+			Namespace: d.namespace,
+			Name:      d.name,
+			Kind:      manifest.System,
+			Columns:   d.columns,
+			Version:   1,
+		}
 	}
 	return out
 }
@@ -83,10 +96,18 @@ func (e *Engine) systemScan(ctx context.Context, s *Session, n *plan.Scan) (*exe
 		}
 		at[k], fields[k] = int(id)-1, col.Field()
 		if id > manifest.ColumnID(len(d.columns)) {
-			return nil, &fault.SQL{Kind: fault.ErrInvalid, Code: "42703", Message: fmt.Sprintf("table %s.%s has no column %s", d.namespace, d.name, col.Name)}
+			return nil, &fault.SQL{
+				Kind:    fault.ErrInvalid,
+				Code:    "42703",
+				Message: fmt.Sprintf("table %s.%s has no column %s", d.namespace, d.name, col.Name),
+			}
 		}
 	}
-	return &exec.Source{Morsels: []exec.Morsel{&systemMorsel{engine: e, session: s, table: d, at: at, schema: arrow.NewSchema(fields, nil)}}}, nil
+	return &exec.Source{
+		Morsels: []exec.Morsel{
+			&systemMorsel{engine: e, session: s, table: d, at: at, schema: arrow.NewSchema(fields, nil)},
+		},
+	}, nil
 }
 
 type systemMorsel struct {
@@ -175,7 +196,8 @@ func (e *Engine) readable(s *Session) iter.Seq[*manifest.Table] {
 
 // visible tells whether a caller may know of a table: one that they may read, or alter.
 func visible(p access.Principal, t *manifest.Table) bool {
-	return access.Can(p, access.Read, access.Target{Table: t}) == nil || access.Can(p, access.Alter, access.Target{Table: t}) == nil
+	return access.Can(p, access.Read, access.Target{Table: t}) == nil ||
+		access.Can(p, access.Alter, access.Target{Table: t}) == nil
 }
 
 func orNil(s string) any {

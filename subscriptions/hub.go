@@ -1,7 +1,7 @@
-// Package subscriptions fans commits out to those who follow a tablet. The hub is told of every durable commit once and wakes the tails
-// of the tablets it touched; a tail is a cursor, not a queue: it says up to where there is something to read, and the follower re-reads
-// storage from its own position. What followers of one plan make of the same commits is made once and shared. The hub reads no rows and
-// knows no SQL.
+// Package subscriptions fans commits out to those who follow a tablet. The hub is told of every durable commit once
+// and wakes the tails of the tablets it touched; a tail is a cursor, not a queue: it says up to where there is
+// something to read, and the follower re-reads storage from its own position. What followers of one plan make of the
+// same commits is made once and shared. The hub reads no rows and knows no SQL.
 package subscriptions
 
 import (
@@ -48,7 +48,8 @@ type Hub struct {
 type Stats struct {
 	// Tails and Tablets are open now.
 	Tails, Tablets int
-	// Commits were heard of, Wakes reached a followed tablet, Made and Shared count results computed and results reused.
+	// Commits were heard of, Wakes reached a followed tablet, Made and Shared count results computed and results
+	// reused.
 	Commits, Wakes, Made, Shared int64
 }
 
@@ -127,8 +128,8 @@ func (t *topic) advance(head manifest.Seq) {
 	}
 }
 
-// Tail begins to follow a tablet. Open it before the snapshot is read: every commit that the snapshot does not show is announced. The
-// caller closes it.
+// Tail begins to follow a tablet. Open it before the snapshot is read: every commit that the snapshot does not show
+// is announced. The caller closes it.
 func (h *Hub) Tail(id manifest.TabletID) (*Tail, error) {
 	t, err := h.enter(id)
 	if err != nil {
@@ -166,8 +167,8 @@ type Tail struct {
 	closed bool
 }
 
-// Next waits until a commit later than after may have touched the tablet, and returns the newest such Seq. It returns ctx's error when
-// that comes first, and may be called again.
+// Next waits until a commit later than after may have touched the tablet, and returns the newest such Seq. It returns
+// ctx's error when that comes first, and may be called again.
 func (t *Tail) Next(ctx context.Context, after manifest.Seq) (manifest.Seq, error) {
 	for {
 		t.topic.mu.Lock()
@@ -186,8 +187,8 @@ func (t *Tail) Next(ctx context.Context, after manifest.Seq) (manifest.Seq, erro
 	}
 }
 
-// Quiet returns the newest Seq up to which no commit later than after touched the tablet; it is at least after, and after itself when
-// one did.
+// Quiet returns the newest Seq up to which no commit later than after touched the tablet; it is at least after, and
+// after itself when one did.
 func (t *Tail) Quiet(after manifest.Seq) manifest.Seq {
 	// seen is read first: every commit up to it has reached the topic.
 	seen := manifest.Seq(t.hub.seen.Load())

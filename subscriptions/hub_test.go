@@ -68,7 +68,8 @@ func TestTailHearsOnlyItsTablet(t *testing.T) {
 	})
 }
 
-// TestNoCommitIsMissed opens tails while commits run: a snapshot taken after Tail plus what Next announces covers every commit.
+// TestNoCommitIsMissed opens tails while commits run: a snapshot taken after Tail plus what Next announces covers
+// every commit.
 func TestNoCommitIsMissed(t *testing.T) {
 	w, h := newHub(t, subscriptions.Options{})
 	var wg sync.WaitGroup
@@ -139,10 +140,14 @@ func TestShareMakesOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, tail := range tails {
 		wg.Go(func() {
-			got, err := tail.Share(context.Background(), subscriptions.Key{Plan: "p", Through: 1}, func() (subscriptions.Value, error) {
-				made.Add(1)
-				return v, nil
-			})
+			got, err := tail.Share(
+				context.Background(),
+				subscriptions.Key{Plan: "p", Through: 1},
+				func() (subscriptions.Value, error) {
+					made.Add(1)
+					return v, nil
+				},
+			)
 			if err != nil || got != v {
 				t.Errorf("Share = %v, %v", got, err)
 				return

@@ -26,8 +26,8 @@ type entry struct {
 	err   error
 }
 
-// Share returns the result of that key, made by the first who asks; the others wait for it. The caller owns one reference. An error is
-// not kept: the next who asks tries again.
+// Share returns the result of that key, made by the first who asks; the others wait for it. The caller owns one
+// reference. An error is not kept: the next who asks tries again.
 func (t *Tail) Share(ctx context.Context, key Key, produce func() (Value, error)) (Value, error) {
 	for {
 		e, mine := t.topic.entry(key, t.hub.opts.SharedMax)

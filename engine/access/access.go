@@ -1,5 +1,5 @@
-// Package access is the one place that decides who may do what: four roles, table ownership, access levels and the rights to change
-// definitions, in one table of rules. It does not authenticate anybody and keeps no state.
+// Package access is the one place that decides who may do what: four roles, table ownership, access levels and the
+// rights to change definitions, in one table of rules. It does not authenticate anybody and keeps no state.
 package access
 
 import (
@@ -83,9 +83,18 @@ const (
 	Terminate
 )
 
-var actionNames = [...]string{Read: "read", Write: "write", Alter: "alter", Maintain: "maintain", CreateTable: "create a table like",
-	ManageNamespace: "manage namespaces", ManageUser: "manage users", MaintainAll: "maintain every user's rows of",
-	Observe: "see what other users run", Terminate: "end what other users run"}
+var actionNames = [...]string{
+	Read:            "read",
+	Write:           "write",
+	Alter:           "alter",
+	Maintain:        "maintain",
+	CreateTable:     "create a table like",
+	ManageNamespace: "manage namespaces",
+	ManageUser:      "manage users",
+	MaintainAll:     "maintain every user's rows of",
+	Observe:         "see what other users run",
+	Terminate:       "end what other users run",
+}
 
 // String is the action as an error says it.
 func (a Action) String() string {
@@ -104,7 +113,8 @@ type Target struct {
 	Role Role
 }
 
-// Can is nil when p may do a to t, and a fault.SQL of kind ErrDenied, SQLSTATE 42501, when not. It is the only access check there is.
+// Can is nil when p may do a to t, and a fault.SQL of kind ErrDenied, SQLSTATE 42501, when not. It is the only access
+// check there is.
 func Can(p Principal, a Action, t Target) error {
 	if allowed(p, a, t) {
 		return nil

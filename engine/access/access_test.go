@@ -40,7 +40,12 @@ func TestCan(t *testing.T) {
 		access.MaintainAll: {"sdS", "sdS", "sdS", "sdS", "sdS", "sdS", "sdS", "sdS", "sdS"},
 		access.CreateTable: {"usdS", "usdS", "sdS", "sdS", "sdS", "sdS", "sdS", "sdS", "usdS"},
 	}
-	letters := map[access.Role]string{access.RoleUser: "u", access.RoleService: "s", access.RoleDBA: "d", access.RoleSystem: "S"}
+	letters := map[access.Role]string{
+		access.RoleUser:    "u",
+		access.RoleService: "s",
+		access.RoleDBA:     "d",
+		access.RoleSystem:  "S",
+	}
 	for action, row := range want {
 		for i, k := range kinds {
 			for role, letter := range letters {

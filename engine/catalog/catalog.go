@@ -1,5 +1,6 @@
-// Package catalog keeps the definitions: namespaces, tables, views and users, and hands out ids. Readers get an immutable snapshot; a
-// change is durable before anybody sees it. It does not check who may change what (engine/access does) and holds no rows.
+// Package catalog keeps the definitions: namespaces, tables, views and users, and hands out ids. Readers get an
+// immutable snapshot; a change is durable before anybody sees it. It does not check who may change what
+// (engine/access does) and holds no rows.
 package catalog
 
 import (
@@ -177,7 +178,8 @@ func (c *Catalog) applyLocked(ctx context.Context, next *Snapshot, puts map[stri
 // Snapshot is the state now.
 func (c *Catalog) Snapshot() *Snapshot { return c.state.Load() }
 
-// Secret is the data folder's own random 32 bytes, made once; tickets and tokens are sealed with keys derived from it. Read only.
+// Secret is the data folder's own random 32 bytes, made once; tickets and tokens are sealed with keys derived from
+// it. Read only.
 func (c *Catalog) Secret() []byte { return c.secret }
 
 // next is the value after the counter at key, to be put with the change that uses it.
@@ -243,7 +245,10 @@ func (s *Snapshot) Version() uint64 { return s.version }
 
 // Namespaces lists the names of the namespaces, in order.
 func (s *Snapshot) Namespaces() []Namespace {
-	return slices.SortedFunc(maps.Values(s.namespaces), func(a, b Namespace) int { return strings.Compare(a.Name, b.Name) })
+	return slices.SortedFunc(
+		maps.Values(s.namespaces),
+		func(a, b Namespace) int { return strings.Compare(a.Name, b.Name) },
+	)
 }
 
 // Namespace finds a namespace: by its exact name, else by the only one that is equal without regard to case.
@@ -287,7 +292,10 @@ func (s *Snapshot) TableByID(id manifest.TableID) (*manifest.Table, bool) {
 
 // Tables lists the tables of a namespace by name.
 func (s *Snapshot) Tables(namespace string) []*manifest.Table {
-	return slices.SortedFunc(maps.Values(s.byName[namespace]), func(a, b *manifest.Table) int { return strings.Compare(a.Name, b.Name) })
+	return slices.SortedFunc(
+		maps.Values(s.byName[namespace]),
+		func(a, b *manifest.Table) int { return strings.Compare(a.Name, b.Name) },
+	)
 }
 
 // Dropped lists the tables that are gone but whose rows are still to be removed.

@@ -192,7 +192,10 @@ func TestLogin(t *testing.T) {
 	if _, err := c.CreateUser(ctx, "Noor", "a long enough one", access.RoleUser, false); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.CreateUser(ctx, "NOOR", "a long enough one", access.RoleUser, false); !errors.Is(err, fault.ErrExists) {
+	if _, err := c.CreateUser(ctx, "NOOR", "a long enough one", access.RoleUser, false); !errors.Is(
+		err,
+		fault.ErrExists,
+	) {
 		t.Errorf("a name equal under folding = %v", err)
 	}
 	p, err := c.Login(ctx, "noor", "a long enough one", false)
@@ -211,7 +214,10 @@ func TestLogin(t *testing.T) {
 	if _, err := c.Login(ctx, "noor", "a long enough one", true); !errors.Is(err, fault.ErrUnauthenticated) {
 		t.Errorf("a dropped user logs in: %v", err)
 	}
-	if _, err := c.CreateUser(ctx, "noor", "a long enough one", access.RoleUser, false); !errors.Is(err, fault.ErrExists) {
+	if _, err := c.CreateUser(ctx, "noor", "a long enough one", access.RoleUser, false); !errors.Is(
+		err,
+		fault.ErrExists,
+	) {
 		t.Errorf("the name of a dropped user = %v, want reserved", err)
 	}
 	if err := c.PurgeUser(ctx, p.ID); err != nil {
@@ -254,7 +260,9 @@ func TestImportedBcrypt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.kv["user/0000000000000009"] = []byte(`{"id":9,"name":"old","role":"service","password":"` + string(hash) + `","created":1}`)
+	m.kv["user/0000000000000009"] = []byte(
+		`{"id":9,"name":"old","role":"service","password":"` + string(hash) + `","created":1}`,
+	)
 	c := open(t, m)
 	if p, err := c.Login(ctx, "old", "a long enough one", false); err != nil || p.Role != access.RoleService {
 		t.Errorf("Login = %+v, %v", p, err)

@@ -16,12 +16,13 @@ const idEpoch = 1_735_689_600_000
 const (
 	// idBits is how many ids a millisecond has; a burst borrows from the next ones.
 	idBits = 22
-	// idReserve is how far ahead of the last id the durable bound is kept: one write for each minute in which ids are made.
+	// idReserve is how far ahead of the last id the durable bound is kept: one write for each minute in which ids are
+	// made.
 	idReserve = 60_000 << idBits
 )
 
-// ids makes ids that never repeat: not in a burst, not after a restart, not after a clock step back. An id is at most one reserve ahead
-// of the clock. The layout is that of a snowflake: milliseconds, then a counter.
+// ids makes ids that never repeat: not in a burst, not after a restart, not after a clock step back. An id is at most
+// one reserve ahead of the clock. The layout is that of a snowflake: milliseconds, then a counter.
 type ids struct {
 	mu   sync.Mutex
 	meta Meta

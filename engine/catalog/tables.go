@@ -31,7 +31,11 @@ func (c *Catalog) CreateNamespace(ctx context.Context, name string, ifNotExists 
 		if !ok {
 			old = name
 		}
-		return false, &fault.SQL{Kind: fault.ErrExists, Code: "42P06", Message: fmt.Sprintf("namespace %q exists already", old)}
+		return false, &fault.SQL{
+			Kind:    fault.ErrExists,
+			Code:    "42P06",
+			Message: fmt.Sprintf("namespace %q exists already", old),
+		}
 	}
 	if len(s.namespaces) >= namespacesMax {
 		return false, fmt.Errorf("more than %d namespaces: %w", namespacesMax, fault.ErrExhausted)
@@ -42,8 +46,8 @@ func (c *Catalog) CreateNamespace(ctx context.Context, name string, ifNotExists 
 	return true, c.applyLocked(ctx, next, map[string][]byte{keyNamespace + name: encode(n)}, nil)
 }
 
-// DropNamespace removes a namespace and, with cascade, its tables, in one step. The tables dropped are returned; their rows are still to
-// be removed (Snapshot.Dropped).
+// DropNamespace removes a namespace and, with cascade, its tables, in one step. The tables dropped are returned;
+// their rows are still to be removed (Snapshot.Dropped).
 func (c *Catalog) DropNamespace(ctx context.Context, name string, cascade bool) ([]*manifest.Table, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -54,12 +58,20 @@ func (c *Catalog) DropNamespace(ctx context.Context, name string, cascade bool) 
 		return nil, noNamespace(name)
 	}
 	if found == DefaultSpace {
-		return nil, &fault.SQL{Kind: fault.ErrPrecondition, Code: "55006", Message: "the namespace default cannot be dropped"}
+		return nil, &fault.SQL{
+			Kind:    fault.ErrPrecondition,
+			Code:    "55006",
+			Message: "the namespace default cannot be dropped",
+		}
 	}
 	tables := s.Tables(found)
 	if len(tables) > 0 && !cascade {
 		return nil, &fault.SQL{Kind: fault.ErrPrecondition, Code: "2BP01",
-			Message: fmt.Sprintf("namespace %q still has %d tables", found, len(tables)), Hint: "DROP NAMESPACE " + found + " CASCADE drops them too"}
+			Message: fmt.Sprintf(
+				"namespace %q still has %d tables",
+				found,
+				len(tables),
+			), Hint: "DROP NAMESPACE " + found + " CASCADE drops them too"}
 	}
 	next := s.clone()
 	puts, deletes := map[string][]byte{}, []string{keyNamespace + found}
@@ -75,9 +87,13 @@ func noNamespace(name string) error {
 	return &fault.SQL{Kind: fault.ErrNotFound, Code: "3F000", Message: fmt.Sprintf("there is no namespace %q", name)}
 }
 
-// CreateTable adds a table or a view; the catalog fills in ID, Created, Version and the column ids where they are 0. It returns the
-// table as stored, or the existing one and false when there is one and ifNotExists is set.
-func (c *Catalog) CreateTable(ctx context.Context, def *manifest.Table, ifNotExists bool) (*manifest.Table, bool, error) {
+// CreateTable adds a table or a view; the catalog fills in ID, Created, Version and the column ids where they are 0.
+// It returns the table as stored, or the existing one and false when there is one and ifNotExists is set.
+func (c *Catalog) CreateTable(
+	ctx context.Context,
+	def *manifest.Table,
+	ifNotExists bool,
+) (*manifest.Table, bool, error) {
 	if err := checkName("table", def.Name); err != nil {
 		return nil, false, err
 	}
@@ -117,7 +133,12 @@ func (c *Catalog) CreateTable(ctx context.Context, def *manifest.Table, ifNotExi
 	}
 	next := s.clone()
 	next.put(&t)
-	return &t, true, c.applyLocked(ctx, next, map[string][]byte{tableKey(t.ID): encode(&t), keyLastTable: counter(id)}, nil)
+	return &t, true, c.applyLocked(
+		ctx,
+		next,
+		map[string][]byte{tableKey(t.ID): encode(&t), keyLastTable: counter(id)},
+		nil,
+	)
 }
 
 // checkTable holds what every definition must satisfy, however it was made (SQL, ingest, ALTER).
@@ -202,7 +223,11 @@ func (c *Catalog) Forget(ctx context.Context, id manifest.TableID) error {
 }
 
 // ChangeTable replaces a definition by what f makes of a copy; f must not keep it. The version grows by one.
-func (c *Catalog) ChangeTable(ctx context.Context, id manifest.TableID, f func(*manifest.Table) error) (*manifest.Table, error) {
+func (c *Catalog) ChangeTable(
+	ctx context.Context,
+	id manifest.TableID,
+	f func(*manifest.Table) error,
+) (*manifest.Table, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
@@ -222,7 +247,11 @@ func (c *Catalog) ChangeTable(ctx context.Context, id manifest.TableID, f func(*
 		return nil, err
 	}
 	if other, ok := s.Table(t.Namespace, t.Name); ok && other.ID != id {
-		return nil, &fault.SQL{Kind: fault.ErrExists, Code: "42P07", Message: fmt.Sprintf("table %s.%s exists already", t.Namespace, t.Name)}
+		return nil, &fault.SQL{
+			Kind:    fault.ErrExists,
+			Code:    "42P07",
+			Message: fmt.Sprintf("table %s.%s exists already", t.Namespace, t.Name),
+		}
 	}
 	next := s.clone()
 	next.remove(old)

@@ -56,7 +56,8 @@ func (s *Snapshot) putUser(u *User) {
 	s.userNames[fold(u.Name)] = u.ID
 }
 
-// User finds a living user by name; names are matched without regard to case, as no two users' names are equal under it.
+// User finds a living user by name; names are matched without regard to case, as no two users' names are equal under
+// it.
 func (s *Snapshot) User(name string) (*User, bool) {
 	u, ok := s.users[s.userNames[fold(name)]]
 	return u, ok && u.Dropped == 0
@@ -94,7 +95,12 @@ func checkName(what, name string) error {
 }
 
 // CreateUser adds a user. It returns false when the user exists and ifNotExists is set.
-func (c *Catalog) CreateUser(ctx context.Context, name, password string, role access.Role, ifNotExists bool) (bool, error) {
+func (c *Catalog) CreateUser(
+	ctx context.Context,
+	name, password string,
+	role access.Role,
+	ifNotExists bool,
+) (bool, error) {
 	if err := checkName("user", name); err != nil {
 		return false, err
 	}
@@ -202,7 +208,8 @@ func (c *Catalog) PurgeUser(ctx context.Context, id manifest.UserID) error {
 	return c.applyLocked(ctx, next, nil, []string{userKey(id)})
 }
 
-// The cost of a password check: the second recommendation of RFC 9106 scaled to OWASP's minimum, about 20 ms and 19 MiB.
+// The cost of a password check: the second recommendation of RFC 9106 scaled to OWASP's minimum, about 20 ms and 19
+// MiB.
 const (
 	argonTime    = 2
 	argonMemory  = 19 * 1024
@@ -313,10 +320,15 @@ func (l *logins) note(name string, ok bool) {
 	}
 }
 
-// Login checks a name and a password. loopback says that the caller is on this machine: only then, and only while root has no password,
-// does an empty password let root in. Every refusal reads the same, whether the name exists or not, and costs the same.
+// Login checks a name and a password. loopback says that the caller is on this machine: only then, and only while
+// root has no password, does an empty password let root in. Every refusal reads the same, whether the name exists or
+// not, and costs the same.
 func (c *Catalog) Login(ctx context.Context, name, password string, loopback bool) (access.Principal, error) {
-	refused := &fault.SQL{Kind: fault.ErrUnauthenticated, Code: "28P01", Message: "the user name or the password is wrong"}
+	refused := &fault.SQL{
+		Kind:    fault.ErrUnauthenticated,
+		Code:    "28P01",
+		Message: "the user name or the password is wrong",
+	}
 	u, ok := c.Snapshot().User(name)
 	if ok && u.Name == RootName && u.Password == "" {
 		if loopback && password == "" {

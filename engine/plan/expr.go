@@ -2,8 +2,9 @@ package plan
 
 import "kalamflight/manifest"
 
-// Expr is a typed scalar expression over the columns of the node it stands in. The set is closed: the types in this file. Arguments have
-// been cast: an operator's operands have exactly the types that its overload in engine/functions names.
+// Expr is a typed scalar expression over the columns of the node it stands in. The set is closed: the types in this
+// file. Arguments have been cast: an operator's operands have exactly the types that its overload in engine/functions
+// names.
 type Expr interface {
 	// Type is the type of the value.
 	ExprType() manifest.Type
@@ -90,8 +91,8 @@ type In struct {
 	Negate bool
 }
 
-// Case is a searched CASE: the first When that is true gives its Then; Else may be nil (NULL). Arms are evaluated only for rows that
-// reach them.
+// Case is a searched CASE: the first When that is true gives its Then; Else may be nil (NULL). Arms are evaluated
+// only for rows that reach them.
 type Case struct {
 	Whens []When
 	Else  Expr
@@ -101,7 +102,8 @@ type Case struct {
 // When is one arm of a Case.
 type When struct{ Cond, Then Expr }
 
-// Coalesce is the first of Args that is not NULL; later ones are evaluated only for rows that need them. Types are equal.
+// Coalesce is the first of Args that is not NULL; later ones are evaluated only for rows that need them. Types are
+// equal.
 type Coalesce struct {
 	Args []Expr
 	Type manifest.Type
@@ -116,7 +118,8 @@ type Cast struct {
 	Pos int
 }
 
-// Subquery is a query used as a value. sqlfront leaves it in place; engine/optimize turns each into a join, or into an Apply.
+// Subquery is a query used as a value. sqlfront leaves it in place; engine/optimize turns each into a join, or into
+// an Apply.
 type Subquery struct {
 	Kind SubqueryKind
 	Node Node

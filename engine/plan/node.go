@@ -1,5 +1,6 @@
-// Package plan is the treaty between SQL and execution: what a statement means, resolved and typed. Plain values without behaviour or
-// I/O: sqlfront makes them, engine runs them, and neither imports the other. A plan is immutable once made and safe to share.
+// Package plan is the treaty between SQL and execution: what a statement means, resolved and typed. Plain values
+// without behaviour or I/O: sqlfront makes them, engine runs them, and neither imports the other. A plan is immutable
+// once made and safe to share.
 package plan
 
 import (
@@ -8,8 +9,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// Node is a relational operator: a source of rows. The columns of its output are Columns(); expressions above it refer to them by
-// position. The set of nodes is closed: the types in this file.
+// Node is a relational operator: a source of rows. The columns of its output are Columns(); expressions above it
+// refer to them by position. The set of nodes is closed: the types in this file.
 type Node interface {
 	// Columns describes the output, in order.
 	Columns() []Column
@@ -33,8 +34,8 @@ type Scan struct {
 	// IDs are the columns read; system columns are allowed.
 	IDs  []manifest.ColumnID
 	Cols []Column
-	// Filter, over Cols, keeps only rows for which it is true; nil keeps all. The executor applies it to every row; Prune is the part of
-	// it that storage understands.
+	// Filter, over Cols, keeps only rows for which it is true; nil keeps all. The executor applies it to every row;
+	// Prune is the part of it that storage understands.
 	Filter Expr
 	// Prune is implied by Filter (a conjunction).
 	Prune []manifest.Predicate
@@ -63,9 +64,9 @@ type Project struct {
 	Cols  []Column
 }
 
-// Aggregate groups the input by Groups and computes Aggs for every group; without Groups there is one group, also over no rows.
-// Output: the group expressions, then the aggregates, then (with Sets) one BIGINT grouping id whose bit i, counted from the last group
-// expression, is 1 when that expression is not part of the row's set.
+// Aggregate groups the input by Groups and computes Aggs for every group; without Groups there is one group, also
+// over no rows. Output: the group expressions, then the aggregates, then (with Sets) one BIGINT grouping id whose bit
+// i, counted from the last group expression, is 1 when that expression is not part of the row's set.
 type Aggregate struct {
 	Input  Node
 	Groups []Expr
@@ -91,9 +92,9 @@ type Agg struct {
 // JoinKind says which rows without a partner survive.
 type JoinKind uint8
 
-// The joins. Semi and Anti output only the left columns; Mark outputs them and one nullable BOOLEAN: true when a partner exists, NULL
-// when none does but the comparison with some right row was NULL, as IN means it. Single is a left join in which two partners are an
-// error (a scalar subquery).
+// The joins. Semi and Anti output only the left columns; Mark outputs them and one nullable BOOLEAN: true when a
+// partner exists, NULL when none does but the comparison with some right row was NULL, as IN means it. Single is a
+// left join in which two partners are an error (a scalar subquery).
 const (
 	Inner JoinKind = iota
 	Left
@@ -101,14 +102,15 @@ const (
 	Full
 	Semi
 	Anti
-	// AntiNull is NOT IN: nothing survives when the right side has a NULL key or, with rows on the right, when the left key is NULL.
+	// AntiNull is NOT IN: nothing survives when the right side has a NULL key or, with rows on the right, when the
+	// left key is NULL.
 	AntiNull
 	MarkJoin
 	Single
 )
 
-// Join pairs rows of two inputs. LeftKeys[i] = RightKeys[i] (types equal) and Where, over left then right columns, must hold. No keys
-// and a nil Where is a cross join. Output: left columns, then right columns (see JoinKind).
+// Join pairs rows of two inputs. LeftKeys[i] = RightKeys[i] (types equal) and Where, over left then right columns,
+// must hold. No keys and a nil Where is a cross join. Output: left columns, then right columns (see JoinKind).
 type Join struct {
 	Kind                JoinKind
 	LeftSide, RightSide Node
@@ -119,8 +121,9 @@ type Join struct {
 	Cols      []Column
 }
 
-// Apply runs Right once for each row of Left (LATERAL, or a correlated subquery not decorrelated): OuterRef expressions in Right refer to
-// the row of Left. Kind is Inner, Left, Semi, Anti, MarkJoin or Single. The optimiser turns it into joins wherever it can.
+// Apply runs Right once for each row of Left (LATERAL, or a correlated subquery not decorrelated): OuterRef
+// expressions in Right refer to the row of Left. Kind is Inner, Left, Semi, Anti, MarkJoin or Single. The optimiser
+// turns it into joins wherever it can.
 type Apply struct {
 	Kind                JoinKind
 	LeftSide, RightSide Node
@@ -142,7 +145,8 @@ type Sort struct {
 	Keys  []SortKey
 }
 
-// Limit passes Count rows after Skip; nil Count is no limit, nil Skip is 0. Both are BIGINT expressions without columns.
+// Limit passes Count rows after Skip; nil Count is no limit, nil Skip is 0. Both are BIGINT expressions without
+// columns.
 type Limit struct {
 	Input       Node
 	Count, Skip Expr
@@ -226,8 +230,8 @@ const (
 	ExcludeTies
 )
 
-// Frame is a window frame. The zero value is the default of SQL only after the binder has filled End: RANGE UNBOUNDED PRECEDING to
-// CURRENT ROW.
+// Frame is a window frame. The zero value is the default of SQL only after the binder has filled End: RANGE UNBOUNDED
+// PRECEDING to CURRENT ROW.
 type Frame struct {
 	Unit       FrameUnit
 	Start, End BoundKind
@@ -236,8 +240,8 @@ type Frame struct {
 	Exclude        FrameExclude
 }
 
-// Unnest outputs, for each input row, its columns with one row for each element of List (and its ordinal from 1, with Ordinality). With
-// Outer, a row whose list is empty or NULL comes once, with NULL.
+// Unnest outputs, for each input row, its columns with one row for each element of List (and its ordinal from 1, with
+// Ordinality). With Outer, a row whose list is empty or NULL comes once, with NULL.
 type Unnest struct {
 	Input      Node
 	Lists      []Expr
@@ -253,8 +257,9 @@ type TableFunc struct {
 	Cols []Column
 }
 
-// CTE names Body while Input runs: CTERef nodes with the same ID read its rows, which are computed at most once. With Recursive, Body is
-// run first, then Step again and again over the rows that were new (CTERef inside Step), until there are none; All keeps duplicates.
+// CTE names Body while Input runs: CTERef nodes with the same ID read its rows, which are computed at most once. With
+// Recursive, Body is run first, then Step again and again over the rows that were new (CTERef inside Step), until
+// there are none; All keeps duplicates.
 type CTE struct {
 	ID        int
 	Name      string

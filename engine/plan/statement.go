@@ -44,8 +44,8 @@ const (
 	ConflictReplace
 )
 
-// Insert adds the rows of Source. Source's columns are those of the table, all of them, in table order and cast to their types, defaults
-// filled in.
+// Insert adds the rows of Source. Source's columns are those of the table, all of them, in table order and cast to
+// their types, defaults filled in.
 type Insert struct {
 	Table  *manifest.Table
 	Source Node
@@ -64,8 +64,8 @@ type Assignment struct {
 	Value  Expr
 }
 
-// Update changes the rows of Source. Source's output: every column of Table in table order, then ColumnRow, then whatever FROM brings.
-// Set and Returning are over it; Returning sees the table's columns as written.
+// Update changes the rows of Source. Source's output: every column of Table in table order, then ColumnRow, then
+// whatever FROM brings. Set and Returning are over it; Returning sees the table's columns as written.
 type Update struct {
 	Table     *manifest.Table
 	Source    Node
@@ -98,8 +98,8 @@ type DropNamespace struct {
 // UseNamespace sets the session's namespace.
 type UseNamespace struct{ Name string }
 
-// CreateTable makes a table. ID, Owner, Created and Version of Table are filled in by the catalog; Kind 0 means what the caller's role
-// gets by default (SEMANTICS.md section 4).
+// CreateTable makes a table. ID, Owner, Created and Version of Table are filled in by the catalog; Kind 0 means what
+// the caller's role gets by default (SEMANTICS.md section 4).
 type CreateTable struct {
 	Table       *manifest.Table
 	IfNotExists bool
@@ -191,7 +191,8 @@ type DropUser struct {
 	Purge    bool
 }
 
-// FlushTable moves a table's hot rows into segments; CompactTable merges its segments, and with Purge drops history now.
+// FlushTable moves a table's hot rows into segments; CompactTable merges its segments, and with Purge drops history
+// now.
 type FlushTable struct{ Table *manifest.Table }
 
 // CompactTable merges a table's segments.
@@ -216,8 +217,8 @@ type Transaction struct {
 	Name   string
 }
 
-// Subscribe is a query that does not end (WIRE.md section 5). Source's output: every column that the projection needs of one table;
-// `_op`, `_seq` and `_ts` are put in front of Project's columns by the engine.
+// Subscribe is a query that does not end (WIRE.md section 5). Source's output: every column that the projection needs
+// of one table; `_op`, `_seq` and `_ts` are put in front of Project's columns by the engine.
 type Subscribe struct {
 	Table *manifest.Table
 	// Where is over the columns of the table in table order; nil takes every row.
@@ -251,7 +252,8 @@ type Subscribe struct {
 	LimitRows int64
 }
 
-// Columns are those of the subscription's rows: `_op`, `_seq` and `_ts`, the data columns, and with OldValues those of the replaced row.
+// Columns are those of the subscription's rows: `_op`, `_seq` and `_ts`, the data columns, and with OldValues those
+// of the replaced row.
 func (s *Subscribe) Columns() []Column {
 	cols := append([]Column{{Name: "_op", Type: manifest.Type{Kind: manifest.Text}, Nullable: true},
 		{Name: "_seq", Type: manifest.Type{Kind: manifest.BigInt}, Nullable: true},

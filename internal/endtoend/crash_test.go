@@ -40,8 +40,11 @@ func serveUntilKilled(dir string, noSync bool) {
 	log, err := newSyncedFS(filepath.Join(dir, "hot"), filepath.Join(dir, "synced"))
 	if err == nil {
 		var s *server.Server
-		s, err = server.Start(context.Background(), server.Options{DataDir: filepath.Join(dir, "data"), Listen: "127.0.0.1:0", LogFS: log,
-			UnsafeNoSync: noSync})
+		s, err = server.Start(
+			context.Background(),
+			server.Options{DataDir: filepath.Join(dir, "data"), Listen: "127.0.0.1:0", LogFS: log,
+				UnsafeNoSync: noSync},
+		)
 		if err == nil {
 			fmt.Println(s.URL())
 			select {}
@@ -51,8 +54,8 @@ func serveUntilKilled(dir string, noSync bool) {
 	os.Exit(1)
 }
 
-// syncedFS is the folder of a log on the disk that notes, in a file of its own, which bytes of each file were written and not synced.
-// Whoever cuts the power afterwards knows what is lost.
+// syncedFS is the folder of a log on the disk that notes, in a file of its own, which bytes of each file were written
+// and not synced. Whoever cuts the power afterwards knows what is lost.
 type syncedFS struct {
 	dir   string
 	notes *os.File
@@ -238,8 +241,8 @@ func (c *child) kill() {
 	c.cmd.Wait()
 }
 
-// group is a set of rows that one statement wrote: all or none of them may be there. state is "" when they are gone, else their value;
-// doubt is what an unacknowledged statement would have made of it.
+// group is a set of rows that one statement wrote: all or none of them may be there. state is "" when they are gone,
+// else their value; doubt is what an unacknowledged statement would have made of it.
 type rowGroup struct {
 	rows     int
 	state    string
@@ -290,13 +293,23 @@ func (w *writer) statement() (*rowGroup, string, string) {
 	}
 }
 
-// check compares what is there after a crash with what was acknowledged, and settles the doubts. It returns how many groups are wrong.
+// check compares what is there after a crash with what was acknowledged, and settles the doubts. It returns how many
+// groups are wrong.
 func (w *writer) check(t *testing.T, found map[int]map[string]int) int {
 	wrong := 0
 	complain := func(n int, g *rowGroup, got map[string]int) {
 		wrong++
 		if wrong == 1 {
-			t.Logf("writer %d, group %d of %d rows: found %v, acknowledged %q, in doubt %q (%v)", w.id, n, g.rows, got, g.state, g.doubt, g.doubtful)
+			t.Logf(
+				"writer %d, group %d of %d rows: found %v, acknowledged %q, in doubt %q (%v)",
+				w.id,
+				n,
+				g.rows,
+				got,
+				g.state,
+				g.doubt,
+				g.doubtful,
+			)
 		}
 	}
 	for n, g := range w.groups {
@@ -318,16 +331,18 @@ func (w *writer) check(t *testing.T, found map[int]map[string]int) int {
 	return wrong
 }
 
-// crashes kills a server under load again and again and returns how many groups of rows were wrong, and how many statements were
-// acknowledged.
+// crashes kills a server under load again and again and returns how many groups of rows were wrong, and how many
+// statements were acknowledged.
 func crashes(t *testing.T, kills int, noSync bool) (wrong, acks int) {
 	r, _ := testkit.Rand(t)
 	dir := t.TempDir()
 	c := startChild(t, dir, noSync)
 	root := connect(t, c.url, "")
-	root.exec("CREATE NAMESPACE crash",
+	root.exec(
+		"CREATE NAMESPACE crash",
 		"CREATE SHARED TABLE crash.main (id BIGINT PRIMARY KEY, writer INT, grp INT, v TEXT) WITH (FLUSH_POLICY = 'rows:300', DELETED_RETENTION_HOURS = 0)",
-		"CREATE STREAM TABLE crash.live (id BIGINT PRIMARY KEY, v TEXT) WITH (SCOPE = 'shared', TTL_SECONDS = 1)")
+		"CREATE STREAM TABLE crash.live (id BIGINT PRIMARY KEY, v TEXT) WITH (SCOPE = 'shared', TTL_SECONDS = 1)",
+	)
 	writers := make([]*writer, 4)
 	for i := range writers {
 		writers[i] = &writer{id: i + 1, rand: rand.New(rand.NewPCG(r.Uint64(), 0)), groups: map[int]*rowGroup{}}
@@ -345,7 +360,8 @@ func crashes(t *testing.T, kills int, noSync bool) (wrong, acks int) {
 	return wrong, acks
 }
 
-// load runs the writers, and whoever flushes, compacts and feeds the stream table, until the server is killed at a random moment.
+// load runs the writers, and whoever flushes, compacts and feeds the stream table, until the server is killed at a
+// random moment.
 func load(t *testing.T, c *child, writers []*writer, r *rand.Rand) {
 	var wg sync.WaitGroup
 	for _, w := range writers {
@@ -372,7 +388,9 @@ func load(t *testing.T, c *child, writers []*writer, r *rand.Rand) {
 func verify(t *testing.T, c *client, writers []*writer) int {
 	t.Helper()
 	found := map[string]map[int]map[string]int{}
-	rows, err := c.tryQuery("SELECT writer, grp, v, count(*), count(DISTINCT id) FROM crash.main GROUP BY writer, grp, v")
+	rows, err := c.tryQuery(
+		"SELECT writer, grp, v, count(*), count(DISTINCT id) FROM crash.main GROUP BY writer, grp, v",
+	)
 	if err != nil {
 		t.Logf("the table cannot be read: %v", err)
 		return 1
@@ -403,9 +421,10 @@ func verify(t *testing.T, c *client, writers []*writer) int {
 	return wrong
 }
 
-// TestCrashes kills a server 50 times at random moments under load, with flushes, compactions and evictions running, and cuts the power:
-// what the log had not synced is wiped. Every acknowledged write is there, once and whole; an unacknowledged one is there at most once and
-// whole. Without syncs the same test loses rows, or it would show nothing.
+// TestCrashes kills a server 50 times at random moments under load, with flushes, compactions and evictions running,
+// and cuts the power: what the log had not synced is wiped. Every acknowledged write is there, once and whole; an
+// unacknowledged one is there at most once and whole. Without syncs the same test loses rows, or it would show
+// nothing.
 func TestCrashes(t *testing.T) {
 	wrong, acks := crashes(t, 50, false)
 	t.Logf("50 crashes, %d acknowledged statements", acks)

@@ -1,4 +1,5 @@
-// Package endtoend tests the whole product from a client's seat: a real server on a real port, read by the stock ADBC driver.
+// Package endtoend tests the whole product from a client's seat: a real server on a real port, read by the stock ADBC
+// driver.
 package endtoend
 
 import (
@@ -191,7 +192,11 @@ func (s *stream) close() {
 }
 
 // ingest writes batches with the driver's bulk ingest and returns the rows that the server says are durable.
-func (c *client) ingest(namespace, table, mode string, schema *arrow.Schema, batches ...arrow.RecordBatch) (int64, error) {
+func (c *client) ingest(
+	namespace, table, mode string,
+	schema *arrow.Schema,
+	batches ...arrow.RecordBatch,
+) (int64, error) {
 	rdr, err := array.NewRecordReader(schema, batches)
 	if err != nil {
 		return 0, err

@@ -58,8 +58,8 @@ func hostileSQL() map[string]string {
 	}
 }
 
-// TestHostileSQL sends 10 MB of each kind of hostile text, and of each kind as much as the server takes: a clear error, or an answer, and
-// the server lives.
+// TestHostileSQL sends 10 MB of each kind of hostile text, and of each kind as much as the server takes: a clear
+// error, or an answer, and the server lives.
 func TestHostileSQL(t *testing.T) {
 	s := start(t, server.Options{})
 	c := connect(t, s.URL(), "")
@@ -82,10 +82,12 @@ func TestHostileSQL(t *testing.T) {
 	}
 }
 
-// isClear tells an error that says what was wrong from a failure of the server. The driver calls ResourceExhausted internal.
+// isClear tells an error that says what was wrong from a failure of the server. The driver calls ResourceExhausted
+// internal.
 func isClear(err error) bool {
 	var e adbc.Error
-	return errors.As(err, &e) && e.Code != adbc.StatusIO && (e.Code != adbc.StatusInternal || strings.Contains(e.Msg, "ResourceExhausted"))
+	return errors.As(err, &e) && e.Code != adbc.StatusIO &&
+		(e.Code != adbc.StatusInternal || strings.Contains(e.Msg, "ResourceExhausted"))
 }
 
 // recorded keeps the messages that a writer would send.
@@ -101,9 +103,17 @@ func putMessages(t *testing.T, r *rand.Rand, opts ...ipc.Option) []*pb.FlightDat
 	t.Helper()
 	schema := arrow.NewSchema([]arrow.Field{
 		{Name: "id", Type: arrow.PrimitiveTypes.Int64}, {Name: "s", Type: arrow.BinaryTypes.String, Nullable: true},
-		{Name: "b", Type: arrow.FixedWidthTypes.Boolean, Nullable: true}, {Name: "d", Type: &arrow.Decimal128Type{Precision: 20, Scale: 3}, Nullable: true},
+		{
+			Name:     "b",
+			Type:     arrow.FixedWidthTypes.Boolean,
+			Nullable: true,
+		}, {Name: "d", Type: &arrow.Decimal128Type{Precision: 20, Scale: 3}, Nullable: true},
 		{Name: "e", Type: arrow.FixedSizeListOf(3, arrow.PrimitiveTypes.Float32), Nullable: true},
-		{Name: "k", Type: &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: arrow.BinaryTypes.String}, Nullable: true},
+		{
+			Name:     "k",
+			Type:     &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: arrow.BinaryTypes.String},
+			Nullable: true,
+		},
 		{Name: "l", Type: arrow.ListOf(arrow.BinaryTypes.LargeString), Nullable: true},
 	}, nil)
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
@@ -221,11 +231,15 @@ func put(client pb.FlightServiceClient, messages []*pb.FlightData) error {
 	}
 }
 
-// TestHostilePuts sends 1,000 mutated ingest streams: each is refused with a clear error, or was still valid, and the server lives.
+// TestHostilePuts sends 1,000 mutated ingest streams: each is refused with a clear error, or was still valid, and the
+// server lives.
 func TestHostilePuts(t *testing.T) {
 	r, _ := testkit.Rand(t)
 	s := start(t, server.Options{})
-	conn, err := grpc.NewClient(strings.TrimPrefix(s.URL(), "grpc://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(
+		strings.TrimPrefix(s.URL(), "grpc://"),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +252,12 @@ func TestHostilePuts(t *testing.T) {
 		code := status.Code(err)
 		outcomes[code]++
 		switch code {
-		case codes.OK, codes.InvalidArgument, codes.FailedPrecondition, codes.ResourceExhausted, codes.AlreadyExists, codes.NotFound:
+		case codes.OK,
+			codes.InvalidArgument,
+			codes.FailedPrecondition,
+			codes.ResourceExhausted,
+			codes.AlreadyExists,
+			codes.NotFound:
 		default:
 			t.Errorf("stream %d: %v, want a clear error", i, err)
 		}

@@ -23,7 +23,8 @@ import (
 	"kalamflight/internal/testkit"
 )
 
-// follower is one subscriber: it folds events by primary key into a table, is cut at random, and resumes from its last complete sequence.
+// follower is one subscriber: it folds events by primary key into a table, is cut at random, and resumes from its
+// last complete sequence.
 type follower struct {
 	name string
 	// source is what it subscribes to, with its WHERE.
@@ -33,7 +34,8 @@ type follower struct {
 	rand   *rand.Rand
 
 	rows map[string]string
-	// complete is the last complete sequence; -1 before the first snapshot ended. snapshot is the sequence of that snapshot.
+	// complete is the last complete sequence; -1 before the first snapshot ended. snapshot is the sequence of that
+	// snapshot.
 	complete, snapshot int64
 	seqs               map[int64]bool
 	// pending are events newer than complete, newest that of the last one.
@@ -72,11 +74,13 @@ func (f *follower) finished() bool { return f.world.done.Load() && f.complete >=
 // interrupted tells failures that a restart of the server explains.
 func (f *follower) interrupted(err error) bool {
 	var e adbc.Error
-	if errors.As(err, &e) && (e.Code == adbc.StatusIO || e.Code == adbc.StatusCancelled || e.Code == adbc.StatusUnknown) {
+	if errors.As(err, &e) &&
+		(e.Code == adbc.StatusIO || e.Code == adbc.StatusCancelled || e.Code == adbc.StatusUnknown) {
 		time.Sleep(20 * time.Millisecond)
 		return true
 	}
-	return strings.Contains(err.Error(), "Unavailable") || strings.Contains(err.Error(), "connection refused") || errors.Is(err, errCut)
+	return strings.Contains(err.Error(), "Unavailable") || strings.Contains(err.Error(), "connection refused") ||
+		errors.Is(err, errCut)
 }
 
 var errCut = errors.New("cut")
@@ -186,8 +190,9 @@ func (f *follower) finish(seq int64, snapshot bool) {
 	f.newest = max(f.newest, seq)
 }
 
-// TestSubscribers cuts and resumes 100 subscribers at random while one writer commits, with flushes, a compaction and a restart of the
-// server in between. What each of them folds must equal the table, with no sequence missing and none repeated after its completion.
+// TestSubscribers cuts and resumes 100 subscribers at random while one writer commits, with flushes, a compaction and
+// a restart of the server in between. What each of them folds must equal the table, with no sequence missing and none
+// repeated after its completion.
 func TestSubscribers(t *testing.T) {
 	r, _ := testkit.Rand(t)
 	dir := t.TempDir()
@@ -195,9 +200,11 @@ func TestSubscribers(t *testing.T) {
 	w := &torture{t: t}
 	setURL(w, s)
 	c := connect(t, s.URL(), "")
-	c.exec("CREATE NAMESPACE tort",
+	c.exec(
+		"CREATE NAMESPACE tort",
 		"CREATE SHARED TABLE tort.main (id BIGINT PRIMARY KEY, v INT, grp INT, pad TEXT) WITH (FLUSH_POLICY = 'rows:1500')",
-		"CREATE STREAM TABLE tort.live (id BIGINT PRIMARY KEY, v INT) WITH (SCOPE = 'shared', TTL_SECONDS = 3600)")
+		"CREATE STREAM TABLE tort.live (id BIGINT PRIMARY KEY, v INT) WITH (SCOPE = 'shared', TTL_SECONDS = 3600)",
+	)
 
 	followers := makeFollowers(w, r)
 	var wg sync.WaitGroup
@@ -235,14 +242,24 @@ func makeFollowers(w *torture, r *rand.Rand) []*follower {
 	var out []*follower
 	for _, k := range kinds {
 		for i := range 20 {
-			out = append(out, &follower{name: fmt.Sprintf("%s %d", k.name, i), source: k.source, slow: k.slow, world: w, complete: -1,
-				rand: rand.New(rand.NewPCG(r.Uint64(), 0))})
+			out = append(
+				out,
+				&follower{
+					name:     fmt.Sprintf("%s %d", k.name, i),
+					source:   k.source,
+					slow:     k.slow,
+					world:    w,
+					complete: -1,
+					rand:     rand.New(rand.NewPCG(r.Uint64(), 0)),
+				},
+			)
 		}
 	}
 	return out
 }
 
-// writeTorture commits 10,000 changes, and one of 50,000 rows, and restarts the server once. It returns the server that runs at the end.
+// writeTorture commits 10,000 changes, and one of 50,000 rows, and restarts the server once. It returns the server
+// that runs at the end.
 func writeTorture(t *testing.T, w *torture, r *rand.Rand, s *server.Server, o server.Options) *server.Server {
 	const commits = 10_000
 	c := connect(t, s.URL(), "")
@@ -285,7 +302,13 @@ func tortureStatement(r *rand.Rand, live map[int64]bool, next *int64) string {
 	if len(live) == 0 || op < 4 {
 		*next++
 		live[*next] = true
-		return fmt.Sprintf("INSERT INTO tort.main VALUES (%d, %d, %d, 'pad %d')", *next, r.IntN(1000), r.IntN(10), *next)
+		return fmt.Sprintf(
+			"INSERT INTO tort.main VALUES (%d, %d, %d, 'pad %d')",
+			*next,
+			r.IntN(1000),
+			r.IntN(10),
+			*next,
+		)
 	}
 	id := pick(r, live)
 	if op < 9 {
@@ -303,8 +326,11 @@ func pick(r *rand.Rand, live map[int64]bool) int64 {
 
 // bigCommit ingests 50,000 rows in one commit, in keys of their own.
 func bigCommit(t *testing.T, c *client) {
-	schema := arrow.NewSchema([]arrow.Field{{Name: "id", Type: arrow.PrimitiveTypes.Int64}, {Name: "v", Type: arrow.PrimitiveTypes.Int32},
-		{Name: "grp", Type: arrow.PrimitiveTypes.Int32}, {Name: "pad", Type: arrow.BinaryTypes.String}}, nil)
+	schema := arrow.NewSchema(
+		[]arrow.Field{{Name: "id", Type: arrow.PrimitiveTypes.Int64}, {Name: "v", Type: arrow.PrimitiveTypes.Int32},
+			{Name: "grp", Type: arrow.PrimitiveTypes.Int32}, {Name: "pad", Type: arrow.BinaryTypes.String}},
+		nil,
+	)
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
 	defer b.Release()
 	for i := range 50_000 {
@@ -329,13 +355,23 @@ func checkFollowers(t *testing.T, c *client, followers []*follower) {
 		"projection": tableRows(c, "SELECT id, v FROM tort.main"),
 		"stream":     tableRows(c, "SELECT id, v FROM tort.live"),
 	}
-	history := map[string][]int64{"plain": commitsOf(c, "tort.main"), "slow": commitsOf(c, "tort.main"), "stream": commitsOf(c, "tort.live")}
+	history := map[string][]int64{
+		"plain":  commitsOf(c, "tort.main"),
+		"slow":   commitsOf(c, "tort.main"),
+		"stream": commitsOf(c, "tort.live"),
+	}
 	cuts := 0
 	for _, f := range followers {
 		kind, _, _ := strings.Cut(f.name, " ")
 		cuts += f.cuts
 		if !maps.Equal(f.rows, want[kind]) {
-			t.Errorf("%s folds to %d rows that are not the table's %d: %s", f.name, len(f.rows), len(want[kind]), difference(f.rows, want[kind]))
+			t.Errorf(
+				"%s folds to %d rows that are not the table's %d: %s",
+				f.name,
+				len(f.rows),
+				len(want[kind]),
+				difference(f.rows, want[kind]),
+			)
 		}
 		for _, seq := range history[kind] {
 			if seq > f.snapshot && !f.seqs[seq] {

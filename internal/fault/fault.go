@@ -1,5 +1,6 @@
-// Package fault names the kinds of failure that cross a room's door. A failure gets its kind once, where it is understood, and the
-// wire turns kinds into status codes once (flightsrv/status.go). It does not log, wrap or translate anything itself.
+// Package fault names the kinds of failure that cross a room's door. A failure gets its kind once, where it is
+// understood, and the wire turns kinds into status codes once (flightsrv/status.go). It does not log, wrap or
+// translate anything itself.
 package fault
 
 import (
@@ -38,12 +39,13 @@ var (
 	ErrCorrupt = errors.New("corrupt")
 )
 
-// SQL is a failure of a statement that can be pointed at. Line and Column count from 1, in runes; 0 means the place is not known.
-// It is immutable and safe for concurrent use.
+// SQL is a failure of a statement that can be pointed at. Line and Column count from 1, in runes; 0 means the place
+// is not known. It is immutable and safe for concurrent use.
 type SQL struct {
 	// Kind is one of the kinds above.
 	Kind error
-	// Code is the five-character SQLSTATE, as PostgreSQL uses it: 42601 syntax, 42P01 undefined table, 23505 unique violation, ...
+	// Code is the five-character SQLSTATE, as PostgreSQL uses it: 42601 syntax, 42P01 undefined table, 23505 unique
+	// violation, ...
 	Code string
 	// Message says what was wrong, in one sentence without a full stop.
 	Message string
@@ -51,7 +53,8 @@ type SQL struct {
 	Hint string
 	// Line and Column are the place in the statement's text.
 	Line, Column int
-	// Excerpt is the line of the text at Line, at most 120 runes around Column; Caret is the offset in runes of the caret below it.
+	// Excerpt is the line of the text at Line, at most 120 runes around Column; Caret is the offset in runes of the
+	// caret below it.
 	Excerpt string
 	Caret   int
 }
