@@ -476,7 +476,7 @@ func (a *distinctAcc) update(in *aggInput) error {
 		return nil
 	}
 	out := *in
-	out.sel, out.n, out.groups = sel, len(sel), groups
+	out.sel, out.n, out.groups, out.counts = sel, len(sel), groups, nil
 	return a.inner.update(&out)
 }
 

@@ -80,6 +80,7 @@ func (b *builder) buildAggregate(ctx context.Context, n *plan.Aggregate) (operat
 	if len(n.Cols) != len(n.Groups)+len(n.Aggs)+min(len(n.Sets), 1) {
 		return nil, &fault.SQL{Kind: fault.ErrInvalid, Code: "XX000", Message: "an aggregate's columns do not match its calls"}
 	}
+	narrowTo(in, len(types), op.set.exprs)
 	op.name, op.detail, op.inputs, op.cols = "Aggregate", aggregateDetail(n), []operator{in}, n.Cols
 	return op, nil
 }

@@ -39,6 +39,7 @@ func (b *builder) buildApply(ctx context.Context, n *plan.Apply) (operator, erro
 		return nil, err
 	}
 	op.join.classify()
+	op.join.lay(nil)
 	op.refs, op.each = outerColumns(n.RightSide)
 	// The right plan is built once with NULLs: that opens its scans, which later builds share, and finds what is wrong with it.
 	op.build = &builder{exec: b.exec, depth: b.depth, ctes: map[int]*cteBody{}, scans: map[*plan.Scan]*Source{}, origin: map[*plan.Scan]*plan.Scan{}}

@@ -8,7 +8,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"sort"
 	"strings"
 	"testing"
 	"time"
@@ -372,32 +371,53 @@ func showRows(rows [][]any) []string {
 	return out
 }
 
+// byRow sorts rows by what is exact in them, then by their floating-point numbers.
+func byRow(rows [][]any) []exactRow {
+	out := make([]exactRow, len(rows))
+	for i, r := range rows {
+		for _, v := range r {
+			if f, ok := v.(float64); ok {
+				out[i].floats = append(out[i].floats, f)
+				continue
+			}
+			out[i].text += show(v) + "|"
+		}
+	}
+	slices.SortFunc(out, func(x, y exactRow) int {
+		if c := strings.Compare(x.text, y.text); c != 0 {
+			return c
+		}
+		return slices.CompareFunc(x.floats, y.floats, compareFloats)
+	})
+	return out
+}
+
+// exactRow is a row in two parts, of which the second may be a little off.
+type exactRow struct {
+	text   string
+	floats []float64
+}
+
+func (x exactRow) String() string { return fmt.Sprint(x.text, x.floats) }
+
+func (x exactRow) equal(y exactRow) bool {
+	return x.text == y.text && slices.EqualFunc(x.floats, y.floats, func(a, b float64) bool {
+		return a == b || a != a && b != b || math.Abs(a-b) <= 1e-9*max(math.Abs(a), math.Abs(b), 1)
+	})
+}
+
 // equalRows compares as multisets.
 func equalRows(tb testing.TB, what string, got, want [][]any) {
 	tb.Helper()
-	g, w := showRows(got), showRows(want)
-	sort.Strings(g)
-	sort.Strings(w)
-	if slices.Equal(g, w) {
-		return
-	}
-	diff := 0
-	for i, j := 0, 0; (i < len(g) || j < len(w)) && diff < 10; {
-		switch {
-		case j == len(w) || i < len(g) && g[i] < w[j]:
-			tb.Errorf("%s: unexpected %s", what, g[i])
-			i++
-			diff++
-		case i == len(g) || g[i] > w[j]:
-			tb.Errorf("%s: missing %s", what, w[j])
-			j++
-			diff++
-		default:
-			i++
-			j++
+	g, w := byRow(got), byRow(want)
+	for i := range min(len(g), len(w)) {
+		if !g[i].equal(w[i]) {
+			tb.Fatalf("%s: got %d rows, want %d; at %d of them got %v, want %v", what, len(g), len(w), i, g[i], w[i])
 		}
 	}
-	tb.Fatalf("%s: got %d rows, want %d", what, len(g), len(w))
+	if len(g) != len(w) {
+		tb.Fatalf("%s: got %d rows, want %d", what, len(g), len(w))
+	}
 }
 
 // equalOrder compares as lists.

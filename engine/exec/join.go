@@ -3,7 +3,6 @@ package exec
 import (
 	"context"
 	"fmt"
-	"math/bits"
 	"sync"
 
 	"kalamflight/engine/expr"
@@ -24,8 +23,13 @@ type joinOp struct {
 	leftKeys    []int
 	rightKeys   []int
 	nullEqual   bool
-	// where is over the left, then the right columns; nil for none.
-	where *expr.Program
+	// where is over the left, then the right columns; nil for none. condition is what it was compiled from.
+	where     *expr.Program
+	condition plan.Expr
+	// kept are the right columns that are stored, place where a stored row has a right column (-1: it does not). reads are the right
+	// columns that anyone reads; nil means all.
+	kept, place []int
+	reads       []bool
 	// pads: left rows without a partner come with NULLs; flags: right rows without one come in the end.
 	pads, flags bool
 	// tests: only whether there is a partner matters.
@@ -57,7 +61,9 @@ func (b *builder) buildJoin(ctx context.Context, n *plan.Join) (operator, error)
 	if op.where, err = compileWhere(n.Where, both, env); err != nil {
 		return nil, err
 	}
+	op.condition = n.Where
 	op.classify()
+	op.lay(nil)
 	op.name, op.detail, op.inputs, op.cols = "Join", joinDetail(n), []operator{left, right}, n.Cols
 	return op, nil
 }
@@ -102,9 +108,12 @@ type buildPart struct {
 	cols  []*expr.Vector
 }
 
-// rightTypesStored are the columns of a stored right row.
+// stored are the columns of a stored right row: the kept ones, then the keys that are not columns.
 func (o *joinOp) stored() []manifest.Type {
-	types := append([]manifest.Type(nil), o.rightTypes...)
+	var types []manifest.Type
+	for _, c := range o.kept {
+		types = append(types, o.rightTypes[c])
+	}
 	for i := range o.rightSet.exprs {
 		if o.rightSet.col[i] < 0 {
 			types = append(types, o.rightSet.types[i])
@@ -117,15 +126,23 @@ func (o *joinOp) stored() []manifest.Type {
 func (o *joinOp) keyColumn(k int) int {
 	p := o.rightKeys[k]
 	if c := o.rightSet.col[p]; c >= 0 {
-		return c
+		return o.place[c]
 	}
-	at := len(o.rightTypes)
+	at := len(o.kept)
 	for i := range p {
 		if o.rightSet.col[i] < 0 {
 			at++
 		}
 	}
 	return at
+}
+
+// column is right column c of a chunk: the stored one, or n NULLs that nobody reads.
+func (o *joinOp) column(c *chunk, col, n int) *expr.Vector {
+	if p := o.place[col]; p >= 0 {
+		return &c.cols[p]
+	}
+	return nullConst(o.rightTypes[col], n)
 }
 
 func (s *buildSide) open(context.Context) (stage, error) {
@@ -137,7 +154,10 @@ func (s *buildSide) open(context.Context) (stage, error) {
 }
 
 func (p *buildPart) push(_ context.Context, b *expr.Batch) error {
-	p.cols = append(p.cols[:0], b.Vectors...)
+	p.cols = p.cols[:0]
+	for _, c := range p.side.op.kept {
+		p.cols = append(p.cols, b.Vectors[c])
+	}
 	values, err := p.ev.all(b)
 	if err != nil {
 		return err
@@ -215,6 +235,10 @@ func (s *buildSide) index(ctx context.Context) error {
 		if err := s.mem.hold(s.groups.size() + int64(8*cap(owners))); err != nil {
 			return err
 		}
+	}
+	s.groups.direct()
+	if err := s.mem.hold(s.groups.size() + int64(12*len(owners))); err != nil {
+		return err
 	}
 	o.note(s.mem.held)
 	s.chain(owners)
@@ -336,7 +360,7 @@ func (s *buildSide) unmatched(ctx context.Context, out sink) error {
 			b.Vectors = append(b.Vectors, nullConst(t, c.rows))
 		}
 		for i := range o.rightTypes {
-			b.Vectors = append(b.Vectors, &c.cols[i])
+			b.Vectors = append(b.Vectors, o.column(c, i, c.rows))
 		}
 		return w.push(ctx, b)
 	})
@@ -349,13 +373,4 @@ func (s *buildSide) mergeMatched(m []uint64) {
 	for i, w := range m {
 		s.matched[i] |= w
 	}
-}
-
-// countBits counts the ones.
-func countBits(words []uint64) int {
-	n := 0
-	for _, w := range words {
-		n += bits.OnesCount64(w)
-	}
-	return n
 }

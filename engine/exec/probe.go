@@ -217,11 +217,9 @@ func (p *probe) emit(ctx context.Context, left []*expr.Vector, n int, sel []uint
 	}
 	vectors := append(p.out.Vectors[:0], left...)
 	if !p.op.tests || p.where != nil {
-		for c, t := range p.op.rightTypes {
-			if err := gather(&p.gets[c], p.side.chunks, c, t, ids); err != nil {
-				return err
-			}
-			vectors = append(vectors, &p.gets[c])
+		var err error
+		if vectors, err = p.gather(vectors, ids); err != nil {
+			return err
 		}
 	}
 	p.out = expr.Batch{Len: n, Vectors: vectors}
@@ -246,6 +244,21 @@ func (p *probe) emit(ctx context.Context, left []*expr.Vector, n int, sel []uint
 		return nil
 	}
 	return p.next.push(ctx, &p.out)
+}
+
+// gather appends the right columns of the rows ids; those that nobody reads are NULLs.
+func (p *probe) gather(vectors []*expr.Vector, ids []uint32) ([]*expr.Vector, error) {
+	for c, t := range p.op.rightTypes {
+		if p.op.reads != nil && !p.op.reads[c] {
+			vectors = append(vectors, nullConst(t, len(ids)))
+			continue
+		}
+		if err := gather(&p.gets[c], p.side.chunks, p.op.place[c], t, ids); err != nil {
+			return nil, err
+		}
+		vectors = append(vectors, &p.gets[c])
+	}
+	return vectors, nil
 }
 
 // passed keeps the pairs whose place is in passed.
@@ -443,11 +456,9 @@ func (p *probe) anyPasses(b *expr.Batch, r int, ids []uint32) (bool, error) {
 		constRow(c, v, r, len(ids))
 		pair.Vectors = append(pair.Vectors, c)
 	}
-	for c, t := range p.op.rightTypes {
-		if err := gather(&p.gets[c], p.side.chunks, c, t, ids); err != nil {
-			return false, err
-		}
-		pair.Vectors = append(pair.Vectors, &p.gets[c])
+	var err error
+	if pair.Vectors, err = p.gather(pair.Vectors, ids); err != nil {
+		return false, err
 	}
 	sel, err := p.where.choose(pair)
 	return len(sel) > 0, err
@@ -477,7 +488,11 @@ func (p *probe) crossRight(ctx context.Context, b *expr.Batch) error {
 		for j := range c.rows {
 			vectors := append(p.out.Vectors[:0], b.Vectors...)
 			for i := range consts {
-				constRow(&consts[i], &c.cols[i], j, b.Len)
+				if at := p.op.place[i]; at >= 0 {
+					constRow(&consts[i], &c.cols[at], j, b.Len)
+				} else if consts[i].Len != b.Len {
+					consts[i] = *nullConst(p.op.rightTypes[i], b.Len)
+				}
 				vectors = append(vectors, &consts[i])
 			}
 			p.out = expr.Batch{Len: b.Len, Vectors: vectors, Sel: b.Sel}
@@ -502,7 +517,7 @@ func (p *probe) crossLeft(ctx context.Context, b *expr.Batch) error {
 				vectors = append(vectors, &consts[k])
 			}
 			for k := range p.op.rightTypes {
-				vectors = append(vectors, &c.cols[k])
+				vectors = append(vectors, p.op.column(c, k, c.rows))
 			}
 			p.out = expr.Batch{Len: c.rows, Vectors: vectors}
 			if err := p.crossed(ctx, r, uint32(ci<<chunkShift)); err != nil {

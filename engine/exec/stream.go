@@ -16,6 +16,7 @@ type filterOp struct {
 	opInfo
 	input operator
 	where *expr.Program
+	expr  plan.Expr
 }
 
 func (b *builder) buildFilter(ctx context.Context, n *plan.Filter) (operator, error) {
@@ -27,7 +28,7 @@ func (b *builder) buildFilter(ctx context.Context, n *plan.Filter) (operator, er
 	if err != nil {
 		return nil, err
 	}
-	op := &filterOp{input: in, where: where}
+	op := &filterOp{input: in, where: where, expr: n.Where}
 	op.name, op.detail, op.inputs, op.cols = "Filter", exprText(n.Where, n.Columns()), []operator{in}, n.Columns()
 	return op, nil
 }
@@ -86,6 +87,7 @@ func (b *builder) buildProject(ctx context.Context, n *plan.Project) (operator, 
 	if op.place, err = op.set.addAll(n.Exprs); err != nil {
 		return nil, err
 	}
+	narrowTo(in, len(types), n.Exprs)
 	op.name, op.detail, op.inputs, op.cols = "Project", exprsText(n.Exprs, n.Input.Columns()), []operator{in}, n.Cols
 	return op, nil
 }
