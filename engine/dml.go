@@ -14,6 +14,7 @@ import (
 
 	"kalamflight/engine/access"
 	"kalamflight/engine/exec"
+	"kalamflight/engine/expr"
 	"kalamflight/engine/optimize"
 	"kalamflight/engine/plan"
 	"kalamflight/engine/tablet"
@@ -49,7 +50,7 @@ func (e *Engine) Exec(ctx context.Context, s *Session, c *plan.Compiled, params 
 		res, err := e.run(ctx, s, st)
 		if err != nil {
 			newRows(schema, batches).Close()
-			return Result{}, cause(ctx, err)
+			return Result{}, cause(ctx, expr.Locate(err, c.Text))
 		}
 		total.Rows += res.Rows
 		if res.Returning != nil {

@@ -40,7 +40,7 @@ func (e *Engine) Query(ctx context.Context, s *Session, c *plan.Compiled, o Quer
 	rows, err := e.start(ctx, s, st, o, r)
 	if err != nil {
 		e.end(r)
-		return nil, cause(ctx, err)
+		return nil, cause(ctx, expr.Locate(err, c.Text))
 	}
 	return &stream{engine: e, run: r, ctx: ctx, rows: rows}, nil
 }
@@ -88,7 +88,7 @@ func (s *stream) Next(ctx context.Context) (arrow.RecordBatch, error) {
 		if errors.Is(err, io.EOF) {
 			return nil, io.EOF
 		}
-		return nil, cause(ctx, err)
+		return nil, cause(ctx, expr.Locate(err, s.run.text))
 	}
 	s.run.note(b.NumRows(), 0)
 	return b, nil

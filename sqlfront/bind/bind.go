@@ -78,10 +78,10 @@ type binder struct {
 	text    string
 	options Options
 	shared  *shared
-	// views counts the views around this binder's text.
-	views int
-	err   error
-	depth int
+	// views counts the views around this binder's text; used is where the statement names the outermost of them.
+	views, used int
+	err         error
+	depth       int
 	// mapped are subqueries whose outer references point at the rows they finally stand over.
 	mapped map[*plan.Subquery]bool
 	// refs are the references of each subquery to the rows it stands over.
@@ -240,4 +240,12 @@ func (b *binder) explain(n *ast.Explain, out *plan.Compiled) {
 // top binds a query that stands by itself.
 func (b *binder) top(q *ast.Query) plan.Node {
 	return b.query(q, nil, nil)
+}
+
+// origin is where a failure at run time points to: into the statement, never into the text of a view.
+func (b *binder) origin(at int) int {
+	if b.views > 0 {
+		return b.used
+	}
+	return at
 }

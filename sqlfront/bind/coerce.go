@@ -37,7 +37,7 @@ func (b *binder) cast(x plan.Expr, t manifest.Type, at int) plan.Expr {
 			return lit
 		}
 		if _, isText := n.Value.(string); isText && from.Kind == manifest.Null {
-			return &plan.Cast{Arg: &plan.Literal{Value: n.Value, Type: kind(manifest.Text)}, Type: t, Pos: at}
+			return &plan.Cast{Arg: &plan.Literal{Value: n.Value, Type: kind(manifest.Text)}, Type: t, Pos: b.origin(at)}
 		}
 	case *plan.Parameter:
 		if from.Kind == manifest.Null {
@@ -50,7 +50,7 @@ func (b *binder) cast(x plan.Expr, t manifest.Type, at int) plan.Expr {
 	if from.Kind == manifest.Embedding && t.Kind == manifest.Embedding && t.Length == 0 {
 		return x
 	}
-	return &plan.Cast{Arg: x, Type: t, Pos: at}
+	return &plan.Cast{Arg: x, Type: t, Pos: b.origin(at)}
 }
 
 // typed gives a parameter its type, or casts it when it has had another one since.
@@ -87,7 +87,7 @@ func (b *binder) explicit(x plan.Expr, t manifest.Type, try bool, at int) plan.E
 		if isUnknown(x) {
 			x = b.cast(x, kind(manifest.Text), at)
 		}
-		return &plan.Cast{Arg: x, Type: t, Try: true, Pos: at}
+		return &plan.Cast{Arg: x, Type: t, Try: true, Pos: b.origin(at)}
 	}
 	return b.cast(x, t, at)
 }

@@ -212,7 +212,7 @@ func (b *binder) resolved(name string, args []plan.Expr, at int) plan.Expr {
 		b.invalid("42809", at, "%s is no scalar function", name)
 		return null()
 	}
-	return &plan.Call{Name: bound.Name, Args: b.castAll(args, bound.Args, at), Type: bound.Result, Pos: at}
+	return &plan.Call{Name: bound.Name, Args: b.castAll(args, bound.Args, at), Type: bound.Result, Pos: b.origin(at)}
 }
 
 func (b *binder) overload(name string, args []plan.Expr, at int) (functions.Bound, bool) {

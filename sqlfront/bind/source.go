@@ -189,7 +189,7 @@ func (b *binder) view(t *manifest.Table, at int) plan.Node {
 		return nothing()
 	}
 	inner := newBinder(t.Query, o, b.shared)
-	inner.views, inner.depth, inner.asOf = b.views+1, b.depth, b.asOf
+	inner.views, inner.used, inner.depth, inner.asOf = b.views+1, b.origin(at), b.depth, b.asOf
 	node := inner.query(q, nil, nil)
 	if inner.err != nil {
 		b.place(inner.err, at)
