@@ -9,8 +9,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// accumulator computes one aggregate for many groups, numbered from 0. It is for one goroutine until seal; then result may be called by
-// many.
+// accumulator computes one aggregate for many groups, numbered from 0. It is for one goroutine until seal; then result
+// may be called by many.
 type accumulator interface {
 	// grow makes groups 0..n-1 exist.
 	grow(n int)
@@ -26,8 +26,8 @@ type accumulator interface {
 	size() int64
 }
 
-// aggInput is rows for an accumulator: row sel[i] (sel nil: row i), for i below n, belongs to groups[i]; groups nil means that all belong
-// to group 0. order are the values of the call's ORDER BY.
+// aggInput is rows for an accumulator: row sel[i] (sel nil: row i), for i below n, belongs to groups[i]; groups nil
+// means that all belong to group 0. order are the values of the call's ORDER BY.
 type aggInput struct {
 	args   []*expr.Vector
 	order  []*expr.Vector
@@ -86,7 +86,8 @@ func newAggCall(x *execution, a *plan.Agg) *aggCall {
 // collects tells whether the accumulator keeps every row.
 func (c *aggCall) collects() bool {
 	switch c.name {
-	case "array_agg", "list", "string_agg", "group_concat", "listagg", "median", "quantile", "quantile_cont", "quantile_disc",
+	case "array_agg", "list", "string_agg", "group_concat", "listagg", "median", "quantile", "quantile_cont",
+		"quantile_disc",
 		"percentile_cont", "percentile_disc", "approx_quantile", "mode", "json_agg", "json_object_agg":
 		return true
 	case "first", "last", "any_value", "arbitrary", "first_value", "last_value":
@@ -165,7 +166,8 @@ func (c *aggCall) shares(o *aggCall) bool {
 
 // sums tells SUM and AVG over numbers, which keep the same state.
 func (c *aggCall) sums() bool {
-	return (c.name == "sum" || c.name == "avg" || c.name == "mean") && len(c.args) == 1 && c.args[0].Numeric() && !c.distinct
+	return (c.name == "sum" || c.name == "avg" || c.name == "mean") && len(c.args) == 1 && c.args[0].Numeric() &&
+		!c.distinct
 }
 
 // live is the scratch that leaves out rows with NULL arguments.

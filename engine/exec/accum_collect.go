@@ -12,7 +12,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// collectAcc keeps the rows of every group and computes the aggregate from them in the end: the ordered and the holistic ones.
+// collectAcc keeps the rows of every group and computes the aggregate from them in the end: the ordered and the
+// holistic ones.
 type collectAcc struct {
 	call  *aggCall
 	store *rowStore
@@ -66,7 +67,8 @@ func newCollectAcc(c *aggCall) (accumulator, error) {
 	return a, nil
 }
 
-// value is the column of the value: the first argument, or with WITHIN GROUP and no value argument, what it is ordered by.
+// value is the column of the value: the first argument, or with WITHIN GROUP and no value argument, what it is ordered
+// by.
 func (a *collectAcc) value() int {
 	switch a.call.name {
 	case "mode":
@@ -328,7 +330,8 @@ func appendJSON(b []byte, v *expr.Vector, i int) []byte {
 // jsonNative tells the types that appendJSON writes itself.
 func jsonNative(t manifest.Type) bool {
 	switch t.Kind {
-	case manifest.Boolean, manifest.SmallInt, manifest.Int, manifest.BigInt, manifest.Float, manifest.Double, manifest.Null:
+	case manifest.Boolean, manifest.SmallInt, manifest.Int, manifest.BigInt, manifest.Float, manifest.Double,
+		manifest.Null:
 		return true
 	}
 	return t.Textual()
@@ -417,7 +420,8 @@ func (a *collectAcc) fraction(rows []uint32) (float64, error) {
 	}
 	f := floatAt(v, r)
 	if !(f >= 0 && f <= 1) {
-		return 0, &fault.SQL{Kind: fault.ErrInvalid, Code: "22003", Message: "the fraction of " + a.call.name + " must be between 0 and 1"}
+		return 0, &fault.SQL{Kind: fault.ErrInvalid, Code: "22003", Message: "the fraction of " + a.call.name +
+			" must be between 0 and 1"}
 	}
 	return f, nil
 }

@@ -122,7 +122,8 @@ func (a *extreme[T]) result(dst *expr.Vector, groups []uint32) error {
 	return nil
 }
 
-// best keeps, for each group, the row whose key is least or greatest, or the first or last one: MIN and MAX of strings, ARG_MIN, FIRST.
+// best keeps, for each group, the row whose key is least or greatest, or the first or last one: MIN and MAX of strings,
+// ARG_MIN, FIRST.
 type best struct {
 	call *aggCall
 	// key is the argument to compare by; -1 takes the first row, -2 the last.
@@ -154,7 +155,8 @@ func newPick(c *aggCall) accumulator {
 func newArgExtreme(c *aggCall) accumulator {
 	largest := c.name == "arg_max" || c.name == "max_by" || c.name == "argmax" || c.name == "arg_max_null"
 	nulls := c.name == "arg_max_null" || c.name == "arg_min_null"
-	return &best{call: c, key: 1, value: 0, largest: largest, nulls: nulls, store: newRowStore(c.args, c.exec.account(c.name))}
+	return &best{call: c, key: 1, value: 0, largest: largest, nulls: nulls,
+		store: newRowStore(c.args, c.exec.account(c.name))}
 }
 
 func (a *best) grow(n int)  { a.rows = growTo(a.rows, n) }
@@ -172,8 +174,8 @@ func (a *best) update(in *aggInput) error {
 	return a.take(&part)
 }
 
-// take stores the rows that are better than what their group has. Rows of one group in one batch compete first, so that at most one of
-// them is stored.
+// take stores the rows that are better than what their group has. Rows of one group in one batch compete first, so that
+// at most one of them is stored.
 func (a *best) take(in *aggInput) error {
 	a.turn = growTo(a.turn, len(a.rows))
 	sel := a.sel[:0]
@@ -284,7 +286,8 @@ func (a *best) result(dst *expr.Vector, groups []uint32) error {
 	return gather(dst, a.store.chunks, a.value, a.call.args[a.value], ids)
 }
 
-// compareAt orders row i of x and row j of y, of equal types and not NULL: negative, 0 or positive. NaN is greater than all numbers.
+// compareAt orders row i of x and row j of y, of equal types and not NULL: negative, 0 or positive. NaN is greater than
+// all numbers.
 func compareAt(x *expr.Vector, i int, y *expr.Vector, j int) int {
 	x, i = at(x, i)
 	y, j = at(y, j)
@@ -314,7 +317,8 @@ func compareAt(x *expr.Vector, i int, y *expr.Vector, j int) int {
 		l := int(x.Type.Length)
 		return compareLists(x.Child, i*l, l, y.Child, j*l, l)
 	case manifest.List:
-		return compareLists(x.Child, int(x.Offsets[i]), int(x.Offsets[i+1]-x.Offsets[i]), y.Child, int(y.Offsets[j]), int(y.Offsets[j+1]-y.Offsets[j]))
+		return compareLists(x.Child, int(x.Offsets[i]), int(x.Offsets[i+1]-x.Offsets[i]), y.Child, int(y.Offsets[j]),
+			int(y.Offsets[j+1]-y.Offsets[j]))
 	case manifest.Null:
 		return 0
 	}
@@ -368,7 +372,8 @@ func compareLists(x *expr.Vector, i, n int, y *expr.Vector, j, m int) int {
 
 // newBits makes BOOL_AND, BOOL_OR and the bitwise aggregates.
 func newBits(c *aggCall, t manifest.Type) (accumulator, error) {
-	op := map[string]byte{"bool_and": '&', "every": '&', "bit_and": '&', "bool_or": '|', "some": '|', "bit_or": '|', "bit_xor": '^'}[c.name]
+	op := map[string]byte{"bool_and": '&', "every": '&', "bit_and": '&', "bool_or": '|', "some": '|', "bit_or": '|',
+		"bit_xor": '^'}[c.name]
 	switch t.Kind {
 	case manifest.Boolean, manifest.SmallInt, manifest.Int, manifest.BigInt:
 		return &bitsAcc{t: t, op: op}, nil

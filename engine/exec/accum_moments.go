@@ -305,7 +305,8 @@ const (
 	sketchList = 64
 )
 
-// sketch is APPROX_COUNT_DISTINCT: a HyperLogLog of 2048 registers a group (standard error 2.3 %), exact for few values.
+// sketch is APPROX_COUNT_DISTINCT: a HyperLogLog of 2048 registers a group (standard error 2.3 %), exact for few
+// values.
 type sketch struct {
 	call   *aggCall
 	groups []sketchGroup

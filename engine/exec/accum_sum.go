@@ -9,7 +9,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// newSum makes SUM and AVG: whole numbers and decimals are added exactly in 128 bits, floating-point numbers in double precision.
+// newSum makes SUM and AVG: whole numbers and decimals are added exactly in 128 bits, floating-point numbers in double
+// precision.
 func newSum(c *aggCall, t manifest.Type) (accumulator, error) {
 	avg := c.name != "sum"
 	switch t.Kind {
@@ -26,7 +27,8 @@ func newSum(c *aggCall, t manifest.Type) (accumulator, error) {
 }
 
 func unsupportedType(name string, t manifest.Type) error {
-	return &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Message: "the aggregate " + name + " over " + t.String() + " is not supported"}
+	return &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Message: "the aggregate " + name + " over " + t.String() +
+		" is not supported"}
 }
 
 // nullAcc is an aggregate over nothing but NULLs.
@@ -136,7 +138,8 @@ func (a *exactSum) few(v *expr.Vector, in *aggInput) bool {
 	return false
 }
 
-// sumFew sums in 64 bits and carries over at the end of the batch, unless a number is so large that this could overflow.
+// sumFew sums in 64 bits and carries over at the end of the batch, unless a number is so large that this could
+// overflow.
 func sumFew[T int16 | int32 | int64](sums []sum128, vals []T, in *aggInput) bool {
 	var part [fewGroups]int64
 	high := uint64(0)

@@ -150,9 +150,10 @@ func (r *aggRun) emitParts(ctx context.Context, out sink) error {
 	if err != nil {
 		return err
 	}
-	return o.exec.each(ctx, &o.opInfo, 1<<bits, o.exec.env.Workers, out, func(ctx context.Context, w *worker, p int) error {
-		return r.emitPart(ctx, w, parts, p)
-	})
+	return o.exec.each(ctx, &o.opInfo, 1<<bits, o.exec.env.Workers, out,
+		func(ctx context.Context, w *worker, p int) error {
+			return r.emitPart(ctx, w, parts, p)
+		})
 }
 
 func (r *aggRun) bypassed() bool {

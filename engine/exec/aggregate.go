@@ -14,22 +14,23 @@ import (
 const (
 	// aggParts is into how many partitions large aggregations are cut, by the hash of the key.
 	aggPartBits = 6
-	// aggBypassGroups and aggBypassRatio: a worker whose table has that many groups, and fewer than ratio rows for each, stops grouping
-	// and hands rows to partitions: a table that does not reduce only misses the cache.
+	// aggBypassGroups and aggBypassRatio: a worker whose table has that many groups, and fewer than ratio rows for each,
+	// stops grouping and hands rows to partitions: a table that does not reduce only misses the cache.
 	aggBypassGroups = 64 << 10
 	aggBypassRatio  = 3
 	// aggSmall is how many groups are merged on one goroutine.
 	aggSmall = 16 << 10
 )
 
-// aggregateOp groups and aggregates by hash. Workers first group what they see on their own; then partitions of the keys are merged in
-// parallel.
+// aggregateOp groups and aggregates by hash. Workers first group what they see on their own; then partitions of the
+// keys are merged in parallel.
 type aggregateOp struct {
 	opInfo
 	exec  *execution
 	input operator
 	set   *exprSet
-	// keys are the places of the group expressions in set; types are theirs, with the grouping id last when there are sets.
+	// keys are the places of the group expressions in set; types are theirs, with the grouping id last when there are
+	// sets.
 	keys  []int
 	types []manifest.Type
 	sets  []groupingSet
@@ -78,7 +79,8 @@ func (b *builder) buildAggregate(ctx context.Context, n *plan.Aggregate) (operat
 		return nil, err
 	}
 	if len(n.Cols) != len(n.Groups)+len(n.Aggs)+min(len(n.Sets), 1) {
-		return nil, &fault.SQL{Kind: fault.ErrInvalid, Code: "XX000", Message: "an aggregate's columns do not match its calls"}
+		return nil, &fault.SQL{Kind: fault.ErrInvalid, Code: "XX000",
+			Message: "an aggregate's columns do not match its calls"}
 	}
 	narrowTo(in, len(types), op.set.exprs)
 	op.name, op.detail, op.inputs, op.cols = "Aggregate", aggregateDetail(n), []operator{in}, n.Cols
@@ -151,8 +153,8 @@ func (o *aggregateOp) bindSets(n *plan.Aggregate) error {
 	return nil
 }
 
-// distinctToGroups turns aggregates that are all DISTINCT over the same arguments into two aggregations: first group by the arguments
-// too, which runs in parallel by partitions, then aggregate. nil when n is not of that kind.
+// distinctToGroups turns aggregates that are all DISTINCT over the same arguments into two aggregations: first group by
+// the arguments too, which runs in parallel by partitions, then aggregate. nil when n is not of that kind.
 func distinctToGroups(n *plan.Aggregate) *plan.Aggregate {
 	if n.Sets != nil || len(n.Aggs) == 0 {
 		return nil
@@ -160,7 +162,8 @@ func distinctToGroups(n *plan.Aggregate) *plan.Aggregate {
 	first := &n.Aggs[0]
 	for i := range n.Aggs {
 		a := &n.Aggs[i]
-		if !a.Distinct || a.Where != nil || len(a.Order) > 0 || len(a.Args) != 1 || !sameExpr(a.Args[0], first.Args[0]) || volatile(a.Args[0]) {
+		if !a.Distinct || a.Where != nil || len(a.Order) > 0 || len(a.Args) != 1 || !sameExpr(a.Args[0], first.Args[0]) ||
+			volatile(a.Args[0]) {
 			return nil
 		}
 	}
@@ -328,7 +331,8 @@ func (l *aggLocal) add(vectors []*expr.Vector, sel []uint16, n, rows int) error 
 }
 
 // update feeds rows to every accumulator.
-func (t *aggTable) update(vectors []*expr.Vector, sel []uint16, n int, groups []uint32, in *aggInput, wsel *[]uint16, wgroup *[]uint32) error {
+func (t *aggTable) update(vectors []*expr.Vector, sel []uint16, n int, groups []uint32, in *aggInput, wsel *[]uint16,
+	wgroup *[]uint32) error {
 	counts := t.count(groups, n)
 	for i, call := range t.op.accs {
 		c := &t.op.calls[call]

@@ -220,14 +220,19 @@ func argument(e plan.Expr) int {
 }
 
 // aggColumns are the types that the aggregates of a test are over.
-var aggColumns = []manifest.Type{intType, bigintType, doubleType, dec10, dec30, textType, boolType, {Kind: manifest.Date}}
+var aggColumns = []manifest.Type{intType, bigintType, doubleType, dec10, dec30, textType, boolType,
+	{Kind: manifest.Date}}
 
 func (w *world) calls() []plan.Agg {
 	c := func(i int) plan.Expr { return col(aggColumns[i], i) }
-	pool := []plan.Agg{call(w.tb, "count"), call(w.tb, "count", c(5)), call(w.tb, "sum", c(0)), call(w.tb, "sum", c(1)), call(w.tb, "sum", c(2)),
-		call(w.tb, "sum", c(3)), call(w.tb, "sum", c(4)), call(w.tb, "avg", c(0)), call(w.tb, "avg", c(2)), call(w.tb, "avg", c(3)), call(w.tb, "min", c(1)),
-		call(w.tb, "max", c(2)), call(w.tb, "min", c(4)), call(w.tb, "max", c(5)), call(w.tb, "min", c(5)), call(w.tb, "max", c(7)), call(w.tb, "min", c(6)),
-		call(w.tb, "bool_and", c(6)), call(w.tb, "bool_or", c(6)), call(w.tb, "stddev_samp", c(2)), call(w.tb, "var_samp", c(2)), call(w.tb, "median", c(2)),
+	pool := []plan.Agg{call(w.tb, "count"), call(w.tb, "count", c(5)), call(w.tb, "sum", c(0)), call(w.tb, "sum", c(1)),
+		call(w.tb, "sum", c(2)),
+		call(w.tb, "sum", c(3)), call(w.tb, "sum", c(4)), call(w.tb, "avg", c(0)), call(w.tb, "avg", c(2)),
+		call(w.tb, "avg", c(3)), call(w.tb, "min", c(1)),
+		call(w.tb, "max", c(2)), call(w.tb, "min", c(4)), call(w.tb, "max", c(5)), call(w.tb, "min", c(5)),
+		call(w.tb, "max", c(7)), call(w.tb, "min", c(6)),
+		call(w.tb, "bool_and", c(6)), call(w.tb, "bool_or", c(6)), call(w.tb, "stddev_samp", c(2)),
+		call(w.tb, "var_samp", c(2)), call(w.tb, "median", c(2)),
 		call(w.tb, "covar_pop", c(2), c(2))}
 	distinct := call(w.tb, "count", c(5))
 	distinct.Distinct = true
@@ -318,7 +323,8 @@ func TestAggregates(t *testing.T) {
 		}
 		aggs := w.calls()
 		n := aggregateNode(w.add(types, rows).scan(), aggs, types, keys)
-		equalRows(t, fmt.Sprint("aggregate by ", types[len(aggColumns):]), w.run(n, workers), aggregateWant(rows, aggs, keys, keys, nil))
+		equalRows(t, fmt.Sprint("aggregate by ", types[len(aggColumns):]), w.run(n, workers),
+			aggregateWant(rows, aggs, keys, keys, nil))
 	})
 }
 
@@ -363,7 +369,8 @@ func TestManyGroups(t *testing.T) {
 			in := w.add(types, rows)
 			aggs := []plan.Agg{call(t, "count"), call(t, "sum", col(intType, 1)), call(t, "max", col(intType, 1))}
 			n := aggregateNode(in.scan(), aggs, types, []int{0})
-			outer := aggregateNode(n, []plan.Agg{call(t, "count"), call(t, "min", col(bigintType, 1)), call(t, "max", col(bigintType, 1)), call(t, "sum", col(bigintType, 2))},
+			outer := aggregateNode(n, []plan.Agg{call(t, "count"), call(t, "min", col(bigintType, 1)),
+				call(t, "max", col(bigintType, 1)), call(t, "sum", col(bigintType, 2))},
 				[]manifest.Type{typ, bigintType, bigintType, intType}, nil)
 			total := int64(0)
 			for i := range int64(2 * groups) {
@@ -372,7 +379,8 @@ func TestManyGroups(t *testing.T) {
 			equalRows(t, "many groups", w.run(outer, workers), [][]any{{int64(groups), int64(2), int64(2), total}})
 			distinct := call(t, "count", col(typ, 0))
 			distinct.Distinct = true
-			equalRows(t, "count distinct", w.run(aggregateNode(in.scan(), []plan.Agg{distinct}, types, nil), workers), [][]any{{int64(groups)}})
+			equalRows(t, "count distinct", w.run(aggregateNode(in.scan(), []plan.Agg{distinct}, types, nil), workers),
+				[][]any{{int64(groups)}})
 		}
 	}
 }
@@ -391,7 +399,8 @@ func TestOrderedAggregates(t *testing.T) {
 			a.Order = order
 			return a
 		}
-		n := aggregateNode(w.add(types, rows).scan(), []plan.Agg{list("array_agg"), list("string_agg"), list("first"), list("last")}, types, []int{0})
+		n := aggregateNode(w.add(types, rows).scan(),
+			[]plan.Agg{list("array_agg"), list("string_agg"), list("first"), list("last")}, types, []int{0})
 		groups := map[string][][]any{}
 		for _, r := range ordered {
 			groups[show(r[0])] = append(groups[show(r[0])], r)
@@ -399,7 +408,8 @@ func TestOrderedAggregates(t *testing.T) {
 		var want [][]any
 		for _, g := range groups {
 			vals := arguments(&n.Aggs[0], g)
-			want = append(want, []any{g[0][0], reference(&n.Aggs[0], vals), reference(&n.Aggs[1], vals), vals[0][0], vals[len(vals)-1][0]})
+			want = append(want, []any{g[0][0], reference(&n.Aggs[0], vals), reference(&n.Aggs[1], vals), vals[0][0],
+				vals[len(vals)-1][0]})
 		}
 		equalRows(t, "ordered aggregates", w.run(n, workers), want)
 	})
@@ -460,7 +470,8 @@ func TestSumOverflow(t *testing.T) {
 
 func TestApproxCountDistinct(t *testing.T) {
 	w := newWorld(t, newAlloc(t), newRand(t))
-	n := aggregateNode(&plan.TableFunc{Name: "range", Args: []plan.Expr{lit(int64(2_000_000), bigintType)}, Cols: outCols(bigintType)},
+	n := aggregateNode(&plan.TableFunc{Name: "range", Args: []plan.Expr{lit(int64(2_000_000), bigintType)},
+		Cols: outCols(bigintType)},
 		[]plan.Agg{call(t, "approx_count_distinct", col(bigintType, 0))}, []manifest.Type{bigintType}, nil)
 	got := w.run(n, 2)[0][0].(int64)
 	if got < 1_800_000 || got > 2_200_000 {

@@ -9,7 +9,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// applyOp runs its right plan for the left rows, once for each different set of the values that the right plan refers to.
+// applyOp runs its right plan for the left rows, once for each different set of the values that the right plan refers
+// to.
 type applyOp struct {
 	opInfo
 	exec  *execution
@@ -41,8 +42,10 @@ func (b *builder) buildApply(ctx context.Context, n *plan.Apply) (operator, erro
 	op.join.classify()
 	op.join.lay(nil)
 	op.refs, op.each = outerColumns(n.RightSide)
-	// The right plan is built once with NULLs: that opens its scans, which later builds share, and finds what is wrong with it.
-	op.build = &builder{exec: b.exec, depth: b.depth, ctes: map[int]*cteBody{}, scans: map[*plan.Scan]*Source{}, origin: map[*plan.Scan]*plan.Scan{}}
+	// The right plan is built once with NULLs: that opens its scans, which later builds share, and finds what is wrong
+	// with it.
+	op.build = &builder{exec: b.exec, depth: b.depth, ctes: map[int]*cteBody{}, scans: map[*plan.Scan]*Source{},
+		origin: map[*plan.Scan]*plan.Scan{}}
 	for id, c := range b.ctes {
 		op.build.ctes[id] = c
 	}

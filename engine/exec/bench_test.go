@@ -87,16 +87,17 @@ func lineitem(rows int) *table {
 	money := manifest.Type{Kind: manifest.Decimal, Precision: 15, Scale: 2}
 	flag := manifest.Type{Kind: manifest.Text, Length: 1}
 	r := rand.New(rand.NewPCG(1, 2))
-	return benchTable(rows, []manifest.Type{money, money, money, money, flag, flag, {Kind: manifest.Date}}, func(b *array.RecordBuilder, i int) {
-		dec := func(c int, x int64) { b.Field(c).(*array.Decimal64Builder).Append(decimal64(x)) }
-		dec(0, (1+r.Int64N(50))*100)
-		dec(1, 90_000+r.Int64N(10_000_000))
-		dec(2, r.Int64N(11))
-		dec(3, r.Int64N(9))
-		_ = b.Field(4).(*array.BinaryDictionaryBuilder).AppendString([]string{"A", "N", "R"}[r.IntN(3)])
-		_ = b.Field(5).(*array.BinaryDictionaryBuilder).AppendString([]string{"F", "O"}[r.IntN(2)])
-		b.Field(6).(*array.Date32Builder).Append(arrow.Date32(8000 + r.IntN(2500)))
-	})
+	return benchTable(rows, []manifest.Type{money, money, money, money, flag, flag, {Kind: manifest.Date}},
+		func(b *array.RecordBuilder, i int) {
+			dec := func(c int, x int64) { b.Field(c).(*array.Decimal64Builder).Append(decimal64(x)) }
+			dec(0, (1+r.Int64N(50))*100)
+			dec(1, 90_000+r.Int64N(10_000_000))
+			dec(2, r.Int64N(11))
+			dec(3, r.Int64N(9))
+			_ = b.Field(4).(*array.BinaryDictionaryBuilder).AppendString([]string{"A", "N", "R"}[r.IntN(3)])
+			_ = b.Field(5).(*array.BinaryDictionaryBuilder).AppendString([]string{"F", "O"}[r.IntN(2)])
+			b.Field(6).(*array.Date32Builder).Append(arrow.Date32(8000 + r.IntN(2500)))
+		})
 }
 
 func BenchmarkQ1(b *testing.B) {
@@ -113,8 +114,10 @@ func BenchmarkQ1(b *testing.B) {
 	charge := op("*", d(36, 6), price, op("+", d(16, 2), one, col(money, 3)))
 	s := t.scan()
 	s.Filter = &plan.Compare{Op: plan.Le, Left: col(t.types[6], 6), Right: lit(int64(10400), t.types[6])}
-	n := aggregateNode(s, []plan.Agg{call(b, "sum", col(money, 0)), call(b, "sum", col(money, 1)), call(b, "sum", price), call(b, "sum", charge),
-		call(b, "avg", col(money, 0)), call(b, "avg", col(money, 1)), call(b, "avg", col(money, 2)), call(b, "count")}, t.types, []int{4, 5})
+	n := aggregateNode(s, []plan.Agg{call(b, "sum", col(money, 0)), call(b, "sum", col(money, 1)), call(b, "sum", price),
+		call(b, "sum", charge),
+		call(b, "avg", col(money, 0)), call(b, "avg", col(money, 1)), call(b, "avg", col(money, 2)), call(b, "count")},
+		t.types, []int{4, 5})
 	runBench(b, benchRows, n, t)
 }
 
@@ -123,23 +126,27 @@ func BenchmarkQ6(b *testing.B) {
 	money, date := t.types[0], t.types[6]
 	s := t.scan()
 	s.Filter = &plan.And{Args: []plan.Expr{
-		&plan.Compare{Op: plan.Ge, Left: col(date, 6), Right: lit(int64(8766), date)}, &plan.Compare{Op: plan.Lt, Left: col(date, 6), Right: lit(int64(9131), date)},
-		&plan.Compare{Op: plan.Ge, Left: col(money, 2), Right: lit(decimal128Of(5), money)}, &plan.Compare{Op: plan.Le, Left: col(money, 2), Right: lit(decimal128Of(7), money)},
+		&plan.Compare{Op: plan.Ge, Left: col(date, 6), Right: lit(int64(8766), date)},
+		&plan.Compare{Op: plan.Lt, Left: col(date, 6), Right: lit(int64(9131), date)},
+		&plan.Compare{Op: plan.Ge, Left: col(money, 2), Right: lit(decimal128Of(5), money)},
+		&plan.Compare{Op: plan.Le, Left: col(money, 2), Right: lit(decimal128Of(7), money)},
 		&plan.Compare{Op: plan.Lt, Left: col(money, 0), Right: lit(decimal128Of(2400), money)}}}
-	revenue := &plan.Call{Name: "*", Args: []plan.Expr{col(money, 1), col(money, 2)}, Type: manifest.Type{Kind: manifest.Decimal, Precision: 30, Scale: 4}, Pos: -1}
+	revenue := &plan.Call{Name: "*", Args: []plan.Expr{col(money, 1), col(money, 2)},
+		Type: manifest.Type{Kind: manifest.Decimal, Precision: 30, Scale: 4}, Pos: -1}
 	runBench(b, benchRows, aggregateNode(s, []plan.Agg{call(b, "sum", revenue)}, t.types, nil), t)
 }
 
 // events is what the other benchmarks read: id BIGINT, few INT, many BIGINT, text TEXT with many values, value DOUBLE.
 func events(rows int) *table {
 	r := rand.New(rand.NewPCG(3, 4))
-	return benchTable(rows, []manifest.Type{bigintType, intType, bigintType, textType, doubleType}, func(b *array.RecordBuilder, i int) {
-		b.Field(0).(*array.Int64Builder).Append(int64(i))
-		b.Field(1).(*array.Int32Builder).Append(int32(r.IntN(5000)))
-		b.Field(2).(*array.Int64Builder).Append(r.Int64N(int64(rows)/2) * 1_000_003)
-		b.Field(3).(*array.StringBuilder).Append(fmt.Sprintf("http://example.com/page/%d", r.IntN(rows/4)))
-		b.Field(4).(*array.Float64Builder).Append(r.Float64())
-	})
+	return benchTable(rows, []manifest.Type{bigintType, intType, bigintType, textType, doubleType},
+		func(b *array.RecordBuilder, i int) {
+			b.Field(0).(*array.Int64Builder).Append(int64(i))
+			b.Field(1).(*array.Int32Builder).Append(int32(r.IntN(5000)))
+			b.Field(2).(*array.Int64Builder).Append(r.Int64N(int64(rows)/2) * 1_000_003)
+			b.Field(3).(*array.StringBuilder).Append(fmt.Sprintf("http://example.com/page/%d", r.IntN(rows/4)))
+			b.Field(4).(*array.Float64Builder).Append(r.Float64())
+		})
 }
 
 func BenchmarkGroupBy(b *testing.B) {
@@ -150,7 +157,8 @@ func BenchmarkGroupBy(b *testing.B) {
 	}{{"none", nil}, {"few", []int{1}}, {"many", []int{2}}, {"text", []int{3}}, {"two", []int{1, 2}}} {
 		b.Run("key="+c.name, func(b *testing.B) {
 			n := aggregateNode(t.scan(), []plan.Agg{call(b, "count"), call(b, "sum", col(doubleType, 4))}, t.types, c.keys)
-			top := &plan.Limit{Input: &plan.Sort{Input: n, Keys: []plan.SortKey{{Expr: col(bigintType, len(c.keys)), Desc: true}}}, Count: lit(int64(10), bigintType)}
+			top := &plan.Limit{Input: &plan.Sort{Input: n,
+				Keys: []plan.SortKey{{Expr: col(bigintType, len(c.keys)), Desc: true}}}, Count: lit(int64(10), bigintType)}
 			runBench(b, benchRows, top, t)
 		})
 	}
@@ -170,10 +178,12 @@ func BenchmarkJoin(b *testing.B) {
 		key  int
 	}{{"unique", 0}, {"many", 2}, {"text", 3}} {
 		b.Run("key="+c.name, func(b *testing.B) {
-			n := &plan.Join{LeftSide: t.scan(), RightSide: small.scan(), LeftKeys: []plan.Expr{col(t.types[c.key], c.key)}, RightKeys: []plan.Expr{col(t.types[c.key], c.key)}}
+			n := &plan.Join{LeftSide: t.scan(), RightSide: small.scan(), LeftKeys: []plan.Expr{col(t.types[c.key], c.key)},
+				RightKeys: []plan.Expr{col(t.types[c.key], c.key)}}
 			types := append(append([]manifest.Type(nil), t.types...), t.types...)
 			n.Cols = outCols(types...)
-			runBench(b, benchRows, aggregateNode(n, []plan.Agg{call(b, "count"), call(b, "sum", col(doubleType, 9))}, types, nil), t, small)
+			runBench(b, benchRows, aggregateNode(n, []plan.Agg{call(b, "count"), call(b, "sum", col(doubleType, 9))}, types,
+				nil), t, small)
 		})
 	}
 }

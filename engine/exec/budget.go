@@ -7,8 +7,8 @@ import (
 	"kalamflight/internal/fault"
 )
 
-// Budget bounds the bytes that queries hold. A query's budget reports to the server's, so that both limits hold. It is safe for
-// concurrent use.
+// Budget bounds the bytes that queries hold. A query's budget reports to the server's, so that both limits hold. It is
+// safe for concurrent use.
 type Budget struct {
 	name   string
 	limit  int64
@@ -17,8 +17,8 @@ type Budget struct {
 	peak   atomic.Int64
 }
 
-// NewBudget makes a budget of limit bytes (0 or less: no limit) that takes what it gives from parent too; parent may be nil. The name
-// stands in the error of whoever runs into the limit.
+// NewBudget makes a budget of limit bytes (0 or less: no limit) that takes what it gives from parent too; parent may be
+// nil. The name stands in the error of whoever runs into the limit.
 func NewBudget(name string, limit int64, parent *Budget) *Budget {
 	return &Budget{name: name, limit: limit, parent: parent}
 }
@@ -32,7 +32,8 @@ func (b *Budget) Peak() int64 { return b.peak.Load() }
 // Limit is the limit in bytes; 0 means none.
 func (b *Budget) Limit() int64 { return max(b.limit, 0) }
 
-// Reserve takes n bytes in the name of who, or nothing and an error of kind fault.ErrExhausted that names who and the limit.
+// Reserve takes n bytes in the name of who, or nothing and an error of kind fault.ErrExhausted that names who and the
+// limit.
 func (b *Budget) Reserve(n int64, who string) error {
 	used := b.used.Add(n)
 	if b.limit > 0 && used > b.limit {

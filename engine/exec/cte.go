@@ -152,7 +152,8 @@ func (c *cteBody) recurse(ctx context.Context, rows *gathered) error {
 	defer func() { c.working = nil }()
 	var seen *distinctState
 	if !c.all {
-		seen = &distinctState{seen: newGrouper(c.types, c.exec.seed), mem: c.exec.account("the common table expression " + c.name)}
+		seen = &distinctState{seen: newGrouper(c.types, c.exec.seed),
+			mem: c.exec.account("the common table expression " + c.name)}
 		defer seen.mem.free()
 	}
 	from := c.body

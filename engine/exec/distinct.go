@@ -35,7 +35,8 @@ func (b *builder) buildDistinct(ctx context.Context, n *plan.Distinct) (operator
 	if op.place, err = op.set.addAll(n.On); err != nil {
 		return nil, err
 	}
-	op.name, op.detail, op.inputs, op.cols = "Distinct", "on "+exprsText(n.On, n.Input.Columns()), []operator{in}, n.Columns()
+	op.name, op.detail, op.inputs, op.cols = "Distinct", "on "+exprsText(n.On, n.Input.Columns()), []operator{in},
+		n.Columns()
 	return op, nil
 }
 

@@ -12,7 +12,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// edgeBatches bounds the result batches that wait to be read: with 2 MiB each, a slow reader holds the query up at 8 MiB.
+// edgeBatches bounds the result batches that wait to be read: with 2 MiB each, a slow reader holds the query up at 8
+// MiB.
 const edgeBatches = 4
 
 // edge is where rows leave the query: workers push vectors, the reader takes Arrow batches.
@@ -26,7 +27,8 @@ type edge struct {
 }
 
 func newEdge(x *execution, cols []plan.Column) *edge {
-	return &edge{exec: x, schema: plan.Schema(cols), types: columnTypes(cols), batches: make(chan arrow.RecordBatch, edgeBatches)}
+	return &edge{exec: x, schema: plan.Schema(cols), types: columnTypes(cols),
+		batches: make(chan arrow.RecordBatch, edgeBatches)}
 }
 
 func (e *edge) open(context.Context) (stage, error) {
@@ -163,7 +165,8 @@ func (s *edgeStage) send(b *expr.Batch) error {
 }
 
 // toRecord copies the selected rows of b into an Arrow batch.
-func toRecord(b *expr.Batch, schema *arrow.Schema, types []manifest.Type, alloc memory.Allocator) (arrow.RecordBatch, error) {
+func toRecord(b *expr.Batch, schema *arrow.Schema, types []manifest.Type,
+	alloc memory.Allocator) (arrow.RecordBatch, error) {
 	n := b.Rows()
 	cols := make([]arrow.Array, 0, len(types))
 	defer func() {

@@ -1,7 +1,7 @@
-// Package exec runs plans: it builds operators over the scans it is given and streams the result as Arrow batches. Pipelines are pushed:
-// workers take morsels of a scan and push vectors through filters, projections and probes into the next operator that must see all of
-// its input (aggregate, join build, sort, window), which hands on what it made in the same way. Only the edge is pulled. It does not
-// open tables, check access or change rows.
+// Package exec runs plans: it builds operators over the scans it is given and streams the result as Arrow batches.
+// Pipelines are pushed: workers take morsels of a scan and push vectors through filters, projections and probes into
+// the next operator that must see all of its input (aggregate, join build, sort, window), which hands on what it made
+// in the same way. Only the edge is pulled. It does not open tables, check access or change rows.
 package exec
 
 import (
@@ -17,9 +17,9 @@ import (
 	"kalamflight/engine/plan"
 )
 
-// Morsel is a piece of a scan that one worker reads. Scan may be called more than once and by several goroutines at a time; rows and sel
-// are borrowed until yield returns, have the columns of plan.Scan.IDs in that order, and at most expr.VectorRows rows. sel lists the rows
-// that count; nil means all. An error of yield ends the scan and is returned.
+// Morsel is a piece of a scan that one worker reads. Scan may be called more than once and by several goroutines at a
+// time; rows and sel are borrowed until yield returns, have the columns of plan.Scan.IDs in that order, and at most
+// expr.VectorRows rows. sel lists the rows that count; nil means all. An error of yield ends the scan and is returned.
 type Morsel interface {
 	Scan(ctx context.Context, yield func(rows arrow.RecordBatch, sel []uint16) error) error
 }
@@ -94,8 +94,8 @@ type Query struct {
 	closed sync.Once
 }
 
-// Build compiles a plan and opens its scans. The query starts to run at the first Next, and ends when ctx does: ctx is that of the whole
-// query, not of the call.
+// Build compiles a plan and opens its scans. The query starts to run at the first Next, and ends when ctx does: ctx is
+// that of the whole query, not of the call.
 func Build(ctx context.Context, node plan.Node, env Env) (*Query, error) {
 	env.fill()
 	x := newExecution(ctx, &env)
@@ -112,8 +112,8 @@ func Build(ctx context.Context, node plan.Node, env Env) (*Query, error) {
 // Schema is the schema of every batch.
 func (q *Query) Schema() *arrow.Schema { return q.schema }
 
-// Next returns the next batch, never empty, which the caller releases; io.EOF ends the stream. When ctx ends first, its error is
-// returned and Next may be called again.
+// Next returns the next batch, never empty, which the caller releases; io.EOF ends the stream. When ctx ends first, its
+// error is returned and Next may be called again.
 func (q *Query) Next(ctx context.Context) (arrow.RecordBatch, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

@@ -47,9 +47,9 @@ func (b broken) Scan(context.Context, func(arrow.RecordBatch, []uint16) error) e
 func (w *world) endlessTable() *table {
 	types := []manifest.Type{bigintType, textType}
 	t := w.add(types, nil)
-	rec := w.record(types, w.randomRows(types, 5000, 1_000_000, 10))
 	for range 4 {
-		t.morsels = append(t.morsels, endless{rec})
+		// One batch each: Arrow's dictionaries must not be read by two goroutines for the first time.
+		t.morsels = append(t.morsels, endless{w.record(types, w.randomRows(types, 5000, 1_000_000, 10))})
 	}
 	return t
 }
@@ -68,9 +68,11 @@ func TestCancelEndsEveryOperator(t *testing.T) {
 		"count":     aggregateNode(in.scan(), []plan.Agg{call(t, "count")}, types, nil),
 		"aggregate": aggregateNode(in.scan(), []plan.Agg{call(t, "count")}, types, []int{0}),
 		"top":       &plan.Limit{Input: &plan.Sort{Input: in.scan(), Keys: key}, Count: lit(int64(5), bigintType)},
-		"build": &plan.Join{LeftSide: small.scan(), RightSide: aggregateNode(in.scan(), nil, types, []int{0, 1}), LeftKeys: []plan.Expr{col(bigintType, 0)},
+		"build": &plan.Join{LeftSide: small.scan(), RightSide: aggregateNode(in.scan(), nil, types, []int{0, 1}),
+			LeftKeys:  []plan.Expr{col(bigintType, 0)},
 			RightKeys: []plan.Expr{col(bigintType, 0)}, Cols: outCols(append(slices.Clone(types), types...)...)},
-		"probe": &plan.Join{Kind: plan.Anti, LeftSide: &plan.Filter{Input: in.scan(), Where: none}, RightSide: small.scan(), LeftKeys: []plan.Expr{col(bigintType, 0)},
+		"probe": &plan.Join{Kind: plan.Anti, LeftSide: &plan.Filter{Input: in.scan(), Where: none}, RightSide: small.scan(),
+			LeftKeys:  []plan.Expr{col(bigintType, 0)},
 			RightKeys: []plan.Expr{col(bigintType, 0)}, Cols: outCols(types...)},
 	} {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
@@ -192,7 +194,8 @@ func TestSourcesAreClosedOnce(t *testing.T) {
 	}
 	// A plan that does not compile closes what was opened before.
 	closed = 0
-	bad := &plan.SetOp{Kind: plan.Union, All: true, LeftSide: in.scan(), RightSide: &plan.TableFunc{Name: "nothing"}, Cols: outCols(types...)}
+	bad := &plan.SetOp{Kind: plan.Union, All: true, LeftSide: in.scan(), RightSide: &plan.TableFunc{Name: "nothing"},
+		Cols: outCols(types...)}
 	if _, err := Build(context.Background(), bad, env); err == nil || closed != 1 {
 		t.Errorf("a bad plan gave %v and closed %d sources, want an error and 1", err, closed)
 	}
@@ -202,8 +205,10 @@ func TestMemoryLimit(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	w := newWorld(t, newAlloc(t), newRand(t))
 	types := []manifest.Type{bigintType, textType}
-	big := &plan.Project{Input: &plan.TableFunc{Name: "range", Args: []plan.Expr{lit(int64(2_000_000), bigintType)}, Cols: outCols(bigintType)},
-		Exprs: []plan.Expr{col(bigintType, 0), lit("a string that is too long to be kept in place", textType)}, Cols: outCols(types...)}
+	big := &plan.Project{Input: &plan.TableFunc{Name: "range", Args: []plan.Expr{lit(int64(2_000_000), bigintType)},
+		Cols: outCols(bigintType)},
+		Exprs: []plan.Expr{col(bigintType, 0), lit("a string that is too long to be kept in place", textType)},
+		Cols:  outCols(types...)}
 	key := []plan.SortKey{{Expr: col(bigintType, 0), Desc: true}}
 	one := &plan.Values{Rows: [][]plan.Expr{{lit(int64(1), bigintType)}}, Cols: outCols(bigintType)}
 	list := call(t, "array_agg", col(textType, 1))
@@ -214,9 +219,11 @@ func TestMemoryLimit(t *testing.T) {
 		"the aggregate": aggregateNode(big, []plan.Agg{call(t, "count")}, types, []int{0, 1}),
 		"agg":           aggregateNode(big, []plan.Agg{list}, types, nil),
 		"aggregate":     aggregateNode(big, []plan.Agg{distinct}, types, nil),
-		"the join": &plan.Join{LeftSide: one, RightSide: big, LeftKeys: []plan.Expr{col(bigintType, 0)}, RightKeys: []plan.Expr{col(bigintType, 0)},
-			Cols: outCols(bigintType, bigintType, textType)},
-		"the window": &plan.Window{Input: big, Calls: []plan.WindowCall{{Name: "row_number", Type: bigintType}}, Cols: outCols(bigintType, textType, bigintType)},
+		"the join": &plan.Join{LeftSide: one, RightSide: big, LeftKeys: []plan.Expr{col(bigintType, 0)},
+			RightKeys: []plan.Expr{col(bigintType, 0)},
+			Cols:      outCols(bigintType, bigintType, textType)},
+		"the window": &plan.Window{Input: big, Calls: []plan.WindowCall{{Name: "row_number", Type: bigintType}},
+			Cols: outCols(bigintType, textType, bigintType)},
 	} {
 		env := w.env(2)
 		server := NewBudget("server", 1<<30, nil)
@@ -239,7 +246,8 @@ func TestMemoryLimit(t *testing.T) {
 
 func TestBatchBounds(t *testing.T) {
 	w := newWorld(t, newAlloc(t), newRand(t))
-	wide := &plan.Project{Input: &plan.TableFunc{Name: "range", Args: []plan.Expr{lit(int64(20_000), bigintType)}, Cols: outCols(bigintType)},
+	wide := &plan.Project{Input: &plan.TableFunc{Name: "range", Args: []plan.Expr{lit(int64(20_000), bigintType)},
+		Cols: outCols(bigintType)},
 		Exprs: []plan.Expr{col(bigintType, 0), lit(strings.Repeat("x", 3000), textType)}, Cols: outCols(bigintType, textType)}
 	for _, limits := range []struct {
 		rows  int
@@ -291,7 +299,8 @@ func TestExplain(t *testing.T) {
 		Keys: []plan.SortKey{{Expr: col(bigintType, 1), Desc: true}}}, Count: lit(int64(3), bigintType)}
 	env := w.env(2)
 	env.Scan = func(context.Context, *plan.Scan) (*Source, error) {
-		return &Source{Morsels: in.morsels, Stats: func() ScanStats { return ScanStats{HotRows: 12, SegmentsTotal: 3, SegmentsRead: 1} }}, nil
+		return &Source{Morsels: in.morsels,
+			Stats: func() ScanStats { return ScanStats{HotRows: 12, SegmentsTotal: 3, SegmentsRead: 1} }}, nil
 	}
 	q, err := Build(context.Background(), n, env)
 	if err != nil {
@@ -299,7 +308,8 @@ func TestExplain(t *testing.T) {
 	}
 	defer q.Close()
 	text := q.Explain(false, false)
-	for _, part := range []string{"Top 3 after 0 by o0 desc", "  Aggregate count() by c1", "    Scan test." + in.name, "where (c0 > 2)", "hot rows=12 segments=1 of 3"} {
+	for _, part := range []string{"Top 3 after 0 by o0 desc", "  Aggregate count() by c1", "    Scan test." + in.name,
+		"where (c0 > 2)", "hot rows=12 segments=1 of 3"} {
 		if !strings.Contains(text, part) {
 			t.Errorf("EXPLAIN lacks %q:\n%s", part, text)
 		}
@@ -312,7 +322,8 @@ func TestExplain(t *testing.T) {
 	if err := json.Unmarshal([]byte(q.Explain(true, true)), &p); err != nil {
 		t.Fatal(err)
 	}
-	if p.Operator != "Top" || *p.Rows != 3 || len(p.Inputs) != 1 || p.Inputs[0].Operator != "Aggregate" || *p.Inputs[0].Inputs[0].Rows == 0 {
+	if p.Operator != "Top" || *p.Rows != 3 || len(p.Inputs) != 1 || p.Inputs[0].Operator != "Aggregate" ||
+		*p.Inputs[0].Inputs[0].Rows == 0 {
 		t.Errorf("EXPLAIN ANALYZE says %+v", p)
 	}
 	if text := q.Explain(true, false); !strings.Contains(text, "rows=3 ") || !strings.Contains(text, "Memory: ") {
@@ -326,7 +337,8 @@ func TestTransform(t *testing.T) {
 		rows := w.randomRows(types, 300, 40, 5)
 		in := w.record(types, rows)
 		where := &plan.Compare{Op: plan.Gt, Left: col(bigintType, 0), Right: lit(int64(4), bigintType)}
-		tr, err := NewTransform(where, []plan.Expr{col(textType, 1), col(bigintType, 0)}, outCols(textType, bigintType), types, &expr.Env{}, w.alloc)
+		tr, err := NewTransform(where, []plan.Expr{col(textType, 1), col(bigintType, 0)}, outCols(textType, bigintType),
+			types, &expr.Env{}, w.alloc)
 		if err != nil {
 			t.Fatal(err)
 		}

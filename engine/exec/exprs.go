@@ -73,7 +73,8 @@ func (s *exprSet) addKeys(keys []plan.SortKey) ([]int, error) {
 	return out, nil
 }
 
-// sameExpr tells whether two expressions are one for sure: equal trees without a call whose value changes from row to row.
+// sameExpr tells whether two expressions are one for sure: equal trees without a call whose value changes from row to
+// row.
 func sameExpr(a, b plan.Expr) bool {
 	if a == b {
 		return true

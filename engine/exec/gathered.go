@@ -8,7 +8,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// gathered is all rows of an operator, stored. Its stages may be of many workers; what it holds may be read once they have finished.
+// gathered is all rows of an operator, stored. Its stages may be of many workers; what it holds may be read once they
+// have finished.
 type gathered struct {
 	exec   *execution
 	types  []manifest.Type

@@ -8,9 +8,9 @@ import (
 	"kalamflight/manifest"
 )
 
-// grouper gives equal rows of keys equal group numbers, counted from 0 in the order of appearance. NULL equals NULL. Strings become small
-// numbers first (one interner a column), so that every key is a few words. It is for one goroutine while it grows; many finders may read
-// one that grows no more.
+// grouper gives equal rows of keys equal group numbers, counted from 0 in the order of appearance. NULL equals NULL.
+// Strings become small numbers first (one interner a column), so that every key is a few words. It is for one goroutine
+// while it grows; many finders may read one that grows no more.
 type grouper struct {
 	types []manifest.Type
 	seed  uint64
@@ -32,12 +32,13 @@ type grouper struct {
 // keyColumn says where a column's bits are in the key.
 type keyColumn struct {
 	t manifest.Type
-	// bits from bit shift of word on; 128 bits take that word and the next. A NULL has bit nullShift of nullWord, unless it is interned
-	// (id 0) or the only column.
+	// bits from bit shift of word on; 128 bits take that word and the next. A NULL has bit nullShift of nullWord, unless
+	// it is interned (id 0) or the only column.
 	word, shift, bits   int
 	nullWord, nullShift int
 	strings             *interner
-	// nested: the interner has the canonical form, first the value as it was when first seen (lists, embeddings, intervals).
+	// nested: the interner has the canonical form, first the value as it was when first seen (lists, embeddings,
+	// intervals).
 	nested bool
 	first  *expr.Vector
 }
@@ -144,7 +145,8 @@ func (g *grouper) size() int64 {
 	return n + int64(4*cap(g.dense.ids))
 }
 
-// assign fills groups[i] with the group of the i-th selected row (n rows; sel nil: the first n), making groups that are new.
+// assign fills groups[i] with the group of the i-th selected row (n rows; sel nil: the first n), making groups that are
+// new.
 func (g *grouper) assign(keys []*expr.Vector, sel []uint16, n int, groups []uint32) error {
 	return g.lookup(&g.finder, keys, sel, n, groups, true)
 }
@@ -180,7 +182,8 @@ func (g *grouper) lookup(f *finder, keys []*expr.Vector, sel []uint16, n int, gr
 }
 
 // lookupNullable is for one column with NULLs: they are one group apart.
-func (g *grouper) lookupNullable(f *finder, keys []*expr.Vector, sel []uint16, n int, groups []uint32, insert bool) error {
+func (g *grouper) lookupNullable(f *finder, keys []*expr.Vector, sel []uint16, n int, groups []uint32,
+	insert bool) error {
 	v := keys[0]
 	live := f.live[:0]
 	null := false
@@ -322,7 +325,8 @@ func (g *grouper) lookupMany(f *finder, keys []*expr.Vector, sel []uint16, n int
 }
 
 // lookupPacked packs all columns into words and looks them up; the cells of interned columns are there already.
-func (g *grouper) lookupPacked(f *finder, keys []*expr.Vector, sel []uint16, n int, groups []uint32, insert bool) error {
+func (g *grouper) lookupPacked(f *finder, keys []*expr.Vector, sel []uint16, n int, groups []uint32,
+	insert bool) error {
 	f.words = room(f.words, n*g.words)
 	clear(f.words)
 	for ci := range g.cols {
@@ -353,7 +357,8 @@ func (g *grouper) lookupPacked(f *finder, keys []*expr.Vector, sel []uint16, n i
 }
 
 // internColumn fills cells with 1 + id, 0 for NULL; noID for a string that is not there.
-func (g *grouper) internColumn(f *finder, c *keyColumn, v *expr.Vector, sel []uint16, n int, cells []uint32, insert bool) error {
+func (g *grouper) internColumn(f *finder, c *keyColumn, v *expr.Vector, sel []uint16, n int, cells []uint32,
+	insert bool) error {
 	if insert && v.Valid == nil && !c.nested && c.strings.byDict(v, n) {
 		return c.strings.dict.lookup(c.strings, v, sel, n, cells, 1, true)
 	}
@@ -446,7 +451,8 @@ func (c *keyColumn) pack(words []uint64, stride int, v *expr.Vector, sel []uint1
 	}
 }
 
-func packLanes[T uint8 | uint16 | uint32 | uint64](words []uint64, stride int, c *keyColumn, v *expr.Vector, sel []uint16, n int, canon func(T) T) {
+func packLanes[T uint8 | uint16 | uint32 | uint64](words []uint64, stride int, c *keyColumn, v *expr.Vector,
+	sel []uint16, n int, canon func(T) T) {
 	word, shift := c.word, uint(c.shift)
 	if v.Const || v.Dict != nil || v.Valid != nil || canon != nil {
 		for i := range n {
@@ -495,7 +501,8 @@ type denseInts struct {
 	ids []uint32
 }
 
-// lookupDense looks up one-word integer keys of the given bits: by the array while all are in a small range, else by hash.
+// lookupDense looks up one-word integer keys of the given bits: by the array while all are in a small range, else by
+// hash.
 func (g *grouper) lookupDense(words []uint64, nbits, n int, groups []uint32, insert bool) error {
 	d := &g.dense
 	if d.state == 2 || !insert {
@@ -543,8 +550,8 @@ func (g *grouper) lookupDenseFind(words []uint64, nbits, n int, groups []uint32,
 	return nil
 }
 
-// direct replaces the hash table of one-word integer keys by an array for find, when their range is not much larger than their number.
-// Nothing may be assigned any more.
+// direct replaces the hash table of one-word integer keys by an array for find, when their range is not much larger
+// than their number. Nothing may be assigned any more.
 func (g *grouper) direct() {
 	c := g.cols
 	if g.single != nil || g.words != 1 || len(c) != 1 || c[0].strings != nil || c[0].bits <= 1 || g.len() == 0 ||

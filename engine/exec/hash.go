@@ -99,7 +99,8 @@ func hashColumn(out []uint64, v *expr.Vector, sel []uint16, seed uint64) {
 	}
 }
 
-func hashFixed[T uint8 | uint16 | uint32 | uint64](out []uint64, v *expr.Vector, sel []uint16, seed uint64, word func(T) uint64) {
+func hashFixed[T uint8 | uint16 | uint32 | uint64](out []uint64, v *expr.Vector, sel []uint16, seed uint64,
+	word func(T) uint64) {
 	vals := lanes[T](v.Fixed)
 	for i := range out {
 		r := i
@@ -181,7 +182,8 @@ func intervalWords(w [2]uint64) [2]uint64 {
 	return [2]uint64{lo, hi}
 }
 
-// appendValue appends row i of a flat vector, in a form that is equal exactly when the values are: the key of nested types.
+// appendValue appends row i of a flat vector, in a form that is equal exactly when the values are: the key of nested
+// types.
 func appendValue(b []byte, v *expr.Vector, i int) []byte {
 	if v.Type.Kind == manifest.Null || !v.IsValid(i) {
 		return append(b, 0)

@@ -29,8 +29,10 @@ var (
 	textType   = manifest.Type{Kind: manifest.Text}
 	dec10      = manifest.Type{Kind: manifest.Decimal, Precision: 10, Scale: 2}
 	dec30      = manifest.Type{Kind: manifest.Decimal, Precision: 30, Scale: 3}
-	allKeyType = []manifest.Type{boolType, {Kind: manifest.SmallInt}, intType, bigintType, floatType, doubleType, dec10, dec30, textType,
-		{Kind: manifest.Bytes}, {Kind: manifest.UUID}, {Kind: manifest.Date}, {Kind: manifest.Timestamp}, {Kind: manifest.Interval},
+	allKeyType = []manifest.Type{boolType, {Kind: manifest.SmallInt}, intType, bigintType, floatType, doubleType, dec10,
+		dec30, textType,
+		{Kind: manifest.Bytes}, {Kind: manifest.UUID}, {Kind: manifest.Date}, {Kind: manifest.Timestamp},
+		{Kind: manifest.Interval},
 		{Kind: manifest.Embedding, Length: 2}, {Kind: manifest.List, Elem: &textType}}
 )
 
@@ -111,7 +113,8 @@ func (w *world) value(t manifest.Type, few int64) any {
 		u[0], u[15] = byte(n), byte(n>>8)
 		return u
 	case manifest.Interval:
-		return []arrow.MonthDayNanoInterval{{Months: 1}, {Days: 30}, {Days: int32(n % 100)}, {Nanoseconds: n}, {Days: 1}, {Nanoseconds: 86400_000_000_000}}[r.IntN(6)]
+		return []arrow.MonthDayNanoInterval{{Months: 1}, {Days: 30}, {Days: int32(n % 100)}, {Nanoseconds: n}, {Days: 1},
+			{Nanoseconds: 86400_000_000_000}}[r.IntN(6)]
 	case manifest.Embedding:
 		e := make([]float32, t.Length)
 		for i := range e {
@@ -229,7 +232,9 @@ func (w *world) record(types []manifest.Type, rows [][]any) arrow.RecordBatch {
 // dictionary encodes strings.
 func (w *world) dictionary(a arrow.Array) arrow.Array {
 	defer a.Release()
-	b := array.NewDictionaryBuilder(w.alloc, &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int32, ValueType: arrow.BinaryTypes.String}).(*array.BinaryDictionaryBuilder)
+	b := array.NewDictionaryBuilder(w.alloc,
+		&arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int32,
+			ValueType: arrow.BinaryTypes.String}).(*array.BinaryDictionaryBuilder)
 	defer b.Release()
 	s := a.(*array.String)
 	for i := range s.Len() {

@@ -14,13 +14,14 @@ const (
 	noID = ^uint32(0)
 	// inlineBytes is the longest string that a view holds itself.
 	inlineBytes = 12
-	// internStep is how many rows go through the phases of a lookup together: enough for the loads of one phase to overlap.
+	// internStep is how many rows go through the phases of a lookup together: enough for the loads of one phase to
+	// overlap.
 	internStep = 1024
 	arenaBytes = 1 << 20
 )
 
-// view is a string in two words: its length and first four bytes, then the other eight bytes or, of a longer string, its place in the
-// arena. No pointers: the garbage collector never looks into a table of views.
+// view is a string in two words: its length and first four bytes, then the other eight bytes or, of a longer string,
+// its place in the arena. No pointers: the garbage collector never looks into a table of views.
 type view struct{ head, tail uint64 }
 
 func (v view) len() int { return int(uint32(v.head)) }
@@ -32,9 +33,11 @@ func viewOf(p []byte) view {
 	case n > inlineBytes:
 		return view{uint64(binary.LittleEndian.Uint32(p))<<32 | uint64(uint32(n)), 0}
 	case n >= 8:
-		return view{uint64(binary.LittleEndian.Uint32(p))<<32 | uint64(n), binary.LittleEndian.Uint64(p[n-8:]) >> (8 * uint(inlineBytes-n))}
+		return view{uint64(binary.LittleEndian.Uint32(p))<<32 | uint64(n),
+			binary.LittleEndian.Uint64(p[n-8:]) >> (8 * uint(inlineBytes-n))}
 	case n >= 4:
-		return view{uint64(binary.LittleEndian.Uint32(p))<<32 | uint64(n), uint64(binary.LittleEndian.Uint32(p[n-4:])) >> (8 * uint(8-n))}
+		return view{uint64(binary.LittleEndian.Uint32(p))<<32 | uint64(n),
+			uint64(binary.LittleEndian.Uint32(p[n-4:])) >> (8 * uint(8-n))}
 	}
 	head := uint64(n)
 	for i, c := range p {
@@ -68,10 +71,12 @@ func (a *arena) at(ref uint64, n int) []byte {
 	return b[uint32(ref) : uint32(ref)+uint32(n)]
 }
 
-// interner gives equal strings equal small numbers, counted from 0 in the order of appearance. It is for one goroutine while it grows.
+// interner gives equal strings equal small numbers, counted from 0 in the order of appearance. It is for one goroutine
+// while it grows.
 type interner struct {
 	seed uint64
-	// slots hold 32 bits of the hash and the id plus one; 0 is free. The place is the hash's top bits, so growing needs the slots only.
+	// slots hold 32 bits of the hash and the id plus one; 0 is free. The place is the hash's top bits, so growing needs
+	// the slots only.
 	slots []uint64
 	shift uint
 	views []view
@@ -247,8 +252,8 @@ func (t *interner) one(p []byte, insert bool) (uint32, error) {
 	return t.probe(v, &src, 0, t.hash(v, p), uint32(len(t.slots)-1), insert), nil
 }
 
-// dictMap remembers the ids of the entries of a dictionary from one batch to the next. It keeps a copy of the dictionary to compare with:
-// a batch's buffers may be used again for another dictionary.
+// dictMap remembers the ids of the entries of a dictionary from one batch to the next. It keeps a copy of the
+// dictionary to compare with: a batch's buffers may be used again for another dictionary.
 type dictMap struct {
 	offs  []int32
 	bytes []byte
@@ -294,7 +299,8 @@ func (m *dictMap) load(d *expr.Vector) {
 }
 
 // lookup gives the ids of the rows' strings plus base; noID stays noID.
-func (m *dictMap) lookup(t *interner, v *expr.Vector, sel []uint16, n int, ids []uint32, base uint32, insert bool) error {
+func (m *dictMap) lookup(t *interner, v *expr.Vector, sel []uint16, n int, ids []uint32, base uint32,
+	insert bool) error {
 	m.load(v.Dict)
 	codes := expr.Values[int32](v)
 	known := m.ids

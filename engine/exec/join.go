@@ -10,7 +10,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// joinOp pairs rows: the right side is stored and, when there are keys, grouped by them; the left side is streamed past it.
+// joinOp pairs rows: the right side is stored and, when there are keys, grouped by them; the left side is streamed past
+// it.
 type joinOp struct {
 	opInfo
 	exec        *execution
@@ -26,8 +27,8 @@ type joinOp struct {
 	// where is over the left, then the right columns; nil for none. condition is what it was compiled from.
 	where     *expr.Program
 	condition plan.Expr
-	// kept are the right columns that are stored, place where a stored row has a right column (-1: it does not). reads are the right
-	// columns that anyone reads; nil means all.
+	// kept are the right columns that are stored, place where a stored row has a right column (-1: it does not). reads are
+	// the right columns that anyone reads; nil means all.
 	kept, place []int
 	reads       []bool
 	// pads: left rows without a partner come with NULLs; flags: right rows without one come in the end.
@@ -46,8 +47,9 @@ func (b *builder) buildJoin(ctx context.Context, n *plan.Join) (operator, error)
 		return nil, err
 	}
 	env := b.exec.env.Expr
-	op := &joinOp{exec: b.exec, kind: n.Kind, left: left, right: right, leftTypes: lt, rightTypes: rt, nullEqual: n.NullEqual,
-		leftSet: newExprSet(lt, env), rightSet: newExprSet(rt, env)}
+	op := &joinOp{exec: b.exec, kind: n.Kind, left: left, right: right, leftTypes: lt, rightTypes: rt,
+		nullEqual: n.NullEqual,
+		leftSet:   newExprSet(lt, env), rightSet: newExprSet(rt, env)}
 	if len(n.LeftKeys) != len(n.RightKeys) {
 		return nil, fmt.Errorf("join on %d and %d keys: the plan is not sound", len(n.LeftKeys), len(n.RightKeys))
 	}
@@ -345,25 +347,26 @@ func finishOnly(ctx context.Context, out sink) error {
 // unmatched pushes the right rows without a partner, the left columns NULL.
 func (s *buildSide) unmatched(ctx context.Context, out sink) error {
 	o := s.op
-	return o.exec.each(ctx, &o.opInfo, len(s.chunks), min(len(s.chunks), 1+len(s.chunks)/8), out, func(ctx context.Context, w *worker, ci int) error {
-		c := s.chunks[ci]
-		b := &expr.Batch{Len: c.rows, Sel: make([]uint16, 0, c.rows)}
-		for r := range c.rows {
-			if id := ci<<chunkShift + r; s.matched[id>>6]>>(uint(id)&63)&1 == 0 {
-				b.Sel = append(b.Sel, uint16(r))
+	return o.exec.each(ctx, &o.opInfo, len(s.chunks), min(len(s.chunks), 1+len(s.chunks)/8), out,
+		func(ctx context.Context, w *worker, ci int) error {
+			c := s.chunks[ci]
+			b := &expr.Batch{Len: c.rows, Sel: make([]uint16, 0, c.rows)}
+			for r := range c.rows {
+				if id := ci<<chunkShift + r; s.matched[id>>6]>>(uint(id)&63)&1 == 0 {
+					b.Sel = append(b.Sel, uint16(r))
+				}
 			}
-		}
-		if len(b.Sel) == 0 {
-			return nil
-		}
-		for _, t := range o.leftTypes {
-			b.Vectors = append(b.Vectors, nullConst(t, c.rows))
-		}
-		for i := range o.rightTypes {
-			b.Vectors = append(b.Vectors, o.column(c, i, c.rows))
-		}
-		return w.push(ctx, b)
-	})
+			if len(b.Sel) == 0 {
+				return nil
+			}
+			for _, t := range o.leftTypes {
+				b.Vectors = append(b.Vectors, nullConst(t, c.rows))
+			}
+			for i := range o.rightTypes {
+				b.Vectors = append(b.Vectors, o.column(c, i, c.rows))
+			}
+			return w.push(ctx, b)
+		})
 }
 
 // mergeMatched adds a worker's matches to those of all.

@@ -94,7 +94,8 @@ func (c *joinCase) want() [][]any {
 }
 
 func (c *joinCase) node(w *world) *plan.Join {
-	n := &plan.Join{Kind: c.kind, LeftSide: w.add(c.types, c.left).scan(), RightSide: w.add(c.types, c.right).scan(), NullEqual: c.nullEqual}
+	n := &plan.Join{Kind: c.kind, LeftSide: w.add(c.types, c.left).scan(), RightSide: w.add(c.types, c.right).scan(),
+		NullEqual: c.nullEqual}
 	for k := range c.keys {
 		n.LeftKeys = append(n.LeftKeys, col(c.types[k], k))
 		n.RightKeys = append(n.RightKeys, col(c.types[k], k))
@@ -117,7 +118,8 @@ func (c *joinCase) node(w *world) *plan.Join {
 
 func TestJoins(t *testing.T) {
 	eachSeed(t, 150, func(t *testing.T, w *world, workers int) {
-		c := &joinCase{kind: plan.JoinKind(w.rand.IntN(int(plan.Single))), keys: w.rand.IntN(3), where: w.rand.IntN(2) == 0, nullEqual: w.rand.IntN(4) == 0}
+		c := &joinCase{kind: plan.JoinKind(w.rand.IntN(int(plan.Single))), keys: w.rand.IntN(3), where: w.rand.IntN(2) == 0,
+			nullEqual: w.rand.IntN(4) == 0}
 		if c.keys == 0 && c.kind == plan.AntiNull {
 			c.keys = 1
 		}
@@ -133,7 +135,8 @@ func TestJoins(t *testing.T) {
 		if w.rand.IntN(10) == 0 {
 			c.right = nil
 		}
-		equalRows(t, fmt.Sprintf("join %s keys=%v where=%v nullEqual=%v", joinKindText(c.kind), c.types[:c.keys], c.where, c.nullEqual), w.run(c.node(w), workers), c.want())
+		equalRows(t, fmt.Sprintf("join %s keys=%v where=%v nullEqual=%v", joinKindText(c.kind), c.types[:c.keys], c.where,
+			c.nullEqual), w.run(c.node(w), workers), c.want())
 	})
 }
 
@@ -146,9 +149,13 @@ func TestBigJoin(t *testing.T) {
 			right[i][0] = int64(20 + i%2)
 		}
 		n := &plan.Join{Kind: plan.Full, LeftSide: w.add(types, left).scan(), RightSide: w.add(types, right).scan(),
-			LeftKeys: []plan.Expr{col(intType, 0)}, RightKeys: []plan.Expr{col(intType, 0)}, Cols: outCols(append(slices.Clone(types), types...)...)}
-		count := &plan.Aggregate{Input: n, Aggs: []plan.Agg{{Name: "count", Type: bigintType}, {Name: "count", Args: []plan.Expr{col(textType, 4)}, Type: bigintType},
-			{Name: "count", Args: []plan.Expr{col(textType, 1)}, Type: bigintType}}, Cols: outCols(bigintType, bigintType, bigintType)}
+			LeftKeys: []plan.Expr{col(intType, 0)}, RightKeys: []plan.Expr{col(intType, 0)},
+			Cols: outCols(append(slices.Clone(types), types...)...)}
+		count := &plan.Aggregate{Input: n,
+			Aggs: []plan.Agg{{Name: "count", Type: bigintType},
+				{Name: "count", Args: []plan.Expr{col(textType, 4)}, Type: bigintType},
+				{Name: "count", Args: []plan.Expr{col(textType, 1)}, Type: bigintType}},
+			Cols: outCols(bigintType, bigintType, bigintType)}
 		byKey := map[any][][]any{}
 		for _, r := range right {
 			byKey[r[0]] = append(byKey[r[0]], r)
@@ -205,7 +212,8 @@ func TestApply(t *testing.T) {
 		types := []manifest.Type{intType, bigintType}
 		left, right := w.randomRows(types, w.rand.IntN(60), 8, 5), w.randomRows(types, w.rand.IntN(60), 8, 5)
 		kinds := []plan.JoinKind{plan.Inner, plan.Left, plan.Semi, plan.Anti}
-		c := &joinCase{kind: kinds[w.rand.IntN(len(kinds))], types: types, keys: 1, left: left, right: right, where: w.rand.IntN(2) == 0}
+		c := &joinCase{kind: kinds[w.rand.IntN(len(kinds))], types: types, keys: 1, left: left, right: right,
+			where: w.rand.IntN(2) == 0}
 		inner := &plan.Filter{Input: w.add(types, right).scan(),
 			Where: &plan.Compare{Op: plan.Eq, Left: col(intType, 0), Right: &plan.OuterRef{Depth: 1, Index: 0, Type: intType}}}
 		n := &plan.Apply{Kind: c.kind, LeftSide: w.add(types, left).scan(), RightSide: inner, Cols: outCols(types...)}
@@ -232,8 +240,10 @@ func TestNestedApply(t *testing.T) {
 	}
 	ref := func(depth int) plan.Expr { return &plan.OuterRef{Depth: depth, Index: 0, Type: bigintType} }
 	series := &plan.TableFunc{Name: "generate_series", Args: []plan.Expr{ref(2), ref(1)}, Cols: outCols(bigintType)}
-	inner := &plan.Apply{Kind: plan.Inner, LeftSide: w.add(types, rows(0, 3)).scan(), RightSide: series, Cols: outCols(bigintType, bigintType)}
-	n := &plan.Apply{Kind: plan.Inner, LeftSide: w.add(types, rows(1, 3)).scan(), RightSide: inner, Cols: outCols(bigintType, bigintType, bigintType)}
+	inner := &plan.Apply{Kind: plan.Inner, LeftSide: w.add(types, rows(0, 3)).scan(), RightSide: series,
+		Cols: outCols(bigintType, bigintType)}
+	n := &plan.Apply{Kind: plan.Inner, LeftSide: w.add(types, rows(1, 3)).scan(), RightSide: inner,
+		Cols: outCols(bigintType, bigintType, bigintType)}
 	var want [][]any
 	for a := int64(1); a < 3; a++ {
 		for b := int64(0); b < 3; b++ {

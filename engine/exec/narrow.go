@@ -27,8 +27,8 @@ func narrowTo(op operator, width int, exprs []plan.Expr) {
 	narrow(op, used)
 }
 
-// narrow tells joins below op which of their columns are read: the others need not be stored or copied, and come as NULLs. It stops at
-// operators that read all of their input.
+// narrow tells joins below op which of their columns are read: the others need not be stored or copied, and come as
+// NULLs. It stops at operators that read all of their input.
 func narrow(op operator, used []bool) {
 	switch o := op.(type) {
 	case *filterOp:

@@ -13,8 +13,8 @@ import (
 	"kalamflight/engine/plan"
 )
 
-// operator is a node of a query that runs. run pushes all of the operator's rows into stages of out and returns when there are no more;
-// it may be called again (an Apply, a recursive step), but only by one goroutine at a time.
+// operator is a node of a query that runs. run pushes all of the operator's rows into stages of out and returns when
+// there are no more; it may be called again (an Apply, a recursive step), but only by one goroutine at a time.
 type operator interface {
 	describe() *opInfo
 	run(ctx context.Context, out sink) error
@@ -23,14 +23,15 @@ type operator interface {
 // sink makes the stage that one worker pushes into. It is safe for concurrent use; each stage is for one goroutine.
 type sink func(ctx context.Context) (stage, error)
 
-// stage takes batches, which it borrows until push returns. finish is called once after the last push, also after a stop; it is not
-// called when the query failed.
+// stage takes batches, which it borrows until push returns. finish is called once after the last push, also after a
+// stop; it is not called when the query failed.
 type stage interface {
 	push(ctx context.Context, b *expr.Batch) error
 	finish(ctx context.Context) error
 }
 
-// stopError tells whoever pushes that no more rows are needed. Each limit has its own, so that it ends its own input and no other.
+// stopError tells whoever pushes that no more rows are needed. Each limit has its own, so that it ends its own input
+// and no other.
 type stopError struct{ _ byte }
 
 func (*stopError) Error() string { return "no more rows are needed" }
@@ -46,7 +47,8 @@ type opInfo struct {
 	detail string
 	inputs []operator
 	cols   []plan.Column
-	// rows and batches count what came out; own is the time spent outside of push, down the time spent in what follows, in nanoseconds.
+	// rows and batches count what came out; own is the time spent outside of push, down the time spent in what follows, in
+	// nanoseconds.
 	rows, batches, own, down atomic.Int64
 	// bytes is the most memory held by the operator.
 	bytes atomic.Int64
@@ -173,8 +175,9 @@ func (w *worker) push(ctx context.Context, b *expr.Batch) error {
 	return w.stage.push(ctx, b)
 }
 
-// each runs n tasks on at most workers goroutines, each with a stage of out, and finishes the stages. A nil out is allowed: then the
-// tasks must not push. The first error ends all; a stop ends the tasks but still finishes every stage, for they may hold rows that count.
+// each runs n tasks on at most workers goroutines, each with a stage of out, and finishes the stages. A nil out is
+// allowed: then the tasks must not push. The first error ends all; a stop ends the tasks but still finishes every
+// stage, for they may hold rows that count.
 func (x *execution) each(ctx context.Context, info *opInfo, n, workers int, out sink,
 	task func(ctx context.Context, w *worker, i int) error) error {
 	workers = min(workers, x.env.Workers, n)
@@ -267,6 +270,7 @@ func (p *pool) tasks(ctx context.Context, w *worker) error {
 }
 
 // one runs a single task that pushes, on the calling goroutine: the way rows keep their order.
-func (x *execution) one(ctx context.Context, info *opInfo, out sink, task func(ctx context.Context, w *worker) error) error {
+func (x *execution) one(ctx context.Context, info *opInfo, out sink,
+	task func(ctx context.Context, w *worker) error) error {
 	return x.each(ctx, info, 1, 1, out, func(ctx context.Context, w *worker, _ int) error { return task(ctx, w) })
 }

@@ -43,7 +43,8 @@ func TestScanFilterProject(t *testing.T) {
 				want = append(want, []any{r[2], r[0], r[0], int64(7)})
 			}
 		}
-		p := &plan.Project{Input: n, Exprs: []plan.Expr{col(types[2], 2), col(types[0], 0), col(types[0], 0), lit(int64(7), bigintType)},
+		p := &plan.Project{Input: n, Exprs: []plan.Expr{col(types[2], 2), col(types[0], 0), col(types[0], 0),
+			lit(int64(7), bigintType)},
 			Cols: outCols(types[2], types[0], types[0], bigintType)}
 		equalRows(t, "project", w.run(p, workers), want)
 		f := &plan.Filter{Input: w.add(types, rows).scan(), Where: n.Filter}
@@ -79,7 +80,8 @@ func TestLimitOfOneSideOnly(t *testing.T) {
 	w := newWorld(t, newAlloc(t), newRand(t))
 	types := []manifest.Type{bigintType}
 	a, b := w.add(types, w.randomRows(types, 5000, 9, 0)), w.add(types, w.randomRows(types, 300, 9, 0))
-	n := &plan.SetOp{Kind: plan.Union, All: true, LeftSide: &plan.Limit{Input: a.scan(), Count: lit(int64(3), bigintType)}, RightSide: b.scan(), Cols: outCols(bigintType)}
+	n := &plan.SetOp{Kind: plan.Union, All: true, LeftSide: &plan.Limit{Input: a.scan(), Count: lit(int64(3), bigintType)},
+		RightSide: b.scan(), Cols: outCols(bigintType)}
 	if got := len(w.run(n, 2)); got != 303 {
 		t.Errorf("a limit on the left of UNION ALL gave %d rows, want 303", got)
 	}
@@ -173,7 +175,8 @@ func TestTopOfMany(t *testing.T) {
 		rows := w.randomRows(types, 40000, 5000, 50)
 		keys := w.keys(types, 2)
 		want := sortRows(rows, types, keys)[7:27]
-		top := &plan.Limit{Input: &plan.Sort{Input: w.add(types, rows).scan(), Keys: keys}, Count: lit(int64(20), bigintType), Skip: lit(int64(7), bigintType)}
+		top := &plan.Limit{Input: &plan.Sort{Input: w.add(types, rows).scan(), Keys: keys}, Count: lit(int64(20), bigintType),
+			Skip: lit(int64(7), bigintType)}
 		equalOrder(t, "top", w.run(top, workers), want)
 	})
 }
@@ -250,7 +253,8 @@ func TestSetOps(t *testing.T) {
 						want = append(want, sample[k])
 					}
 				}
-				n := &plan.SetOp{Kind: kind, All: all, LeftSide: w.add(types, left).scan(), RightSide: w.add(types, right).scan(), Cols: outCols(types...)}
+				n := &plan.SetOp{Kind: kind, All: all, LeftSide: w.add(types, left).scan(), RightSide: w.add(types, right).scan(),
+					Cols: outCols(types...)}
 				equalRows(t, fmt.Sprint("set operation ", kind, all, types), w.run(n, workers), want)
 			}
 		}
@@ -270,9 +274,12 @@ func TestUnnest(t *testing.T) {
 			rows[2][1] = long
 		}
 		outer := w.rand.IntN(2) == 0
-		n := &plan.Unnest{Input: w.add(types, rows).scan(), Lists: []plan.Expr{col(list, 1), col(types[2], 2)}, Ordinality: true, Outer: outer}
+		n := &plan.Unnest{Input: w.add(types, rows).scan(), Lists: []plan.Expr{col(list, 1), col(types[2], 2)},
+			Ordinality: true, Outer: outer}
 		n.Cols = outCols(append(append([]manifest.Type(nil), types...), bigintType, textType, bigintType)...)
-		keep := &plan.Project{Input: n, Exprs: []plan.Expr{col(textType, 0), col(bigintType, 3), col(textType, 4), col(bigintType, 5)}, Cols: outCols(textType, bigintType, textType, bigintType)}
+		keep := &plan.Project{Input: n,
+			Exprs: []plan.Expr{col(textType, 0), col(bigintType, 3), col(textType, 4), col(bigintType, 5)},
+			Cols:  outCols(textType, bigintType, textType, bigintType)}
 		var want [][]any
 		for _, r := range rows {
 			a, _ := r[1].([]any)
@@ -316,7 +323,8 @@ func TestGenerateSeries(t *testing.T) {
 		{"generate_series", []int64{1, 4}, []int64{1, 2, 3, 4}},
 		{"generate_series", []int64{4, 1}, []int64{}},
 		{"generate_series", []int64{5, 0, -2}, []int64{5, 3, 1}},
-		{"generate_series", []int64{9223372036854775805, 9223372036854775807}, []int64{9223372036854775805, 9223372036854775806, 9223372036854775807}},
+		{"generate_series", []int64{9223372036854775805, 9223372036854775807},
+			[]int64{9223372036854775805, 9223372036854775806, 9223372036854775807}},
 		{"range", []int64{3}, []int64{0, 1, 2}},
 		{"range", []int64{1, 5, 2}, []int64{1, 3}},
 		{"range", []int64{2, 2}, []int64{}},
@@ -355,15 +363,18 @@ func TestRecursiveCTE(t *testing.T) {
 	ref := &plan.CTERef{ID: 4, Name: "r", Cols: outCols(bigintType)}
 	x := col(bigintType, 0)
 	step := &plan.SetOp{Kind: plan.Union, All: true,
-		LeftSide:  &plan.Project{Input: ref, Exprs: []plan.Expr{next(plus(x, x))}, Cols: outCols(bigintType)},
-		RightSide: &plan.Project{Input: ref, Exprs: []plan.Expr{next(plus(x, lit(int64(1), bigintType)))}, Cols: outCols(bigintType)}, Cols: outCols(bigintType)}
-	n := &plan.CTE{ID: 4, Name: "r", Recursive: true, Body: &plan.Values{Rows: [][]plan.Expr{{lit(int64(1), bigintType)}}, Cols: outCols(bigintType)},
+		LeftSide: &plan.Project{Input: ref, Exprs: []plan.Expr{next(plus(x, x))}, Cols: outCols(bigintType)},
+		RightSide: &plan.Project{Input: ref, Exprs: []plan.Expr{next(plus(x, lit(int64(1), bigintType)))},
+			Cols: outCols(bigintType)}, Cols: outCols(bigintType)}
+	n := &plan.CTE{ID: 4, Name: "r", Recursive: true,
+		Body: &plan.Values{Rows: [][]plan.Expr{{lit(int64(1), bigintType)}}, Cols: outCols(bigintType)},
 		Step: step, Input: ref}
 	if got := len(w.run(n, 2)); got != 1000 {
 		t.Errorf("the graph has %d nodes, want 1000", got)
 	}
 	// UNION ALL: 1, 2, ..., 500.
-	up := &plan.Project{Input: &plan.Filter{Input: ref, Where: &plan.Compare{Op: plan.Lt, Left: x, Right: lit(int64(500), bigintType)}},
+	up := &plan.Project{Input: &plan.Filter{Input: ref,
+		Where: &plan.Compare{Op: plan.Lt, Left: x, Right: lit(int64(500), bigintType)}},
 		Exprs: []plan.Expr{plus(x, lit(int64(1), bigintType))}, Cols: outCols(bigintType)}
 	all := &plan.CTE{ID: 4, Name: "r", Recursive: true, All: true, Body: n.Body, Step: up, Input: ref}
 	if got := len(w.run(all, 2)); got != 500 {

@@ -35,7 +35,8 @@ type probe struct {
 
 func newProbe(s *buildSide, next stage) *probe {
 	o := s.op
-	p := &probe{side: s, op: o, next: next, ev: o.leftSet.eval(), where: newChooser(o.where), keys: make([]*expr.Vector, len(o.leftKeys))}
+	p := &probe{side: s, op: o, next: next, ev: o.leftSet.eval(), where: newChooser(o.where),
+		keys: make([]*expr.Vector, len(o.leftKeys))}
 	p.takes, p.gets = make([]scratch, len(o.leftTypes)), make([]expr.Vector, len(o.rightTypes))
 	if o.flags {
 		p.matched = make([]uint64, len(s.matched))
@@ -209,9 +210,10 @@ func (p *probe) pairs(ctx context.Context, b *expr.Batch) error {
 	return p.emit(ctx, vectors, len(p.left), nil, p.right, p.left, p.right)
 }
 
-// emit checks the condition and pushes pairs: n rows of left vectors, of which sel count, beside the right rows ids. leftRows and
-// rightIDs are the pairs in the order of sel.
-func (p *probe) emit(ctx context.Context, left []*expr.Vector, n int, sel []uint16, ids []uint32, leftRows []uint16, rightIDs []uint32) error {
+// emit checks the condition and pushes pairs: n rows of left vectors, of which sel count, beside the right rows ids.
+// leftRows and rightIDs are the pairs in the order of sel.
+func (p *probe) emit(ctx context.Context, left []*expr.Vector, n int, sel []uint16, ids []uint32, leftRows []uint16,
+	rightIDs []uint32) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -282,7 +284,8 @@ func (p *probe) note(leftRows []uint16, rightIDs []uint32) error {
 	if p.op.pads || p.op.tests {
 		for _, r := range leftRows {
 			if p.op.kind == plan.Single && p.isHit(int(r)) {
-				return &fault.SQL{Kind: fault.ErrInvalid, Code: "21000", Message: "a subquery used as a value returned more than one row"}
+				return &fault.SQL{Kind: fault.ErrInvalid, Code: "21000",
+					Message: "a subquery used as a value returned more than one row"}
 			}
 			p.mark(int(r))
 		}
@@ -385,8 +388,8 @@ func (p *probe) threeValued(ctx context.Context, b *expr.Batch) error {
 	return p.next.push(ctx, &expr.Batch{Len: b.Len, Vectors: vectors, Sel: b.Sel})
 }
 
-// unknown tells whether the comparison of row r with some right row is NULL. Only rows with a NULL in their key can be: all right rows
-// are candidates for a left row that has one, else those that have one themselves.
+// unknown tells whether the comparison of row r with some right row is NULL. Only rows with a NULL in their key can be:
+// all right rows are candidates for a left row that has one, else those that have one themselves.
 func (p *probe) unknown(b *expr.Batch, r int) (bool, error) {
 	s := p.side
 	if len(p.keys) == 0 || p.op.nullEqual {
@@ -464,8 +467,8 @@ func (p *probe) anyPasses(b *expr.Batch, r int, ids []uint32) (bool, error) {
 	return len(sel) > 0, err
 }
 
-// cross pairs every selected row with every right row. The side with fewer rows at a time is walked row by row, as constants beside the
-// vectors of the other.
+// cross pairs every selected row with every right row. The side with fewer rows at a time is walked row by row, as
+// constants beside the vectors of the other.
 func (p *probe) cross(ctx context.Context, b *expr.Batch) error {
 	if p.op.tests && p.where == nil {
 		if p.side.rows > 0 {
@@ -531,8 +534,8 @@ func (p *probe) crossLeft(ctx context.Context, b *expr.Batch) error {
 	return nil
 }
 
-// crossed checks the condition on the pairs in out and pushes them. With left >= 0 they are left row left and the rows of the chunk that
-// begins at id; else the left rows of out and right row id.
+// crossed checks the condition on the pairs in out and pushes them. With left >= 0 they are left row left and the rows
+// of the chunk that begins at id; else the left rows of out and right row id.
 func (p *probe) crossed(ctx context.Context, left int, id uint32) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -556,7 +559,8 @@ func (p *probe) crossed(ctx context.Context, left int, id uint32) error {
 		}
 		if p.op.pads || p.op.tests {
 			if p.op.kind == plan.Single && p.isHit(r) {
-				return &fault.SQL{Kind: fault.ErrInvalid, Code: "21000", Message: "a subquery used as a value returned more than one row"}
+				return &fault.SQL{Kind: fault.ErrInvalid, Code: "21000",
+					Message: "a subquery used as a value returned more than one row"}
 			}
 			p.mark(r)
 		}

@@ -38,8 +38,8 @@ func nodeInputs(n plan.Node) []plan.Node {
 	return nil
 }
 
-// rewriter copies a plan with its expressions replaced: leaf is asked for every OuterRef, with how many Applies of the copied plan stand
-// around it; nil keeps the reference. scan is told of every scan that was copied.
+// rewriter copies a plan with its expressions replaced: leaf is asked for every OuterRef, with how many Applies of the
+// copied plan stand around it; nil keeps the reference. scan is told of every scan that was copied.
 type rewriter struct {
 	leaf func(ref *plan.OuterRef, inside int) plan.Expr
 	scan func(copied, from *plan.Scan)
@@ -108,7 +108,8 @@ func (w *rewriter) wide(n plan.Node, inside int) plan.Node {
 		c.Input, c.Calls = w.node(n.Input, inside), append([]plan.WindowCall(nil), n.Calls...)
 		for i := range c.Calls {
 			l := &c.Calls[i]
-			l.Args, l.Where, l.Partition, l.Order = w.exprs(l.Args, inside), w.expr(l.Where, inside), w.exprs(l.Partition, inside), w.keys(l.Order, inside)
+			l.Args, l.Where, l.Partition, l.Order = w.exprs(l.Args, inside), w.expr(l.Where, inside),
+				w.exprs(l.Partition, inside), w.keys(l.Order, inside)
 			l.Frame.StartBy, l.Frame.EndBy = w.expr(l.Frame.StartBy, inside), w.expr(l.Frame.EndBy, inside)
 		}
 		return &c

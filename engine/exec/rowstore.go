@@ -32,8 +32,9 @@ func (c *chunk) batch(vectors []*expr.Vector) *expr.Batch {
 	return &expr.Batch{Len: c.rows, Vectors: vectors}
 }
 
-// rowStore keeps rows in columns, in chunks. A row's id is its chunk times chunkRows plus its place there; ids are ascending in the order
-// of appending, not dense. It is for one goroutine while it grows; a store that grows no more may be read by many.
+// rowStore keeps rows in columns, in chunks. A row's id is its chunk times chunkRows plus its place there; ids are
+// ascending in the order of appending, not dense. It is for one goroutine while it grows; a store that grows no more
+// may be read by many.
 type rowStore struct {
 	types  []manifest.Type
 	chunks []*chunk
@@ -57,7 +58,8 @@ func (s *rowStore) last() (*chunk, error) {
 		s.closed += chunkSize(c)
 	}
 	if len(s.chunks) >= 1<<(32-chunkShift)-1 {
-		return nil, &fault.SQL{Kind: fault.ErrExhausted, Code: "54000", Message: s.mem.who + " holds more than 4 billion rows"}
+		return nil, &fault.SQL{Kind: fault.ErrExhausted, Code: "54000", Message: s.mem.who +
+			" holds more than 4 billion rows"}
 	}
 	c := &chunk{cols: make([]expr.Vector, len(s.types))}
 	for i, t := range s.types {
@@ -70,8 +72,8 @@ func (s *rowStore) last() (*chunk, error) {
 	return c, nil
 }
 
-// presize gives a column of a new chunk the buffers that it will need if it is like the one before: growing them step by step would copy
-// everything twice.
+// presize gives a column of a new chunk the buffers that it will need if it is like the one before: growing them step
+// by step would copy everything twice.
 func presize(v, before *expr.Vector, w int) {
 	v.Fixed = grow(nil, w*chunkRows)
 	if len(before.Offsets) > 0 {
@@ -262,7 +264,8 @@ func gatherVar(dst *expr.Vector, chunks []*chunk, col int, ids []uint32) error {
 	return nil
 }
 
-// gatherStrings finds out all lengths first: then the bytes are one allocation, and the misses of the first pass overlap.
+// gatherStrings finds out all lengths first: then the bytes are one allocation, and the misses of the first pass
+// overlap.
 func gatherStrings(dst *expr.Vector, chunks []*chunk, col int, ids []uint32) error {
 	total := 0
 	for _, id := range ids {

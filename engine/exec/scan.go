@@ -79,12 +79,13 @@ func (o *scanOp) run(ctx context.Context, out sink) error {
 	if o.limit >= 0 && o.limit <= expr.VectorRows {
 		workers = 1
 	}
-	return o.exec.each(ctx, &o.opInfo, len(src.Morsels), workers, o.counted(o.stage(out)), func(ctx context.Context, w *worker, i int) error {
-		b := w.batch(len(o.types))
-		return src.Morsels[i].Scan(ctx, func(rows arrow.RecordBatch, sel []uint16) error {
-			return o.yield(ctx, w, b, rows, sel)
+	return o.exec.each(ctx, &o.opInfo, len(src.Morsels), workers, o.counted(o.stage(out)),
+		func(ctx context.Context, w *worker, i int) error {
+			b := w.batch(len(o.types))
+			return src.Morsels[i].Scan(ctx, func(rows arrow.RecordBatch, sel []uint16) error {
+				return o.yield(ctx, w, b, rows, sel)
+			})
 		})
-	})
 }
 
 // yield turns one batch of storage into vectors and pushes it.

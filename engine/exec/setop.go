@@ -14,12 +14,14 @@ func (b *builder) buildSetOp(ctx context.Context, n *plan.SetOp) (operator, erro
 	// Count each row on both sides; how often it comes follows from the counts.
 	one, zero := &plan.Literal{Value: int64(1), Type: bigintType}, &plan.Literal{Value: int64(0), Type: bigintType}
 	width := len(n.Cols)
-	both := &plan.SetOp{Kind: plan.Union, All: true, LeftSide: tagged(n.LeftSide, one, zero), RightSide: tagged(n.RightSide, zero, one)}
+	both := &plan.SetOp{Kind: plan.Union, All: true, LeftSide: tagged(n.LeftSide, one, zero),
+		RightSide: tagged(n.RightSide, zero, one)}
 	both.Cols = both.LeftSide.Columns()
 	sum := func(i int) plan.Agg {
 		return plan.Agg{Name: "sum", Args: []plan.Expr{&plan.ColumnRef{Index: width + i, Type: bigintType}}, Type: bigintType}
 	}
-	in, err := b.buildAggregate(ctx, &plan.Aggregate{Input: both, Groups: columnRefs(n.Cols), Aggs: []plan.Agg{sum(0), sum(1)}, Cols: both.Cols})
+	in, err := b.buildAggregate(ctx,
+		&plan.Aggregate{Input: both, Groups: columnRefs(n.Cols), Aggs: []plan.Agg{sum(0), sum(1)}, Cols: both.Cols})
 	if err != nil {
 		return nil, err
 	}

@@ -174,7 +174,8 @@ func (r *sortRun) promising(b *expr.Batch, keys []*expr.Vector) []uint16 {
 	return sel
 }
 
-// beatsBound compares a row, whose bits tie with those of the last row that is kept, with that row by all that the bits do not say.
+// beatsBound compares a row, whose bits tie with those of the last row that is kept, with that row by all that the bits
+// do not say.
 func (r *sortRun) beatsBound(keys []*expr.Vector, row int) bool {
 	o := r.op.order
 	c, j := r.store.chunks[r.bound.id>>chunkShift], int(r.bound.id&(chunkRows-1))
@@ -221,7 +222,8 @@ func (r *sortRun) add(sel []uint16, n int) error {
 	return nil
 }
 
-// moreEntries is s with n more places. It doubles, where append grows large slices by a quarter and copies each entry five times.
+// moreEntries is s with n more places. It doubles, where append grows large slices by a quarter and copies each entry
+// five times.
 func moreEntries(s []sortEntry, n int) []sortEntry {
 	if len(s)+n <= cap(s) {
 		return s[:len(s)+n]
@@ -318,7 +320,8 @@ func (o *sortOp) run(ctx context.Context, out sink) error {
 			r.free()
 		}
 	}()
-	return o.exec.one(ctx, &o.opInfo, o.counted(out), func(ctx context.Context, w *worker) error { return s.merge(ctx, w) })
+	return o.exec.one(ctx, &o.opInfo, o.counted(out),
+		func(ctx context.Context, w *worker) error { return s.merge(ctx, w) })
 }
 
 // merge pushes the rows of all runs in order.

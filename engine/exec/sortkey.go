@@ -128,8 +128,8 @@ func (e *sortEntry) put(at, n int, x uint64) {
 	}
 }
 
-// keyWords is the value of row i of a flat vector as bits that order as the value does: all of a number of up to 64 bits in a's low bits,
-// of wider ones and of strings the first 64 in a and the next in b.
+// keyWords is the value of row i of a flat vector as bits that order as the value does: all of a number of up to 64
+// bits in a's low bits, of wider ones and of strings the first 64 in a and the next in b.
 func keyWords(v *expr.Vector, i int) (a, b uint64) {
 	switch v.Type.Kind {
 	case manifest.Boolean:
@@ -209,7 +209,8 @@ const (
 	radixRows = 512
 	// tieRows is up to how many rows that tie are sorted by comparing them.
 	tieRows = 24
-	// pieceBytes is how much of a string is looked at at a time once its beginning has tied: one byte of the 16 says how much there is.
+	// pieceBytes is how much of a string is looked at at a time once its beginning has tied: one byte of the 16 says how
+	// much there is.
 	pieceBytes = 15
 )
 
@@ -241,8 +242,8 @@ func eachTie(entries []sortEntry, f func(i, j int)) {
 	}
 }
 
-// resolve orders entries that tie in all keys before k and, when that is a string, in its first from bytes. Their bits are as before
-// afterwards.
+// resolve orders entries that tie in all keys before k and, when that is a string, in its first from bytes. Their bits
+// are as before afterwards.
 func (o *sortOrder) resolve(chunks []*chunk, entries, spare []sortEntry, k, from int) {
 	if k >= len(o.keys) {
 		return
@@ -293,7 +294,8 @@ func (o *sortOrder) resolveValues(chunks []*chunk, entries, spare []sortEntry, k
 	}
 }
 
-// splitNulls moves the entries whose key k is NULL to the end where they belong, keeping the order of both kinds, and counts them.
+// splitNulls moves the entries whose key k is NULL to the end where they belong, keeping the order of both kinds, and
+// counts them.
 func (o *sortOrder) splitNulls(chunks []*chunk, entries, spare []sortEntry, k int) int {
 	first, second := entries[:0], spare[:0]
 	for _, e := range entries {
@@ -327,7 +329,8 @@ func (o *sortOrder) encodePiece(chunks []*chunk, e *sortEntry, k, from int) {
 	e.hi, e.lo = a, b
 }
 
-// pieceWords are pieceBytes bytes of s from byte from on, then how many there are: pieceBytes+1 says that there are more.
+// pieceWords are pieceBytes bytes of s from byte from on, then how many there are: pieceBytes+1 says that there are
+// more.
 func pieceWords(s []byte, from int) (a, b uint64) {
 	s = s[min(from, len(s)):]
 	var buf [16]byte
@@ -336,7 +339,8 @@ func pieceWords(s []byte, from int) (a, b uint64) {
 	return binary.BigEndian.Uint64(buf[:]), binary.BigEndian.Uint64(buf[8:])
 }
 
-// radixSort sorts by the bytes in which the entries differ, the last byte first; it is stable. The result is in one of the two slices.
+// radixSort sorts by the bytes in which the entries differ, the last byte first; it is stable. The result is in one of
+// the two slices.
 func radixSort(a, b []sortEntry) (sorted, other []sortEntry) {
 	var hi, lo uint64
 	for i := range a {

@@ -14,7 +14,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// seriesMorsel is how many rows of a long series one worker makes at a time; a series of fewer than seriesLong rows comes in order.
+// seriesMorsel is how many rows of a long series one worker makes at a time; a series of fewer than seriesLong rows
+// comes in order.
 const (
 	seriesMorsel = 128 << 10
 	seriesLong   = 1 << 20
@@ -31,7 +32,8 @@ func (b *builder) buildTableFunc(n *plan.TableFunc) (operator, error) {
 	switch n.Name {
 	case "generate_series", "range", "unnest":
 	default:
-		return nil, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Message: "the table function " + n.Name + " is not supported"}
+		return nil, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Message: "the table function " + n.Name +
+			" is not supported"}
 	}
 	if len(n.Args) == 0 || len(n.Cols) == 0 {
 		return nil, fmt.Errorf("call %s: the plan is not sound", n.Name)

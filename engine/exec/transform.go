@@ -11,8 +11,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// Transform filters and projects record batches by compiled expressions: what DML and subscriptions do to rows outside of a query. It
-// is for one goroutine.
+// Transform filters and projects record batches by compiled expressions: what DML and subscriptions do to rows outside
+// of a query. It is for one goroutine.
 type Transform struct {
 	input   []manifest.Type
 	types   []manifest.Type
@@ -25,11 +25,12 @@ type Transform struct {
 	batch   expr.Batch
 }
 
-// NewTransform compiles where (nil keeps every row) and project over rows of the input types; cols names the output. With project nil the
-// output is the input's columns when cols names them, and no column at all when cols is nil.
+// NewTransform compiles where (nil keeps every row) and project over rows of the input types; cols names the output.
+// With project nil the output is the input's columns when cols names them, and no column at all when cols is nil.
 func NewTransform(where plan.Expr, project []plan.Expr, cols []plan.Column, input []manifest.Type, env *expr.Env,
 	alloc memory.Allocator) (*Transform, error) {
-	t := &Transform{input: input, schema: plan.Schema(cols), types: columnTypes(cols), alloc: alloc, vectors: make([]expr.Vector, len(input))}
+	t := &Transform{input: input, schema: plan.Schema(cols), types: columnTypes(cols), alloc: alloc,
+		vectors: make([]expr.Vector, len(input))}
 	prog, err := compileWhere(where, input, env)
 	if err != nil {
 		return nil, err
@@ -70,8 +71,8 @@ func (t *Transform) load(rows arrow.RecordBatch, sel []uint16) error {
 	return nil
 }
 
-// Choose returns the rows of sel (nil: all) that pass the condition, ascending; the caller keeps the slice. rows has at most 65536 rows
-// and at least the input's columns.
+// Choose returns the rows of sel (nil: all) that pass the condition, ascending; the caller keeps the slice. rows has at
+// most 65536 rows and at least the input's columns.
 func (t *Transform) Choose(rows arrow.RecordBatch, sel []uint16) ([]uint16, error) {
 	if err := t.load(rows, sel); err != nil {
 		return nil, err
@@ -93,8 +94,8 @@ func (t *Transform) choose() ([]uint16, error) {
 	return append(make([]uint16, 0, len(sel)), sel...), nil
 }
 
-// Apply returns the rows of sel (nil: all) that pass the condition, projected, and which rows of the input they are. rows is borrowed;
-// the caller releases the result.
+// Apply returns the rows of sel (nil: all) that pass the condition, projected, and which rows of the input they are.
+// rows is borrowed; the caller releases the result.
 func (t *Transform) Apply(rows arrow.RecordBatch, sel []uint16) (arrow.RecordBatch, []uint16, error) {
 	if err := t.load(rows, sel); err != nil {
 		return nil, nil, err

@@ -25,7 +25,8 @@ func (b *builder) buildUnnest(ctx context.Context, n *plan.Unnest) (operator, er
 	if err != nil {
 		return nil, err
 	}
-	op := &unnestOp{input: in, set: newExprSet(types, b.exec.env.Expr), width: len(types), ordinality: n.Ordinality, outer: n.Outer}
+	op := &unnestOp{input: in, set: newExprSet(types, b.exec.env.Expr), width: len(types), ordinality: n.Ordinality,
+		outer: n.Outer}
 	if op.place, err = op.set.addAll(n.Lists); err != nil {
 		return nil, err
 	}
@@ -50,7 +51,8 @@ func (o *unnestOp) run(ctx context.Context, out sink) error {
 		if err != nil {
 			return nil, err
 		}
-		return &unnestStage{op: o, next: next, ev: o.set.eval(), takes: make([]scratch, o.width), elems: make([]expr.Vector, len(o.elems))}, nil
+		return &unnestStage{op: o, next: next, ev: o.set.eval(), takes: make([]scratch, o.width),
+			elems: make([]expr.Vector, len(o.elems))}, nil
 	})
 }
 

@@ -32,7 +32,8 @@ func bytesOf[T lane](s []T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(s))), len(s)*int(unsafe.Sizeof(t)))
 }
 
-// width is the bytes of one value of t in Vector.Fixed; 0 for the types that have none there. A NULL-typed vector has no payload.
+// width is the bytes of one value of t in Vector.Fixed; 0 for the types that have none there. A NULL-typed vector has
+// no payload.
 func width(t manifest.Type) int {
 	switch t.Kind {
 	case manifest.Boolean:
@@ -196,8 +197,8 @@ func grow(b []byte, n int) []byte {
 	return fresh[:len(b)+n]
 }
 
-// validRoom makes room for the validity of n more rows and tells whether there is any: without NULLs before and without new ones there is
-// none.
+// validRoom makes room for the validity of n more rows and tells whether there is any: without NULLs before and without
+// new ones there is none.
 func validRoom(v *expr.Vector, n int, nulls bool) bool {
 	if !nulls && v.Valid == nil {
 		return false
@@ -483,7 +484,8 @@ func (s *scratch) take(v *expr.Vector, idx []uint16) (*expr.Vector, error) {
 	return &s.alias, err
 }
 
-// view is the rows idx of v without a copy: v becomes the dictionary. A list that is repeated for each of its elements stays one list.
+// view is the rows idx of v without a copy: v becomes the dictionary. A list that is repeated for each of its elements
+// stays one list.
 func (s *scratch) view(v *expr.Vector, idx []uint16) *expr.Vector {
 	reset(&s.own, intType)
 	appendValid(&s.own, v, idx, len(idx))

@@ -12,8 +12,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// windowOp computes the window functions of one PARTITION BY and ORDER BY. Its input comes sorted by them, from one worker; it stores all
-// of it, then pushes it with the functions' values.
+// windowOp computes the window functions of one PARTITION BY and ORDER BY. Its input comes sorted by them, from one
+// worker; it stores all of it, then pushes it with the functions' values.
 type windowOp struct {
 	opInfo
 	exec  *execution
@@ -32,7 +32,8 @@ type windowCall struct {
 	agg   *aggCall
 	args  []int
 	where int
-	// frame bounds: the places of offsets (ROWS, GROUPS), or of the bound and of the key to compare with it (RANGE); -1 for none.
+	// frame bounds: the places of offsets (ROWS, GROUPS), or of the bound and of the key to compare with it (RANGE); -1
+	// for none.
 	start, end       int
 	startKey, endKey int
 }
@@ -71,7 +72,8 @@ func sameWindow(a, b *plan.WindowCall) bool {
 }
 
 // reorder projects the input's columns and the calls' in the order of the plan.
-func (b *builder) reorder(in operator, cols []plan.Column, width int, place []int, out []plan.Column) (operator, error) {
+func (b *builder) reorder(in operator, cols []plan.Column, width int, place []int,
+	out []plan.Column) (operator, error) {
 	sorted := true
 	for i, p := range place {
 		sorted = sorted && p == width+i
@@ -92,7 +94,8 @@ func (b *builder) reorder(in operator, cols []plan.Column, width int, place []in
 }
 
 // windowOver computes calls, which share a window, over in, whose columns are inCols; outCols are those and the calls'.
-func (b *builder) windowOver(in operator, inCols []plan.Column, calls []*plan.WindowCall, outCols []plan.Column) (operator, error) {
+func (b *builder) windowOver(in operator, inCols []plan.Column, calls []*plan.WindowCall,
+	outCols []plan.Column) (operator, error) {
 	types := columnTypes(inCols)
 	var keys []plan.SortKey
 	for _, e := range calls[0].Partition {
@@ -105,7 +108,8 @@ func (b *builder) windowOver(in operator, inCols []plan.Column, calls []*plan.Wi
 			return nil, err
 		}
 	}
-	op := &windowOp{exec: b.exec, input: in, set: newExprSet(types, b.exec.env.Expr), width: len(types), keys: calls[0].Order}
+	op := &windowOp{exec: b.exec, input: in, set: newExprSet(types, b.exec.env.Expr), width: len(types),
+		keys: calls[0].Order}
 	var err error
 	if op.partition, err = op.set.addAll(calls[0].Partition); err != nil {
 		return nil, err
@@ -134,7 +138,8 @@ func (b *builder) windowOver(in operator, inCols []plan.Column, calls []*plan.Wi
 // sorted sorts an operator's rows.
 func (b *builder) sorted(in operator, cols []plan.Column, keys []plan.SortKey) (operator, error) {
 	types := columnTypes(cols)
-	op := &sortOp{exec: b.exec, input: in, set: newExprSet(types, b.exec.env.Expr), keys: keys, count: -1, types: types, width: len(types)}
+	op := &sortOp{exec: b.exec, input: in, set: newExprSet(types, b.exec.env.Expr), keys: keys, count: -1, types: types,
+		width: len(types)}
 	var err error
 	if op.place, err = op.set.addKeys(keys); err != nil {
 		return nil, err
@@ -201,7 +206,8 @@ func (o *windowOp) bindFrame(w *windowCall) error {
 // bindRange compiles the value that bounds a RANGE frame: the order key less or plus the offset.
 func (o *windowOp) bindRange(kind plan.BoundKind, by plan.Expr) (place, key int, err error) {
 	if len(o.keys) != 1 {
-		return 0, 0, &fault.SQL{Kind: fault.ErrInvalid, Code: "42P20", Message: "RANGE with an offset needs exactly one ORDER BY expression"}
+		return 0, 0, &fault.SQL{Kind: fault.ErrInvalid, Code: "42P20",
+			Message: "RANGE with an offset needs exactly one ORDER BY expression"}
 	}
 	k := o.keys[0]
 	name := "+"
@@ -219,7 +225,8 @@ func (o *windowOp) bindRange(kind plan.BoundKind, by plan.Expr) (place, key int,
 		}
 		return &plan.Cast{Arg: e, Type: to, Pos: -1}
 	}
-	edge := &plan.Call{Name: bound.Name, Args: []plan.Expr{cast(k.Expr, bound.Args[0]), cast(by, bound.Args[1])}, Type: bound.Result, Pos: -1}
+	edge := &plan.Call{Name: bound.Name, Args: []plan.Expr{cast(k.Expr, bound.Args[0]), cast(by, bound.Args[1])},
+		Type: bound.Result, Pos: -1}
 	if place, err = o.set.add(edge); err != nil {
 		return 0, 0, err
 	}
@@ -247,7 +254,8 @@ func (s *windowStage) push(_ context.Context, b *expr.Batch) error {
 func (s *windowStage) finish(context.Context) error { return nil }
 
 func (o *windowOp) run(ctx context.Context, out sink) error {
-	g := newGathered(o.exec, append(append([]manifest.Type(nil), columnTypes(o.cols[:o.width])...), o.set.types...), "the window")
+	g := newGathered(o.exec, append(append([]manifest.Type(nil), columnTypes(o.cols[:o.width])...), o.set.types...),
+		"the window")
 	defer g.free()
 	err := o.input.run(ctx, func(ctx context.Context) (stage, error) {
 		s, err := g.open(ctx)
@@ -270,7 +278,8 @@ func (o *windowOp) run(ctx context.Context, out sink) error {
 	})
 }
 
-// windowTable is all rows of a window in order, and how they fall into partitions and peers. A position counts rows in order.
+// windowTable is all rows of a window in order, and how they fall into partitions and peers. A position counts rows in
+// order.
 type windowTable struct {
 	op     *windowOp
 	chunks []*chunk
@@ -385,5 +394,6 @@ func (t *windowTable) compute(ctx context.Context, c *windowCall) (windowValues,
 	case "first_value", "last_value", "nth_value":
 		return t.pick(ctx, c)
 	}
-	return nil, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Message: "the window function " + c.plan.Name + " is not supported"}
+	return nil, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Message: "the window function " + c.plan.Name +
+		" is not supported"}
 }

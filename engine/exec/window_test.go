@@ -10,7 +10,8 @@ import (
 	"kalamflight/manifest"
 )
 
-// windowCase computes window functions row by row. The rows are (partition INT, order BIGINT or DATE, value DOUBLE, id BIGINT).
+// windowCase computes window functions row by row. The rows are (partition INT, order BIGINT or DATE, value DOUBLE, id
+// BIGINT).
 type windowCase struct {
 	rows  [][]any
 	types []manifest.Type
@@ -140,7 +141,8 @@ func (c *windowCase) parts() [][][]any {
 
 func (w *world) frame(order manifest.Type) plan.Frame {
 	offset := func() plan.Expr { return lit(w.rand.Int64N(4), bigintType) }
-	f := plan.Frame{Unit: plan.FrameUnit(w.rand.IntN(3)), Start: plan.BoundKind(w.rand.IntN(4)), Exclude: plan.FrameExclude(w.rand.IntN(4))}
+	f := plan.Frame{Unit: plan.FrameUnit(w.rand.IntN(3)), Start: plan.BoundKind(w.rand.IntN(4)),
+		Exclude: plan.FrameExclude(w.rand.IntN(4))}
 	f.End = f.Start + plan.BoundKind(w.rand.IntN(int(plan.UnboundedFollowing-f.Start)+1))
 	if f.End == plan.UnboundedPreceding {
 		f.End = plan.CurrentRow
@@ -174,13 +176,16 @@ func TestWindowFrames(t *testing.T) {
 			c.keys = append(c.keys, plan.SortKey{Expr: col(bigintType, 3)})
 		}
 		in := w.add(c.types, c.rows).scan()
-		n := &plan.Window{Input: in, Cols: append(outCols(c.types...), outCols(bigintType, doubleType, bigintType, doubleType, doubleType)...)}
+		n := &plan.Window{Input: in, Cols: append(outCols(c.types...),
+			outCols(bigintType, doubleType, bigintType, doubleType, doubleType)...)}
 		x := col(doubleType, 2)
 		for _, a := range []plan.Agg{call(t, "count"), call(t, "sum", x), call(t, "count", x), call(t, "max", x)} {
-			n.Calls = append(n.Calls, plan.WindowCall{Name: a.Name, Args: a.Args, Type: a.Type, Partition: []plan.Expr{col(intType, 0)}, Order: c.keys, Frame: f})
+			n.Calls = append(n.Calls, plan.WindowCall{Name: a.Name, Args: a.Args, Type: a.Type,
+				Partition: []plan.Expr{col(intType, 0)}, Order: c.keys, Frame: f})
 		}
 		median := call(t, "median", x)
-		n.Calls = append(n.Calls, plan.WindowCall{Name: "median", Args: median.Args, Type: doubleType, Partition: []plan.Expr{col(intType, 0)}, Order: c.keys, Frame: f})
+		n.Calls = append(n.Calls, plan.WindowCall{Name: "median", Args: median.Args, Type: doubleType,
+			Partition: []plan.Expr{col(intType, 0)}, Order: c.keys, Frame: f})
 		var want [][]any
 		for _, part := range c.parts() {
 			for i, r := range part {
@@ -220,7 +225,8 @@ func TestWindowFunctions(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			n.Calls = append(n.Calls, plan.WindowCall{Name: b.Name, Args: args, Type: b.Result, Partition: part, Order: order, Frame: plan.Frame{End: plan.CurrentRow}})
+			n.Calls = append(n.Calls, plan.WindowCall{Name: b.Name, Args: args, Type: b.Result, Partition: part, Order: order,
+				Frame: plan.Frame{End: plan.CurrentRow}})
 			n.Cols = append(n.Cols, outCols(b.Result)...)
 		}
 		text := col(textType, 2)
@@ -296,8 +302,10 @@ func TestLongFrames(t *testing.T) {
 	}
 	sum := call(t, "sum", col(intType, 1))
 	n := &plan.Window{Input: w.add(types, data).scan(), Cols: append(outCols(types...), outCols(bigintType)...)}
-	n.Calls = []plan.WindowCall{{Name: "sum", Args: sum.Args, Type: bigintType, Order: []plan.SortKey{{Expr: col(bigintType, 0)}},
-		Frame: plan.Frame{Unit: plan.FrameRows, Start: plan.Preceding, StartBy: lit(int64(5000), bigintType), End: plan.Following, EndBy: lit(int64(777), bigintType)}}}
+	n.Calls = []plan.WindowCall{{Name: "sum", Args: sum.Args, Type: bigintType,
+		Order: []plan.SortKey{{Expr: col(bigintType, 0)}},
+		Frame: plan.Frame{Unit: plan.FrameRows, Start: plan.Preceding, StartBy: lit(int64(5000), bigintType),
+			End: plan.Following, EndBy: lit(int64(777), bigintType)}}}
 	for _, r := range w.run(n, 2) {
 		i := r[0].(int64)
 		if want := prefix[min(i+778, rows)] - prefix[max(i-5000, 0)]; r[2] != want {

@@ -7,14 +7,15 @@ import (
 	"kalamflight/engine/plan"
 )
 
-// windowBlock is how many rows, or blocks of the level below, are summed up in one block: a frame is put together from few parts.
+// windowBlock is how many rows, or blocks of the level below, are summed up in one block: a frame is put together from
+// few parts.
 const (
 	windowBlockShift = 6
 	windowBlock      = 1 << windowBlockShift
 )
 
-// windowAgg computes an aggregate over frames. Each row (or partition, or peer group) has a group of acc, so that all values come out at
-// once.
+// windowAgg computes an aggregate over frames. Each row (or partition, or peer group) has a group of acc, so that all
+// values come out at once.
 type windowAgg struct {
 	table *windowTable
 	call  *windowCall
@@ -55,7 +56,8 @@ func (a *windowAgg) compute(ctx context.Context) (func(pos int) uint32, error) {
 	t, f := a.table, &a.call.plan.Frame
 	fromStart := f.Start == plan.UnboundedPreceding && f.Exclude == plan.ExcludeNone
 	switch {
-	case fromStart && (f.End == plan.UnboundedFollowing || f.End == plan.CurrentRow && f.Unit != plan.FrameRows && len(t.op.order) == 0):
+	case fromStart && (f.End == plan.UnboundedFollowing || f.End == plan.CurrentRow && f.Unit != plan.FrameRows &&
+		len(t.op.order) == 0):
 		a.acc.grow(len(t.parts) - 1)
 		of := func(pos int) uint32 { return t.partOf[pos] }
 		return of, a.each(ctx, span{0, t.rows}, of, a.acc)
@@ -99,8 +101,8 @@ func (a *windowAgg) each(ctx context.Context, s span, of func(pos int) uint32, i
 	return a.mem.hold(a.acc.size())
 }
 
-// running is a frame that begins with the partition and ends with the row or its peers: one sum that grows, copied for each row or group
-// of peers.
+// running is a frame that begins with the partition and ends with the row or its peers: one sum that grows, copied for
+// each row or group of peers.
 func (a *windowAgg) running(ctx context.Context) (func(pos int) uint32, error) {
 	t := a.table
 	rows := a.call.plan.Frame.Unit == plan.FrameRows
@@ -213,7 +215,8 @@ func (a *windowAgg) sumBlocks(ctx context.Context) error {
 		return err
 	}
 	base.grow(n)
-	if err := a.each(ctx, span{0, a.table.rows}, func(pos int) uint32 { return uint32(pos >> windowBlockShift) }, base); err != nil {
+	if err := a.each(ctx, span{0, a.table.rows}, func(pos int) uint32 { return uint32(pos >> windowBlockShift) },
+		base); err != nil {
 		return err
 	}
 	a.levels = []accumulator{base}

@@ -118,10 +118,12 @@ func (f *framer) bound(pos, lo, hi int, kind plan.BoundKind, place, key int, fir
 }
 
 func badOffset() error {
-	return &fault.SQL{Kind: fault.ErrInvalid, Code: "22013", Message: "the offset of a window frame must be a number, 0 or larger"}
+	return &fault.SQL{Kind: fault.ErrInvalid, Code: "22013",
+		Message: "the offset of a window frame must be a number, 0 or larger"}
 }
 
-// value finds the bound of a RANGE frame: the first row whose key is not before the bounding value, or the first one after it.
+// value finds the bound of a RANGE frame: the first row whose key is not before the bounding value, or the first one
+// after it.
 func (f *framer) value(pos, lo, hi, place, key int, first bool) (int, error) {
 	t := f.table
 	if t.isNull(key, pos) {

@@ -139,7 +139,8 @@ func (t *windowTable) shift(c *windowCall) (windowValues, error) {
 	}, nil
 }
 
-// moved is the position by rows from pos within its partition, counting only rows that are not NULL with IGNORE NULLS; -1 when outside.
+// moved is the position by rows from pos within its partition, counting only rows that are not NULL with IGNORE NULLS;
+// -1 when outside.
 func (t *windowTable) moved(c *windowCall, pos int, by int64) int {
 	part := t.partOf[pos]
 	start, end := t.parts[part], t.parts[part+1]
@@ -181,7 +182,8 @@ func (t *windowTable) pick(_ context.Context, c *windowCall) (windowValues, erro
 			if c.plan.Name == "nth_value" {
 				k, ok := t.intCell(c.args[1], pos)
 				if ok && k <= 0 {
-					return &fault.SQL{Kind: fault.ErrInvalid, Code: "22016", Message: "the argument of nth_value must be greater than 0"}
+					return &fault.SQL{Kind: fault.ErrInvalid, Code: "22016",
+						Message: "the argument of nth_value must be greater than 0"}
 				}
 				if n = k; !ok {
 					spans = nil

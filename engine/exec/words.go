@@ -12,8 +12,9 @@ type wordKey interface {
 	[1]uint64 | [2]uint64 | [3]uint64 | [4]uint64
 }
 
-// wordIndex gives equal keys of a fixed number of words equal small numbers, counted from 0 in the order of appearance. Keys are passed
-// row after row. It is for one goroutine while it grows; find may be used by many, each with its own places.
+// wordIndex gives equal keys of a fixed number of words equal small numbers, counted from 0 in the order of appearance.
+// Keys are passed row after row. It is for one goroutine while it grows; find may be used by many, each with its own
+// places.
 type wordIndex interface {
 	assign(keys []uint64, n int, ids []uint32) error
 	find(keys []uint64, n int, ids []uint32)
