@@ -98,8 +98,6 @@ func momentOf(name string) (momentFunc, int) {
 		return func(m *moment) float64 { return over(m.sxx, m.n-1) }, 1
 	case "var_pop":
 		return func(m *moment) float64 { return over(m.sxx, m.n) }, 1
-	case "sem":
-		return func(m *moment) float64 { return math.Sqrt(over(m.sxx, m.n)) / math.Sqrt(m.n) }, 1
 	case "skewness":
 		return func(m *moment) float64 {
 			if m.n <= 2 || m.sxx == 0 {

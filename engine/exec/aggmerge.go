@@ -169,31 +169,34 @@ func (r *aggRun) bypassed() bool {
 func (r *aggRun) divide(ctx context.Context, bits int) ([][][]uint32, error) {
 	o := r.op
 	out := make([][][]uint32, len(r.locals))
-	err := o.exec.each(ctx, &o.opInfo, len(r.locals), len(r.locals), nil, func(_ context.Context, _ *worker, i int) error {
-		t := r.locals[i].aggTable
-		// A table that is only read may be sealed now; merging reads what seal does not touch.
-		lists := make([][]uint32, 1<<bits)
-		cols := make([]expr.Vector, len(o.types))
-		keys := make([]*expr.Vector, len(cols))
-		hashes := make([]uint64, chunkRows)
-		ids := allGroups(t.len())
-		for first := 0; first < len(ids); first += chunkRows {
-			part := ids[first:min(first+chunkRows, len(ids))]
-			for k := range cols {
-				if err := t.groups.column(&cols[k], k, part); err != nil {
+	err := o.exec.each(ctx, &o.opInfo, len(r.locals), len(r.locals), nil,
+		func(ctx context.Context, _ *worker, i int) error {
+			t := r.locals[i].aggTable
+			lists := make([][]uint32, 1<<bits)
+			cols := make([]expr.Vector, len(o.types))
+			keys := make([]*expr.Vector, len(cols))
+			hashes := make([]uint64, chunkRows)
+			ids := allGroups(t.len())
+			for first := 0; first < len(ids); first += chunkRows {
+				if err := ctx.Err(); err != nil {
 					return err
 				}
-				keys[k] = &cols[k]
+				part := ids[first:min(first+chunkRows, len(ids))]
+				for k := range cols {
+					if err := t.groups.column(&cols[k], k, part); err != nil {
+						return err
+					}
+					keys[k] = &cols[k]
+				}
+				hashRows(hashes, keys, nil, len(part), o.exec.seed)
+				for j, id := range part {
+					p := hashes[j] >> (64 - uint(bits))
+					lists[p] = append(lists[p], id)
+				}
 			}
-			hashRows(hashes, keys, nil, len(part), o.exec.seed)
-			for j, id := range part {
-				p := hashes[j] >> (64 - uint(bits))
-				lists[p] = append(lists[p], id)
-			}
-		}
-		out[i] = lists
-		return nil
-	})
+			out[i] = lists
+			return nil
+		})
 	return out, err
 }
 

@@ -51,6 +51,9 @@ type finder struct {
 	sub   []uint32
 	buf   []byte
 	cells [][]uint32
+	// heads and hashes are of the strings of one step.
+	heads  []view
+	hashes []uint32
 }
 
 func newGrouper(types []manifest.Type, seed uint64) *grouper {
@@ -233,7 +236,7 @@ func (g *grouper) lookupOne(f *finder, v *expr.Vector, sel []uint16, n int, grou
 		return nil
 	}
 	if g.single != nil {
-		return g.findStrings(g.single, v, sel, n, groups, insert)
+		return g.findStrings(f, g.single, v, sel, n, groups, insert)
 	}
 	c := &g.cols[0]
 	f.words = room(f.words, n*g.words)
@@ -260,22 +263,52 @@ func (g *grouper) lookupOne(f *finder, v *expr.Vector, sel []uint16, n int, grou
 }
 
 // findStrings looks strings up. Without insert the interner may be shared, so its scratch is not used.
-func (g *grouper) findStrings(t *interner, v *expr.Vector, sel []uint16, n int, ids []uint32, insert bool) error {
+func (g *grouper) findStrings(f *finder, t *interner, v *expr.Vector, sel []uint16, n int, ids []uint32,
+	insert bool) error {
 	if insert {
 		return t.lookup(v, sel, n, ids, true)
 	}
 	src := stringsOf(v)
-	mask := uint32(len(t.slots) - 1)
-	for i := range n {
-		r := i
+	for done := 0; done < n; done += internStep {
+		step := min(internStep, n-done)
+		rows := sel
 		if sel != nil {
-			r = int(sel[i])
+			rows = sel[done:]
 		}
-		p := src.at(r)
-		w := viewOf(p)
-		ids[i] = t.probe(w, &src, r, t.hash(w, p), mask, false)
+		f.step(t, &src, rows, done, ids[done:done+step])
 	}
 	return nil
+}
+
+// step finds at most internStep strings in phases, so that the cache misses of each phase overlap.
+func (f *finder) step(t *interner, src *texts, sel []uint16, first int, ids []uint32) {
+	f.heads, f.hashes = room(f.heads, len(ids)), room(f.hashes, len(ids))
+	row := func(i int) int {
+		if sel != nil {
+			return int(sel[i])
+		}
+		return first + i
+	}
+	for i := range ids {
+		p := src.at(row(i))
+		f.heads[i] = viewOf(p)
+		f.hashes[i] = t.hash(f.heads[i], p)
+	}
+	for i, h := range f.hashes {
+		if s := t.slots[h>>t.shift]; uint32(s>>32) == h && s != 0 {
+			ids[i] = uint32(s) - 1
+		} else {
+			ids[i] = noID
+		}
+	}
+	mask := uint32(len(t.slots) - 1)
+	for i, id := range ids {
+		v := f.heads[i]
+		if id != noID && v.len() <= inlineBytes && t.views[id] == v {
+			continue
+		}
+		ids[i] = t.probe(v, src, row(i), f.hashes[i], mask, false)
+	}
 }
 
 func (c *keyColumn) lookupNested(f *finder, v *expr.Vector, sel []uint16, n int, ids []uint32, insert bool) error {
@@ -384,7 +417,7 @@ func (g *grouper) internColumn(f *finder, c *keyColumn, v *expr.Vector, sel []ui
 	case c.nested:
 		err = c.lookupNested(f, v, live, rows, f.sub, insert)
 	default:
-		err = g.findStrings(c.strings, v, live, rows, f.sub, insert)
+		err = g.findStrings(f, c.strings, v, live, rows, f.sub, insert)
 	}
 	if err != nil {
 		return err

@@ -1,9 +1,15 @@
 package exec
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"kalamflight/engine/expr"
 	"kalamflight/engine/plan"
@@ -380,4 +386,72 @@ func TestRecursiveCTE(t *testing.T) {
 	if got := len(w.run(all, 2)); got != 500 {
 		t.Errorf("counting to 500 gave %d rows", got)
 	}
+}
+
+// TestNoColumns counts rows of a scan that reads no column.
+func TestNoColumns(t *testing.T) {
+	w := newWorld(t, newAlloc(t), newRand(t))
+	in := w.add(nil, make([][]any, 20_000))
+	count := aggregateNode(in.scan(), []plan.Agg{call(t, "count")}, nil, nil)
+	equalRows(t, "count", w.run(count, 2), [][]any{{int64(20_000)}})
+	few := w.add(nil, make([][]any, 3))
+	cross := &plan.Join{LeftSide: in.scan(), RightSide: few.scan()}
+	count = aggregateNode(cross, []plan.Agg{call(t, "count")}, nil, nil)
+	equalRows(t, "count of a cross join", w.run(count, 2), [][]any{{int64(60_000)}})
+}
+
+// TestLongSort sorts more rows than are sorted at a time, with long common beginnings and NULLs.
+func TestLongSort(t *testing.T) {
+	w := newWorld(t, newAlloc(t), newRand(t))
+	const rows = sortedRows + sortedRows/4
+	series := &plan.TableFunc{Name: "range", Args: []plan.Expr{lit(int64(rows), bigintType)}, Cols: outCols(bigintType)}
+	key := &plan.Call{Name: "%", Pos: -1, Type: bigintType, Args: []plan.Expr{
+		&plan.Call{Name: "*", Pos: -1, Type: bigintType, Args: []plan.Expr{col(bigintType, 0), lit(int64(7919), bigintType)}},
+		lit(int64(rows), bigintType)}}
+	in := &plan.Project{Input: series, Exprs: []plan.Expr{key}, Cols: outCols(bigintType)}
+	sorted := &plan.Sort{Input: in, Keys: []plan.SortKey{{Expr: col(bigintType, 0), Desc: true}}}
+	env := w.env(2)
+	q, err := Build(context.Background(), sorted, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.Close()
+	next := int64(rows)
+	for {
+		b, err := q.Next(context.Background())
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range b.Column(0).(*array.Int64).Int64Values() {
+			if next--; x != next {
+				t.Fatalf("got %d, want %d", x, next)
+			}
+		}
+		b.Release()
+	}
+	if next != 0 {
+		t.Errorf("%d rows are missing", next)
+	}
+}
+
+// TestStringSort sorts strings that differ late, or only in how many zero bytes they end with.
+func TestStringSort(t *testing.T) {
+	eachSeed(t, 8, func(t *testing.T, w *world, workers int) {
+		types := []manifest.Type{textType, intType, bigintType}
+		rows := w.randomRows(types, 6000, 50, 10)
+		for i := range rows {
+			if rows[i][0] == nil {
+				continue
+			}
+			n := w.rand.IntN(40)
+			rows[i][0] = strings.Repeat("same ", n/4) + strings.Repeat("\x00", w.rand.IntN(3)) +
+				fmt.Sprint(w.rand.IntN(4))[:w.rand.IntN(2)]
+		}
+		keys := w.keys(types, 3)
+		n := &plan.Sort{Input: w.add(types, rows).scan(), Keys: keys}
+		equalOrder(t, "strings", w.run(n, workers), sortRows(rows, types, keys))
+	})
 }

@@ -96,6 +96,8 @@ type sortRun struct {
 	op      *sortOp
 	store   *rowStore
 	entries []sortEntry
+	// done are the parts that were sorted already: sorting a bounded part at a time keeps the query quick to cancel.
+	done    [][]sortEntry
 	spare   []sortEntry
 	fresh   []sortEntry
 	ev      *exprEval
@@ -106,7 +108,8 @@ type sortRun struct {
 	limit int64
 	full  bool
 	bound sortEntry
-	base  uint32
+	// parted counts the entries in done.
+	parted int64
 }
 
 type sortRuns struct {
@@ -212,7 +215,11 @@ func (r *sortRun) add(sel []uint16, n int) error {
 		}
 		done += step
 	}
-	if err := r.mem.hold(int64(cap(r.entries)+cap(r.spare)) * int64(unsafe.Sizeof(sortEntry{}))); err != nil {
+	if r.limit < 0 && len(r.entries) >= sortedRows {
+		r.part()
+	}
+	held := r.parted + int64(cap(r.entries)+cap(r.spare))
+	if err := r.mem.hold(held * int64(unsafe.Sizeof(sortEntry{}))); err != nil {
 		return err
 	}
 	r.op.note(r.mem.held + r.store.mem.held)
@@ -220,6 +227,18 @@ func (r *sortRun) add(sel []uint16, n int) error {
 		return r.cut()
 	}
 	return nil
+}
+
+// sortedRows is how many rows are sorted at a time.
+const sortedRows = 1 << 20
+
+// part sorts the rows so far and puts them aside.
+func (r *sortRun) part() {
+	if len(r.entries) > 0 {
+		r.sort()
+		r.done = append(r.done, r.entries)
+		r.entries, r.parted = nil, r.parted+int64(len(r.entries))
+	}
 }
 
 // moreEntries is s with n more places. It doubles, where append grows large slices by a quarter and copies each entry
@@ -290,17 +309,16 @@ func (r *sortRun) sort() {
 	r.entries, r.spare = r.op.order.sort(r.store.chunks, r.entries, r.spare)
 }
 
-// finish sorts the run, on the worker that made it.
+// finish sorts what is left of the run, on the worker that made it.
 func (r *sortRun) finish(context.Context) error {
-	if len(r.entries) >= radixRows {
-		if err := r.mem.hold(int64(2*cap(r.entries)) * int64(unsafe.Sizeof(sortEntry{}))); err != nil {
-			return err
-		}
+	held := r.parted + int64(2*cap(r.entries))
+	if err := r.mem.hold(held * int64(unsafe.Sizeof(sortEntry{}))); err != nil {
+		return err
 	}
-	r.sort()
+	r.part()
 	r.spare = nil
-	if r.limit >= 0 && int64(len(r.entries)) > r.limit {
-		r.entries = r.entries[:r.limit]
+	if last := len(r.done) - 1; r.limit >= 0 && last >= 0 {
+		r.done[last] = r.done[last][:min(r.limit, int64(len(r.done[last])))]
 	}
 	return nil
 }
@@ -328,21 +346,22 @@ func (o *sortOp) run(ctx context.Context, out sink) error {
 func (s *sortRuns) merge(ctx context.Context, w *worker) error {
 	o := s.op
 	var chunks []*chunk
-	var heads []*sortRun
+	m := &merger{order: o.order}
 	total := int64(0)
 	for _, r := range s.runs {
-		if len(r.entries) == 0 {
-			continue
-		}
-		r.base = uint32(len(chunks) << chunkShift)
+		base := uint32(len(chunks) << chunkShift)
 		chunks = append(chunks, r.store.chunks...)
-		total += int64(len(r.entries))
-		heads = append(heads, r)
+		for _, part := range r.done {
+			if len(part) > 0 {
+				m.heap = append(m.heap, mergeHead{rest: part, base: base})
+				total += int64(len(part))
+			}
+		}
 	}
 	if len(chunks) > 1<<(32-chunkShift)-1 {
 		return errTooLong()
 	}
-	m := &merger{order: o.order, chunks: chunks, heads: heads}
+	m.chunks = chunks
 	m.start()
 	from, to := min(o.skip, total), total
 	if o.count >= 0 {
@@ -371,7 +390,6 @@ func (s *sortRuns) merge(ctx context.Context, w *worker) error {
 type merger struct {
 	order  *sortOrder
 	chunks []*chunk
-	heads  []*sortRun
 	heap   []mergeHead
 }
 
@@ -382,10 +400,8 @@ type mergeHead struct {
 }
 
 func (m *merger) start() {
-	for _, r := range m.heads {
-		h := mergeHead{rest: r.entries, base: r.base}
-		h.advance()
-		m.heap = append(m.heap, h)
+	for i := range m.heap {
+		m.heap[i].advance()
 	}
 	for i := len(m.heap)/2 - 1; i >= 0; i-- {
 		m.down(i)
