@@ -113,7 +113,7 @@ func (e *Engine) createTableAs(ctx context.Context, s *Session, st *plan.CreateT
 	// The table exists before its rows do; when they fail it goes away again, so that the statement is all or nothing.
 	res, err := e.insert(ctx, s, &plan.Insert{Table: t, Source: st.As})
 	if err != nil {
-		if undo := e.discard(ctx, t); undo != nil {
+		if undo := e.discard(context.WithoutCancel(ctx), t); undo != nil {
 			e.log.Error("undo create table as", "table", t.ID, "err", undo)
 		}
 	}

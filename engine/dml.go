@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -32,9 +33,7 @@ func (e *Engine) Exec(ctx context.Context, s *Session, c *plan.Compiled, params 
 	}
 	defer e.end(r)
 	if d := s.timeout(); d > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, d, errTimeout)
-		defer cancel()
+		defer time.AfterFunc(d, func() { r.cancel(errTimeout) }).Stop()
 	}
 	if len(params) == 0 {
 		params = [][]plan.Literal{nil}
@@ -299,13 +298,19 @@ func (r *returning) add(b arrow.RecordBatch, sel []uint16) error {
 		return err
 	}
 	r.rows.batches = append(r.rows.batches, out)
-	for _, c := range out.Columns() {
-		r.bytes += int64(c.Data().SizeInBytes())
-	}
+	r.bytes += batchBytes(out)
 	if r.bytes > returningBytesMax {
 		return fmt.Errorf("RETURNING would keep more than %d bytes: %w", int64(returningBytesMax), fault.ErrExhausted)
 	}
 	return nil
+}
+
+// batchBytes is the memory behind a batch.
+func batchBytes(b arrow.RecordBatch) (n int64) {
+	for _, c := range b.Columns() {
+		n += int64(c.Data().SizeInBytes())
+	}
+	return n
 }
 
 // change is an UPDATE or a DELETE.
@@ -434,9 +439,26 @@ type found struct {
 	seen    map[int64]bool
 	// kept says that out's rows were handed on.
 	kept bool
+	// budget bounds what is kept until the commit; held is what was taken from it.
+	budget *exec.Budget
+	held   int64
+}
+
+// rowBytes is about what a row that is found costs besides what replaces it: its reference, and its place in seen.
+const rowBytes = 64
+
+// hold takes n more bytes of the statement's memory.
+func (f *found) hold(n int64) error {
+	if err := f.budget.Reserve(n, "the statement"); err != nil {
+		return err
+	}
+	f.held += n
+	return nil
 }
 
 func (f *found) release() {
+	f.budget.Release(f.held)
+	f.held = 0
 	for _, b := range f.batches {
 		b.Release()
 	}
@@ -461,7 +483,7 @@ func (e *Engine) collect(
 	c change,
 	ref func(int64) manifest.RowRef,
 ) (*found, error) {
-	f := &found{seen: map[int64]bool{}}
+	f := &found{seen: map[int64]bool{}, budget: exec.NewBudget("query", e.opts.QueryBytes, e.budget)}
 	input := make([]manifest.Type, len(c.source.Columns()))
 	for i, col := range c.source.Columns() {
 		input[i] = col.Type
@@ -519,6 +541,9 @@ func (e *Engine) assignments(st *statement, c change, input []manifest.Type) (*e
 func (f *found) add(b arrow.RecordBatch, c change, set *exec.Transform, ref func(int64) manifest.RowRef) error {
 	at := len(c.table.Columns)
 	ids := b.Column(at).(*array.Int64)
+	if err := f.hold(rowBytes * int64(ids.Len())); err != nil {
+		return err
+	}
 	sel := make([]uint16, 0, ids.Len())
 	for i := range ids.Len() {
 		id := ids.Value(i)
@@ -549,6 +574,10 @@ func (f *found) add(b arrow.RecordBatch, c change, set *exec.Transform, ref func
 		full.NumRows(),
 	)
 	f.batches = append(f.batches, changed)
+	// Twice: the batches become one for the commit.
+	if err := f.hold(2 * batchBytes(changed)); err != nil {
+		return err
+	}
 	if err := checkRows(c.table, changed); err != nil {
 		return err
 	}

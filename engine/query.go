@@ -37,6 +37,10 @@ func (e *Engine) Query(ctx context.Context, s *Session, c *plan.Compiled, o Quer
 	if err != nil {
 		return nil, err
 	}
+	if d := s.timeout(); d > 0 && what == whatQuery { // a subscription has a time of its own
+		t := time.AfterFunc(d, func() { r.cancel(errTimeout) })
+		context.AfterFunc(ctx, func() { t.Stop() })
+	}
 	rows, err := e.start(ctx, s, st, o, r)
 	if err != nil {
 		e.end(r)

@@ -207,6 +207,13 @@ func (a *collectAcc) cell(col int, id uint32) (*expr.Vector, int) {
 }
 
 func (a *collectAcc) result(dst *expr.Vector, groups []uint32) error {
+	if n := a.resultBytes(groups); n > reserveStep {
+		// Only to see that it fits: it is handed on at once.
+		if err := a.store.mem.budget.Reserve(n, a.call.name); err != nil {
+			return err
+		}
+		defer a.store.mem.budget.Release(n)
+	}
 	nullable(dst, a.call.result, len(groups))
 	t := a.call.result
 	offsets := stringy(t) || t.Kind == manifest.List
@@ -235,6 +242,32 @@ func (a *collectAcc) result(dst *expr.Vector, groups []uint32) error {
 		}
 	}
 	return nil
+}
+
+// resultBytes is about how many bytes of texts the values of groups copy from the store: of all their rows for an
+// aggregate that keeps them, of none for one that picks a row.
+func (a *collectAcc) resultBytes(groups []uint32) (total int64) {
+	if t := a.call.result; !stringy(t) && t.Kind != manifest.List {
+		return 0
+	}
+	switch a.call.name {
+	case "array_agg", "list", "json_agg", "json_object_agg", "string_agg", "group_concat", "listagg":
+	default:
+		return 0
+	}
+	for col, t := range a.store.types[:len(a.call.args)] {
+		if !stringy(t) {
+			continue
+		}
+		for _, g := range groups {
+			for _, id := range a.rows[a.starts[g]:a.starts[g+1]] {
+				if v, r := a.cell(col, id); v.IsValid(r) {
+					total += int64(len(bytesAt(v, r)))
+				}
+			}
+		}
+	}
+	return total
 }
 
 func finishList(a *collectAcc, dst *expr.Vector, _ int, rows []uint32) error {

@@ -92,6 +92,9 @@ func (s *rowStore) append(vectors []*expr.Vector, sel []uint16, n int) error {
 			return err
 		}
 		step := min(n-done, chunkRows-c.rows)
+		if err := s.reserve(vectors, sel, done, step); err != nil {
+			return err
+		}
 		for i := range s.types {
 			v, rows := vectors[i], sel
 			if sel != nil {
@@ -108,6 +111,49 @@ func (s *rowStore) append(vectors []*expr.Vector, sel []uint16, n int) error {
 		done += step
 	}
 	return s.mem.hold(s.size())
+}
+
+// reserve takes the memory of the texts of n rows from first on before they are copied: a chunk of long ones is larger
+// than what a query may hold.
+func (s *rowStore) reserve(vectors []*expr.Vector, sel []uint16, first, n int) error {
+	var bytes int64
+	for i, t := range s.types {
+		if stringy(t) {
+			bytes += textBytes(vectors[i], sel, first, n)
+		}
+	}
+	if bytes <= reserveStep {
+		return nil
+	}
+	return s.mem.hold(s.size() + bytes)
+}
+
+// textBytes is how many bytes the texts of n rows from first on (places in sel unless that is nil) have when they are
+// copied; rows that are NULL may count.
+func textBytes(v *expr.Vector, sel []uint16, first, n int) (total int64) {
+	if v.Type.Kind == manifest.Null {
+		return 0
+	}
+	src := stringsOf(v)
+	switch {
+	case v.Const:
+		if !v.IsValid(0) {
+			return 0
+		}
+		return int64(n) * int64(len(src.at(0)))
+	case v.Dict == nil && sel == nil:
+		return int64(v.Offsets[first+n] - v.Offsets[first])
+	}
+	for i := first; i < first+n; i++ {
+		r := i
+		if sel != nil {
+			r = int(sel[i])
+		}
+		if v.IsValid(r) {
+			total += int64(len(src.at(r)))
+		}
+	}
+	return total
 }
 
 // nextID is the id that the next appended row gets.
