@@ -318,8 +318,11 @@ func fromEmbedding(a *array.FixedSizeList, dst *Vector) error {
 
 // fromDictionary keeps the codes. Values that are NULL become NULL rows.
 func fromDictionary(a *array.Dictionary, t manifest.Type, dst *Vector) error {
+	// Dictionary would remember the array it makes in a, which several goroutines may read.
+	dict := array.MakeFromData(a.Data().Dictionary())
+	defer dict.Release() // the buffers live on in a
 	values := &Vector{}
-	if err := FromArrow(a.Dictionary(), t, values); err != nil {
+	if err := FromArrow(dict, t, values); err != nil {
 		return err
 	}
 	n := a.Len()
