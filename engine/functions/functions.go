@@ -5,6 +5,7 @@
 package functions
 
 import (
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -138,7 +139,7 @@ func Resolve(name string, args []manifest.Type) (Bound, error) {
 	best, bestCost := match{}, -1
 	for _, o := range f.overloads {
 		m, cost, ok := o.match(args)
-		if ok && (bestCost < 0 || cost < bestCost) && !(f.Class == Aggregate && reads(args, m.args)) {
+		if ok && (bestCost < 0 || cost < bestCost) && !f.reads(args, m.args) {
 			best, bestCost = m, cost
 		}
 	}
@@ -148,10 +149,13 @@ func Resolve(name string, args []manifest.Type) (Bound, error) {
 	return Bound{Name: f.Name, Args: best.args, Result: best.result, Class: f.Class}, nil
 }
 
-// reads tells whether a cast would read a text as something else, which aggregates do not do unasked.
-func reads(from, to []manifest.Type) bool {
+// reads tells whether a cast would read a text as something that f does not take it for unasked: anything else in an
+// aggregate; a time in an operator with no time in it, so that text + 1 adds numbers.
+func (f *Function) reads(from, to []manifest.Type) bool {
 	for i, t := range from {
-		if t.Textual() && !to[i].Textual() {
+		switch {
+		case !t.Textual() || to[i].Textual():
+		case f.Class == Aggregate, f.Group == "operator" && temporal(to[i]) && !slices.ContainsFunc(from, temporal):
 			return true
 		}
 	}

@@ -67,6 +67,11 @@ func instant(t manifest.Type) bool {
 	return t.Kind == manifest.Date || t.Kind == manifest.Timestamp || t.Kind == manifest.DateTime
 }
 
+// temporal tells the types of days, times and the spans between them.
+func temporal(t manifest.Type) bool {
+	return instant(t) || t.Kind == manifest.Time || t.Kind == manifest.Interval
+}
+
 func commonNumber(a, b manifest.Type) manifest.Type {
 	if a.Kind > b.Kind {
 		a, b = b, a
