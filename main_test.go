@@ -143,12 +143,14 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"exec", "-c", "SELECT 1", "-f", "x"}, 80, "together"},
 		{[]string{"nonsense"}, 80, "unexpected argument"},
 		{[]string{"exec", "--format", "xml", "-c", "SELECT 1"}, 80, "must be one of"},
-		{[]string{"exec", "--url", "grpc://127.0.0.1:1", "-c", "SELECT 1"}, 2, "cannot connect to grpc://127.0.0.1:1"},
+		{[]string{"exec", "--url", "grpc://127.0.0.1:1", "-c", "SELECT 1"}, 2, "cannot connect to grpc://127.0.0.1:1: dial tcp 127.0.0.1:1: "},
+		{[]string{"exec", "--url", "127.0.0.1:1", "-c", "SELECT 1"}, 2, "does not begin with grpc://"},
 		{[]string{"exec", "--url", "http://127.0.0.1:1", "-c", "SELECT 1"}, 2, "does not begin with"},
 		{[]string{"exec", "-f", filepath.Join(dir, "none.sql")}, 1, "no such file"},
 		{[]string{"serve", "--config", misspelt}, 80, "misspelt.toml:2: unknown key lissen"},
-		{[]string{"serve", "--data-dir", dir, "--listen", "0.0.0.0:0"}, 1, "--insecure"},
-		{[]string{"serve", "--data-dir", dir, "--listen", taken.Addr().String()}, 1, "--listen"},
+		{[]string{"serve", "--data-dir", dir, "--listen", "0.0.0.0:0"}, 1, "--insecure if the network is yours\n"},
+		{[]string{"serve", "--data-dir", dir, "--listen", taken.Addr().String()}, 1, "--listen HOST:PORT\n"},
+		{[]string{"serve", "--data-dir", dir, "--listen", "8815"}, 1, "--listen is HOST:PORT"},
 		{[]string{"serve", "--data-dir", dir, "--hot-bytes", "lots"}, 80, "not a number of bytes"},
 	} {
 		got := finish(t, command(t, test.args...))

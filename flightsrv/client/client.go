@@ -92,6 +92,9 @@ func Dial(ctx context.Context, address string, o Options) (*Client, error) {
 
 // parseURL is the gRPC target of a URL, and whether it asks for TLS.
 func parseURL(address string) (target string, secure bool, err error) {
+	if !strings.Contains(address, "://") {
+		return "", false, unknownScheme(address)
+	}
 	u, err := url.Parse(address)
 	if err != nil {
 		return "", false, fmt.Errorf("read the URL: %w", err)
@@ -111,7 +114,7 @@ func parseURL(address string) (target string, secure bool, err error) {
 	case "grpc+unix":
 		return "unix://" + u.Path, false, nil
 	default:
-		return "", false, fmt.Errorf("the URL %q does not begin with grpc://, grpc+tls:// or flightsql://", address)
+		return "", false, unknownScheme(address)
 	}
 	host, port := u.Hostname(), u.Port()
 	if host == "" {
@@ -121,6 +124,10 @@ func parseURL(address string) (target string, secure bool, err error) {
 		port = DefaultPort
 	}
 	return "passthrough:///" + net.JoinHostPort(host, port), secure, nil
+}
+
+func unknownScheme(address string) error {
+	return fmt.Errorf("the URL %q does not begin with grpc://, grpc+tls:// or flightsql://", address)
 }
 
 func (c *Client) dialOptions(o Options, secure bool) []grpc.DialOption {

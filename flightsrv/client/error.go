@@ -3,6 +3,8 @@ package client
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -37,6 +39,19 @@ func (e *Error) Lost() bool { return e.Code == codes.Unavailable || e.Code == co
 // Unauthenticated tells whether the server does not know who is calling.
 func (e *Error) Unauthenticated() bool { return e.Code == codes.Unauthenticated }
 
+// dialing is a message without the words that gRPC wraps around the reason why a server cannot be reached.
+func dialing(message string) string {
+	quoted, ok := strings.CutPrefix(message, "connection error: desc = ")
+	if !ok {
+		return message
+	}
+	text, err := strconv.Unquote(quoted)
+	if err != nil {
+		return message
+	}
+	return strings.TrimPrefix(text, "transport: Error while dialing: ")
+}
+
 // wireError turns a gRPC status into an Error; other errors pass.
 func wireError(err error) error {
 	if err == nil {
@@ -50,7 +65,7 @@ func wireError(err error) error {
 	if !ok {
 		return err
 	}
-	e := &Error{Code: s.Code(), Message: s.Message()}
+	e := &Error{Code: s.Code(), Message: dialing(s.Message())}
 	for _, d := range s.Details() {
 		if info, ok := d.(*errdetails.ErrorInfo); ok {
 			e.SQLState = info.Reason

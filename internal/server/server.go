@@ -145,13 +145,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func loopback(address string) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return fmt.Errorf("--listen %s: %v: %w", address, err, fault.ErrInvalid)
+		return &fault.SQL{Kind: fault.ErrInvalid, Message: fmt.Sprintf("--listen is HOST:PORT, as 127.0.0.1:8815: %v", err)}
 	}
 	if ip := net.ParseIP(strings.Trim(host, "[]")); host == "localhost" || ip != nil && ip.IsLoopback() {
 		return nil
 	}
-	return fmt.Errorf("--listen %s can be reached from other machines, and passwords and rows would travel in the clear; "+
-		"listen on 127.0.0.1, or add --insecure if the network is yours: %w", address, fault.ErrInvalid)
+	return &fault.SQL{Kind: fault.ErrInvalid, Message: fmt.Sprintf("--listen %s can be reached from other machines, "+
+		"and passwords and rows would travel in the clear", address),
+		Hint: "listen on 127.0.0.1, or add --insecure if the network is yours"}
 }
 
 // listen says what to do when the port is taken.
@@ -160,10 +161,9 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	l, err := config.Listen(ctx, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		_, port, _ := net.SplitHostPort(address)
-		return nil,
-			fmt.Errorf(
-				"port %s is in use, perhaps by another kalamflight: stop it, or choose a port with --listen HOST:PORT: %w",
-				port, fault.ErrUnavailable)
+		return nil, &fault.SQL{Kind: fault.ErrUnavailable,
+			Message: fmt.Sprintf("port %s is in use, perhaps by another kalamflight", port),
+			Hint:    "stop it, or choose a port with --listen HOST:PORT"}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)

@@ -16,6 +16,10 @@ import (
 func Dial(ctx context.Context, address string, o client.Options) (Conn, error) {
 	c, err := client.Dial(ctx, address, o)
 	if err != nil {
+		var e *client.Error
+		if errors.As(err, &e) && e.Lost() && !e.Unauthenticated() {
+			return nil, fmt.Errorf("%w to %s: %w\nhint: kalamflight serve starts a server", ErrConnect, address, err)
+		}
 		return nil, fmt.Errorf("%w to %s: %w", ErrConnect, address, err)
 	}
 	return remote{c}, nil

@@ -46,7 +46,7 @@ func (s *Shell) Interactive(ctx context.Context, reader LineReader) error {
 			if !errors.Is(err, ErrStatement) && !errors.Is(err, ErrConnect) {
 				return err
 			}
-			s.complain("", err)
+			s.complain(err)
 			break // what was typed behind it may have counted on it
 		}
 		if ctx.Err() != nil {

@@ -112,7 +112,7 @@ func (s *Shell) Script(ctx context.Context, name, text string, keepGoing bool) e
 		if !errors.Is(err, ErrStatement) {
 			return err
 		}
-		s.complain(fmt.Sprintf("%s:%d: ", name, statement.Line), err)
+		line := s.complainAt(name, statement.Line, err)
 		if errors.Is(err, ErrInterrupted) {
 			return err
 		}
@@ -120,7 +120,7 @@ func (s *Shell) Script(ctx context.Context, name, text string, keepGoing bool) e
 			continue
 		}
 		if len(statements) > 1 {
-			return fmt.Errorf("%w at %s:%d, %d of %d statements done: %w", ErrStopped, name, statement.Line, i, len(statements),
+			return fmt.Errorf("%w at %s:%d, %d of %d statements done: %w", ErrStopped, name, line, i, len(statements),
 				err)
 		}
 		return err
@@ -246,12 +246,34 @@ func statementError(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", ErrStatement, err)
 }
 
-// complain prints a failure without the words that only programs need.
-func (s *Shell) complain(place string, err error) {
-	text := strings.TrimPrefix(err.Error(), ErrStatement.Error()+": ")
-	if errors.Is(err, ErrInterrupted) {
-		text = "cancelled"
+// complainAt prints the failure of a statement of a script with the line of the script where it failed, and returns
+// that line. The server counts lines from the first of the statement, which is line; its place gives way to ours.
+func (s *Shell) complainAt(name string, line int, err error) int {
+	first, rest, _ := strings.Cut(message(err), "\n")
+	if at := strings.LastIndex(first, " (line "); at >= 0 {
+		var l, column int
+		if n, _ := fmt.Sscanf(first[at:], " (line %d, column %d)", &l, &column); n == 2 {
+			first, line = first[:at], line+l-1
+		}
+	}
+	if rest != "" {
+		first += "\n" + rest
 	}
 	// There is nowhere left to say that saying it failed.
-	_, _ = fmt.Fprintf(s.o.Err, "%serror: %s\n", place, text)
+	_, _ = fmt.Fprintf(s.o.Err, "%s:%d: error: %s\n", name, line, first)
+	return line
+}
+
+// message is a failure without the words that only programs need.
+func message(err error) string {
+	if errors.Is(err, ErrInterrupted) {
+		return "cancelled"
+	}
+	return strings.TrimPrefix(err.Error(), ErrStatement.Error()+": ")
+}
+
+// complain prints a failure of what was typed.
+func (s *Shell) complain(err error) {
+	// There is nowhere left to say that saying it failed.
+	_, _ = fmt.Fprintf(s.o.Err, "error: %s\n", message(err))
 }

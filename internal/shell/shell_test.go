@@ -232,25 +232,25 @@ func TestNoValueMovesTheCursor(t *testing.T) {
 }
 
 func TestScriptStopsAtAFailure(t *testing.T) {
-	bad := errors.New("no such table")
+	bad := errors.New("no such table (line 2, column 3)\n  y\n  ^")
 	for _, test := range []struct {
 		keepGoing bool
 		ran       int
 	}{{false, 2}, {true, 3}} {
-		c := &conn{answers: map[string]func() (shell.Rows, error){"bad": func() (shell.Rows, error) { return nil, bad }}}
+		c := &conn{answers: map[string]func() (shell.Rows, error){"bad\ny": func() (shell.Rows, error) { return nil, bad }}}
 		var stdout, stderr bytes.Buffer
 		s, err := shell.New(shell.Options{Conn: c, Out: &stdout, Err: &stderr})
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = s.Script(t.Context(), "x.sql", "one;\n\nbad;\nthree", test.keepGoing)
+		err = s.Script(t.Context(), "x.sql", "one;\n\nbad\ny;\nthree", test.keepGoing)
 		if !errors.Is(err, shell.ErrStatement) || !errors.Is(err, bad) || errors.Is(err, shell.ErrStopped) == test.keepGoing {
 			t.Errorf("keepGoing %v: err = %v", test.keepGoing, err)
 		}
 		if len(c.ran) != test.ran {
 			t.Errorf("keepGoing %v: ran %q", test.keepGoing, c.ran)
 		}
-		if got := stderr.String(); !strings.Contains(got, "x.sql:3: error: no such table\n") || stdout.Len() > 0 {
+		if got := stderr.String(); !strings.Contains(got, "x.sql:4: error: no such table\n  y\n  ^\n") || stdout.Len() > 0 {
 			t.Errorf("stdout %q, stderr %q", stdout.String(), got)
 		}
 	}
