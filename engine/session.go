@@ -142,7 +142,16 @@ func (s *Session) SetOption(name, value string) error {
 
 // Option is an option's value, and false when it is not set.
 func (s *Session) Option(name string) (string, bool) {
-	v, ok := s.Options()[strings.ToLower(name)]
+	name = strings.ToLower(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch name {
+	case optionCatalog:
+		return CatalogName, true
+	case optionSchema:
+		return s.namespace, true
+	}
+	v, ok := s.options[name]
 	return v, ok
 }
 
@@ -157,7 +166,10 @@ func (s *Session) Options() map[string]string {
 
 // timeout is how long a statement may run; 0 means no limit.
 func (s *Session) timeout() time.Duration {
-	v, _ := s.Option(optionTimeout)
+	v, ok := s.Option(optionTimeout)
+	if !ok {
+		return 0
+	}
 	d, err := time.ParseDuration(v)
 	if err != nil {
 		return 0
