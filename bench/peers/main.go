@@ -1,6 +1,6 @@
 // Command peers runs peers beside kalamflight, in one process and one run, so that their ratio means something on a
 // busy machine: raw fdatasync, bbolt and pebble for durable writes, DuckDB on the segments that kalamflight wrote for
-// scans. It is a module of its own, so that nobody else needs its libraries.
+// scans, arrow-go's Flight SQL server for export. It is a module of its own, so that nobody else needs its libraries.
 package main
 
 import (
@@ -16,9 +16,9 @@ import (
 
 func main() {
 	dir := flag.String("dir", ".", "folder on the disk that is measured; a temporary folder is made in it")
-	what := flag.String("what", "writes,scans", "what to measure")
+	what := flag.String("what", "writes,scans,export", "what to measure")
 	seconds := flag.Duration("time", 4*time.Second, "time of each measurement of writes")
-	rows := flag.Int64("rows", 3_000_000, "rows of the table that is scanned")
+	rows := flag.Int64("rows", 3_000_000, "rows of the table that is scanned or exported")
 	rounds := flag.Int("rounds", 7, "times each query runs, the sides in turn")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -39,6 +39,8 @@ func run(ctx context.Context, dir, what string, seconds time.Duration, rows int6
 		switch w {
 		case "writes":
 			err = writes(ctx, work, seconds)
+		case "export":
+			err = exports(ctx, work, rows, rounds)
 		case "scans":
 			err = scans(ctx, work, rows, rounds)
 		default:
