@@ -118,14 +118,10 @@ func (s *Session) SetOption(name, value string) error {
 			return bad("there is no time zone %q", value)
 		}
 	default:
-		return (&fault.SQL{Kind: fault.ErrInvalid, Code: "42704", Message: fmt.Sprintf("there is no session option %q", name)}).
-			WithHint(
-				"the options are %s",
-				strings.Join(
-					[]string{optionCatalog, optionSchema, optionTableType, optionTimeout, optionTimeZone},
-					", ",
-				),
-			)
+		known := []string{optionCatalog, optionSchema, optionTableType, optionTimeout, optionTimeZone}
+		unknown := &fault.SQL{Kind: fault.ErrInvalid, Code: "42704",
+			Message: fmt.Sprintf("there is no session option %q", name)}
+		return unknown.WithHint("the options are %s", strings.Join(known, ", "))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
