@@ -8,9 +8,11 @@ RACE := ./hotlog/... ./segments/... ./manifest/... ./subscriptions/... ./engine/
 COUNT ?= 10
 BENCH ?= .
 REF ?= main
+N ?= 5000
+SEED ?=
 FUZZTIME ?= 60s
 
-.PHONY: all build test race assert fmt lint clients demo bench benchcmp nightly rewrite ci clean
+.PHONY: all build test race assert fmt lint clients demo bench benchcmp differential nightly rewrite ci clean
 all: build test lint
 
 build:
@@ -48,6 +50,10 @@ bench:
 # Both sides of a change, interleaved, as benchstat compares them: make benchcmp REF=main BENCH=Scan
 benchcmp:
 	bench/compare '$(REF)' '$(BENCH)' '$(COUNT)'
+
+# Random queries against DuckDB over the same rows: make differential N=200000 SEED=7
+differential:
+	cd bench/peers && go run ./differential -n '$(N)' $(if $(SEED),-seed '$(SEED)')
 
 # What takes longer than a push may: every fuzz target, one after the other, and the long tests.
 nightly:
