@@ -16,7 +16,8 @@ import (
 // with marks over both, and in segments that were merged.
 var states = []string{"hot", "cold", "mixed", "compacted"}
 
-const definition = `(id BIGINT PRIMARY KEY, i INTEGER, b BIGINT, d DECIMAL(10,2), f DOUBLE, s VARCHAR, dt DATE, ts TIMESTAMP, bo BOOLEAN)`
+const definition = `(id BIGINT PRIMARY KEY, i INTEGER, b BIGINT, d DECIMAL(10,2), f DOUBLE, s VARCHAR, dt DATE,
+	ts TIMESTAMP, bo BOOLEAN)`
 
 // fill writes the same random rows to both sides.
 func (p pair) fill(ctx context.Context, g *generator) error {
