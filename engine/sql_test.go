@@ -170,7 +170,7 @@ func read(st engine.Stream, sorted bool) (string, error) {
 
 // TestSQL runs the scripts in testdata. A block is one of
 //
-//	sql [user=NAME] [sorted]   runs each statement of the block and shows the outcome of the last, or of the first that fails
+//	sql [user=NAME] [sorted]   runs each statement of the block, shows the outcome of the last or the first that fails
 //	reopen                     closes the engine and opens it again
 func TestSQL(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {

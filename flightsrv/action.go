@@ -145,7 +145,7 @@ func (s *Server) cancelFlightInfo(ctx context.Context, body []byte) (proto.Messa
 
 // cancelQuery is cancelFlightInfo as older clients ask for it.
 func (s *Server) cancelQuery(ctx context.Context, body []byte) (proto.Message, error) {
-	//nolint:staticcheck // deprecated in the protocol, sent by clients all the same
+	//lint:ignore SA1019 deprecated in the protocol, sent by clients all the same
 	req, result := &pb.ActionCancelQueryRequest{}, &pb.ActionCancelQueryResult{}
 	if err := unpackTo(body, req); err != nil {
 		return nil, err

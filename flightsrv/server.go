@@ -170,7 +170,7 @@ func (s *Server) serverOptions() []grpc.ServerOption {
 		grpc.MaxRecvMsgSize(s.o.MessageBytesMax), grpc.MaxSendMsgSize(1<<31 - 1), grpc.MaxHeaderListSize(s.o.HeaderBytesMax),
 		grpc.MaxConcurrentStreams(s.o.StreamsPerConn),
 		grpc.InitialWindowSize(1 << 20), grpc.InitialConnWindowSize(8 << 20),
-		grpc.WriteBufferSize(256 << 10), grpc.SharedWriteBuffer(true), grpc.ReadBufferSize(64 << 10),
+		grpc.WriteBufferSize(256 << 10), grpc.ReadBufferSize(64 << 10),
 		grpc.ConnectionTimeout(20 * time.Second),
 		// Drivers ping every 10 s and more; the default of five minutes would end their connections.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),

@@ -32,12 +32,11 @@ const verifiedMost = 1 << 20
 
 // Files reads segments. It is safe for concurrent use.
 type Files struct {
-	bucket  blob.Bucket
-	alloc   memory.Allocator
-	codecs  pqdec.Codecs
-	hasher  metadata.Hasher
-	most    int
-	scratch sync.Pool
+	bucket blob.Bucket
+	alloc  memory.Allocator
+	codecs pqdec.Codecs
+	hasher metadata.Hasher
+	most   int
 
 	mu     sync.Mutex
 	closed bool

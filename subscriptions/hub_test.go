@@ -160,7 +160,8 @@ func TestShareMakesOnce(t *testing.T) {
 		t.Errorf("made %d times, want once", made.Load())
 	}
 	failing := errors.New("no")
-	if _, err := tails[0].Share(context.Background(), subscriptions.Key{Plan: "q"}, func() (subscriptions.Value, error) { return nil, failing }); err != failing {
+	fail := func() (subscriptions.Value, error) { return nil, failing }
+	if _, err := tails[0].Share(context.Background(), subscriptions.Key{Plan: "q"}, fail); err != failing {
 		t.Errorf("Share of a failure: %v", err)
 	}
 	for _, tail := range tails {

@@ -202,7 +202,8 @@ func TestLogin(t *testing.T) {
 	if err != nil || p.Name != "Noor" {
 		t.Fatalf("Login = %+v, %v", p, err)
 	}
-	for _, bad := range [][2]string{{"noor", ""}, {"noor", "a long enough One"}, {"nobody", "a long enough one"}, {"", ""}} {
+	for _, bad := range [][2]string{
+		{"noor", ""}, {"noor", "a long enough One"}, {"nobody", "a long enough one"}, {"", ""}} {
 		if _, err := c.Login(ctx, bad[0], bad[1], true); !errors.Is(err, fault.ErrUnauthenticated) {
 			t.Errorf("Login(%q, %q) = %v, want ErrUnauthenticated", bad[0], bad[1], err)
 		}

@@ -88,10 +88,9 @@ func sameExpr(a, b plan.Expr) bool {
 
 // exprEval evaluates a set for one goroutine.
 type exprEval struct {
-	set  *exprSet
-	evs  []*expr.Evaluator
-	out  []*expr.Vector
-	work expr.Batch
+	set *exprSet
+	evs []*expr.Evaluator
+	out []*expr.Vector
 }
 
 func (s *exprSet) eval() *exprEval {

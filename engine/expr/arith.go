@@ -383,11 +383,6 @@ func power[T floating](x, y T) (T, error) {
 	return T(r), nil
 }
 
-// scalar is what a payload may hold; reading it is at[T].
-type scalar interface {
-	Fixed | wide
-}
-
 // all the values of a payload.
 func values[T any](v *Vector) []T { return unsafeSlice[T](v.Fixed) }
 

@@ -2,7 +2,6 @@ package expr
 
 import (
 	"fmt"
-	"unsafe"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -296,6 +295,3 @@ func takeChildren[I rowIndex](w *writer, v *Vector, rows []I, n int,
 	}
 	return offsets, child, err
 }
-
-// stringOf borrows b as a string.
-func stringOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"math"
-	"math/big"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
@@ -633,6 +632,3 @@ func compareLists(elem order, a *Vector, i int, b *Vector, j int) int {
 	}
 	return cmp.Compare(ta-fa, tb-fb)
 }
-
-// bigOf is a 128-bit number as a big one, for the rare paths.
-func bigOf(n decimal128.Num) *big.Int { return n.BigInt() }

@@ -111,7 +111,7 @@ func integer(r *rand.Rand, edge bool, bits int) int64 {
 
 func real(r *rand.Rand, edge bool) float64 {
 	if edge {
-		return []float64{math.NaN(), math.Inf(1), math.Inf(-1), 1e300, -0.0}[r.IntN(5)]
+		return []float64{math.NaN(), math.Inf(1), math.Inf(-1), 1e300, math.Copysign(0, -1)}[r.IntN(5)]
 	}
 	return float64(r.IntN(2001)-1000) / 100
 }

@@ -491,7 +491,6 @@ func (n *choiceNode) eval(x *Evaluator, b *Batch, sel []uint16) (*Vector, error)
 			arm[i] = int32(k)
 		}
 		if len(chosen) == len(rest) {
-			rest = rest[:0]
 			break
 		}
 		rest = without(rest, chosen)

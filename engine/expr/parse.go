@@ -68,7 +68,7 @@ func parseInt(s string, size int, t manifest.Type) (int64, error) {
 
 func parseFloat(s string, size int, t manifest.Type) (float64, error) {
 	text := trimmed(s)
-	if strings.IndexByte(text, '_') >= 0 || strings.IndexAny(text, "xXpP") >= 0 {
+	if strings.IndexByte(text, '_') >= 0 || strings.ContainsAny(text, "xXpP") {
 		return 0, malformed(t.String(), s)
 	}
 	x, err := strconv.ParseFloat(text, size)

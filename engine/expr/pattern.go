@@ -5,8 +5,6 @@ import (
 	"regexp"
 	"strings"
 	"unicode/utf8"
-
-	"kalamflight/manifest"
 )
 
 // maxPatternBytes bounds a pattern.
@@ -517,6 +515,3 @@ func joinList(dst []byte, args []*Vector, i int) ([]byte, error) {
 	}
 	return dst, nil
 }
-
-// textType is TEXT.
-var textType = manifest.Type{Kind: manifest.Text}

@@ -147,7 +147,6 @@ func (o Options) joinRows(a, b relation, base []relation, between []plan.Expr) f
 	type side struct {
 		keyed map[manifest.ColumnID]bool
 		scan  *plan.Scan
-		root  int
 	}
 	sides := map[*plan.Scan]*side{}
 	equalities := 0

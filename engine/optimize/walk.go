@@ -504,7 +504,5 @@ var boolean = manifest.Type{Kind: manifest.Boolean}
 
 func truth(b bool) *plan.Literal { return &plan.Literal{Value: b, Type: boolean} }
 
-func isTrue(e plan.Expr) bool { l, ok := e.(*plan.Literal); return ok && l.Value == true }
-
 // isFalse tells a condition that no row passes: FALSE, or NULL.
 func isFalse(e plan.Expr) bool { l, ok := e.(*plan.Literal); return ok && l.Value != true }

@@ -31,9 +31,6 @@ type keyEntry struct {
 	value  hotKey
 }
 
-// len counts the keys.
-func (k *keyMap) len() int { return len(k.entries) }
-
 // find is the slot that has the key, or the empty one where it belongs.
 func (k *keyMap) find(key []byte, hash uint32) (slot int, entry *keyEntry) {
 	mask := len(k.slots) - 1

@@ -104,8 +104,6 @@ type subject struct {
 	refs map[model.ID]manifest.RowRef
 	ids  map[model.ID]model.ID
 	pin  manifest.Seq
-	// unpin releases it.
-	unpin func()
 }
 
 const padColumn manifest.ColumnID = 100

@@ -340,7 +340,8 @@ func crashes(t *testing.T, kills int, noSync bool) (wrong, acks int) {
 	root := connect(t, c.url, "")
 	root.exec(
 		"CREATE NAMESPACE crash",
-		"CREATE SHARED TABLE crash.main (id BIGINT PRIMARY KEY, writer INT, grp INT, v TEXT) WITH (FLUSH_POLICY = 'rows:300', DELETED_RETENTION_HOURS = 0)",
+		"CREATE SHARED TABLE crash.main (id BIGINT PRIMARY KEY, writer INT, grp INT, v TEXT) "+
+			"WITH (FLUSH_POLICY = 'rows:300', DELETED_RETENTION_HOURS = 0)",
 		"CREATE STREAM TABLE crash.live (id BIGINT PRIMARY KEY, v TEXT) WITH (SCOPE = 'shared', TTL_SECONDS = 1)",
 	)
 	writers := make([]*writer, 4)
@@ -368,7 +369,8 @@ func load(t *testing.T, c *child, writers []*writer, r *rand.Rand) {
 		conn := connect(t, c.url, "")
 		wg.Go(func() { w.run(conn) })
 	}
-	for _, sql := range []string{"FLUSH TABLE crash.main", "COMPACT TABLE crash.main", "INSERT INTO crash.live VALUES (1, 'x'), (2, 'y')"} {
+	for _, sql := range []string{
+		"FLUSH TABLE crash.main", "COMPACT TABLE crash.main", "INSERT INTO crash.live VALUES (1, 'x'), (2, 'y')"} {
 		conn := connect(t, c.url, "")
 		wait := time.Duration(20+r.IntN(60)) * time.Millisecond
 		wg.Go(func() {

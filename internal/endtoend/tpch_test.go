@@ -53,8 +53,8 @@ var tpchTables = []struct{ name, key, columns string }{
 		"lineitem",
 		"l_orderkey, l_linenumber",
 		"l_orderkey i, l_partkey i, l_suppkey i, l_linenumber i, l_quantity d, l_extendedprice d, " +
-			"l_discount d, l_tax d, l_returnflag s, l_linestatus s, l_shipdate t, l_commitdate t, l_receiptdate t, l_shipinstruct s, " +
-			"l_shipmode s, l_comment s",
+			"l_discount d, l_tax d, l_returnflag s, l_linestatus s, l_shipdate t, l_commitdate t, l_receiptdate t, " +
+			"l_shipinstruct s, l_shipmode s, l_comment s",
 	},
 }
 
@@ -179,8 +179,9 @@ func even(key int64) bool { return key%2 == 0 }
 // updates rewrites about one row in twenty of a table to the values it has: marks over hot and cold rows that change
 // no answer.
 var updates = map[string]string{
-	"region": "r_regionkey = 1", "nation": "n_nationkey IN (3, 12)", "supplier": "s_suppkey % 20 = 3", "part": "p_partkey % 20 = 3",
-	"partsupp": "ps_partkey % 20 = 3", "customer": "c_custkey % 20 = 3", "orders": "o_orderkey % 20 = 3", "lineitem": "l_orderkey % 20 = 3",
+	"region": "r_regionkey = 1", "nation": "n_nationkey IN (3, 12)", "supplier": "s_suppkey % 20 = 3",
+	"part": "p_partkey % 20 = 3", "partsupp": "ps_partkey % 20 = 3", "customer": "c_custkey % 20 = 3",
+	"orders": "o_orderkey % 20 = 3", "lineitem": "l_orderkey % 20 = 3",
 }
 
 // TestTPCH runs the queries over the same rows hot, cold and mixed: odd keys flushed, even keys hot, one row in

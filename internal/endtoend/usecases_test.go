@@ -19,7 +19,8 @@ func TestUseCases(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"as written": string(script), "lower case": strings.ToLower(string(script))} {
+	texts := map[string]string{"as written": string(script), "lower case": strings.ToLower(string(script))}
+	for name, text := range texts {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, server.Options{})
 			for section := range strings.SplitSeq(text, "\n\n") {

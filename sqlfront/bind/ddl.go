@@ -229,11 +229,10 @@ func (b *binder) alterStep(t *manifest.Table, s *ast.AlterStep) plan.AlterStep {
 }
 
 func (b *binder) dropColumn(t *manifest.Table, s *ast.AlterStep) plan.AlterStep {
-	i, ok := columnOf(t, *s.Drop)
-	if !ok && s.IfExists {
+	if _, ok := columnOf(t, *s.Drop); !ok && s.IfExists {
 		return plan.DropColumn{Name: fold(*s.Drop), IfExists: true}
 	}
-	i = b.tableColumn(t, *s.Drop)
+	i := b.tableColumn(t, *s.Drop)
 	if b.err != nil {
 		return nil
 	}

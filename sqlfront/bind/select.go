@@ -34,8 +34,6 @@ type selecting struct {
 	env   env
 	node  plan.Node
 	items []item
-	// hidden are expressions that ORDER BY needs beside the items.
-	hidden []plan.Expr
 
 	groups []plan.Expr
 	sets   [][]int
