@@ -69,9 +69,7 @@ func parseKind(s string) (manifest.Kind, error) {
 		return manifest.Shared, nil
 	}
 	return 0, (&fault.SQL{Kind: fault.ErrInvalid, Code: "22023", Message: fmt.Sprintf("there is no table_type %q", s)}).
-		WithHint(
-			"it is USER or SHARED",
-		)
+		WithHint("it is USER or SHARED")
 }
 
 // defaultKind is the kind of a table whose definition does not say (SEMANTICS.md section 4).
@@ -155,7 +153,11 @@ func (e *Engine) dropNamespace(ctx context.Context, p access.Principal, st *plan
 	if _, ok := e.namespace(st.Name); !ok && st.IfExists {
 		return nil
 	}
-	tables, err := e.catalog.DropNamespace(ctx, st.Name, st.Cascade)
+	var tables []*manifest.Table
+	err := e.drop(func() (err error) {
+		tables, err = e.catalog.DropNamespace(ctx, st.Name, st.Cascade)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -199,7 +201,7 @@ func noTable(namespace, name string) error {
 
 // discard drops a definition and then its rows. A crash in between leaves rows that clean removes at the next start.
 func (e *Engine) discard(ctx context.Context, t *manifest.Table) error {
-	if err := e.catalog.DropTable(ctx, t.ID); err != nil {
+	if err := e.drop(func() error { return e.catalog.DropTable(ctx, t.ID) }); err != nil {
 		return err
 	}
 	if t.Kind == manifest.View {
@@ -311,10 +313,9 @@ func (e *Engine) addColumn(t *manifest.Table, step plan.AddColumn, env *expr.Env
 		}
 	}
 	if col.NotNull && col.Missing == "" {
-		return (&fault.SQL{Kind: fault.ErrPrecondition, Code: "23502", Message: fmt.Sprintf("column %q must not be NULL and the rows there are would be",
-			col.Name)}).WithHint(
-			"add the column with a DEFAULT",
-		)
+		return (&fault.SQL{Kind: fault.ErrPrecondition, Code: "23502",
+			Message: fmt.Sprintf("column %q must not be NULL and the rows there are would be", col.Name)}).
+			WithHint("add the column with a DEFAULT")
 	}
 	col.ID = t.NextColumn
 	t.NextColumn++
@@ -452,7 +453,7 @@ func (e *Engine) dropUser(ctx context.Context, p access.Principal, st *plan.Drop
 		return err
 	}
 	if u.Dropped == 0 {
-		if err := e.catalog.DropUser(ctx, u.Name); err != nil {
+		if err := e.drop(func() error { return e.catalog.DropUser(ctx, u.Name) }); err != nil {
 			return err
 		}
 	}

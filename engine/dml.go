@@ -107,11 +107,13 @@ func (e *Engine) run(ctx context.Context, s *Session, st plan.Statement) (Result
 	case *plan.Insert:
 		return e.insert(ctx, s, st)
 	case *plan.Update:
-		return e.change(ctx, s, change{table: st.Table, source: st.Source, set: st.Set, update: true, returning: st.Returning, cols: st.Cols})
+		return e.change(ctx, s, change{table: st.Table, source: st.Source, set: st.Set, update: true,
+			returning: st.Returning, cols: st.Cols})
 	case *plan.Delete:
 		return e.change(ctx, s, change{table: st.Table, source: st.Source, returning: st.Returning, cols: st.Cols})
 	case *plan.Select, *plan.Explain, *plan.Subscribe:
-		return Result{}, &fault.SQL{Kind: fault.ErrInvalid, Code: "42601", Message: "this statement returns rows: run it as a query"}
+		return Result{}, &fault.SQL{Kind: fault.ErrInvalid, Code: "42601",
+			Message: "this statement returns rows: run it as a query"}
 	}
 	n, err := e.define(ctx, s, st)
 	return Result{Rows: n}, err
@@ -189,9 +191,35 @@ func (e *Engine) write(
 	_, n, err := e.tablets.Commit(
 		ctx,
 		[]tablet.Write{{Tablet: st.tablet(t), InsertReader: checked, OnConflict: c}},
-		tablet.CommitOptions{},
+		tablet.CommitOptions{Admit: st.admit(t)},
 	)
 	return n, err
+}
+
+// admit refuses a commit to a table, or of a user, that was dropped since the statement began, and holds off drops
+// until the commit has its place.
+func (st *statement) admit(t *manifest.Table) func() (func(), error) {
+	e := st.engine
+	return func() (func(), error) {
+		e.drops.RLock()
+		_, err := e.Principal(context.Background(), st.who.ID)
+		if _, ok := e.catalog.Snapshot().TableByID(t.ID); err == nil && !ok {
+			err = noTable(t.Namespace, t.Name)
+		}
+		if err != nil {
+			e.drops.RUnlock()
+			return nil, err
+		}
+		return e.drops.RUnlock, nil
+	}
+}
+
+// drop runs f, which takes a table or a user from the catalog, while no commit is on its way into the log: the commits
+// before it are there to be cleaned, and those after it are refused.
+func (e *Engine) drop(f func() error) error {
+	e.drops.Lock()
+	defer e.drops.Unlock()
+	return f()
 }
 
 // checkRows is the one check of NOT NULL and of the length of a VARCHAR(n); b has the columns of t in table order.
@@ -383,7 +411,8 @@ func (e *Engine) tryChange(ctx context.Context, st *statement, c change) (Result
 		defer all.Release()
 		w.Delete, w.Replace, w.ReplaceRows, w.SameKeys = nil, found.refs, all, c.keepsKeys()
 	}
-	if _, _, err := e.tablets.Commit(ctx, []tablet.Write{w}, tablet.CommitOptions{Exclusive: st.pending}); err != nil {
+	o := tablet.CommitOptions{Exclusive: st.pending, Admit: st.admit(c.table)}
+	if _, _, err := e.tablets.Commit(ctx, []tablet.Write{w}, o); err != nil {
 		return Result{}, err
 	}
 	return Result{Rows: int64(len(found.refs)), Returning: found.result()}, nil

@@ -211,10 +211,9 @@ func ingestOption(t *manifest.Table, name, value string) error {
 		}
 		t.Flush.Interval = time.Duration(n) * time.Second
 	default:
-		return (&fault.SQL{Kind: fault.ErrInvalid, Code: "42704", Message: fmt.Sprintf("there is no ingest option %q", name)}).
-			WithHint(
-				"the options are table_type, primary_key, access_level, flush_rows and flush_interval",
-			)
+		return (&fault.SQL{Kind: fault.ErrInvalid, Code: "42704",
+			Message: fmt.Sprintf("there is no ingest option %q", name)}).
+			WithHint("the options are table_type, primary_key, access_level, flush_rows and flush_interval")
 	}
 	return nil
 }
@@ -278,7 +277,7 @@ func (e *Engine) replaceRows(
 	if w.Delete, w.AsOf, err = e.everyRow(ctx, id); err != nil {
 		return 0, err
 	}
-	_, n, err := e.tablets.Commit(ctx, []tablet.Write{w}, tablet.CommitOptions{Exclusive: true})
+	_, n, err := e.tablets.Commit(ctx, []tablet.Write{w}, tablet.CommitOptions{Exclusive: true, Admit: st.admit(t)})
 	if err != nil {
 		return 0, err
 	}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -98,6 +99,9 @@ type Engine struct {
 	hub     *subscriptions.Hub
 	budget  *exec.Budget
 	started time.Time
+	// drops is held for writing while a table or a user leaves the catalog, and for reading while a commit gets its place
+	// in the log. It is taken after the locks of tablets.
+	drops sync.RWMutex
 
 	sessions sessions
 	running  running
@@ -125,7 +129,8 @@ func (e *Engine) open(ctx context.Context) error {
 	}
 	e.bucket = bucket
 	e.hot, err = hotlog.Open(hotlog.Options{Dir: filepath.Join(e.opts.Dir, "hot"), Durability: e.opts.Durability,
-		BudgetBytes: e.opts.LogBytes, Ephemeral: e.ephemeral, FS: e.opts.LogFS, UnsafeNoSync: e.opts.UnsafeNoSync, Logger: e.log})
+		BudgetBytes: e.opts.LogBytes, Ephemeral: e.ephemeral, FS: e.opts.LogFS, UnsafeNoSync: e.opts.UnsafeNoSync,
+		Logger: e.log})
 	if err != nil {
 		return err
 	}
@@ -137,7 +142,7 @@ func (e *Engine) open(ctx context.Context) error {
 	e.tablets, err = tablet.Open(
 		ctx,
 		tablet.Options{Log: e.hot, Bucket: bucket, Manifests: manifest.OpenStore(bucket), Files: e.files,
-			NewID: e.segmentID, Alloc: e.alloc, Logger: e.log, BigBytes: e.opts.BigBytes, Resolve: e.resolve},
+			NewID: e.segmentID, Alloc: e.alloc, Logger: e.log, BigBytes: e.opts.BigBytes, Resolve: e.stored},
 	)
 	if err != nil {
 		return err
@@ -146,6 +151,9 @@ func (e *Engine) open(ctx context.Context) error {
 		if err := e.clean(ctx, t); err != nil {
 			return err
 		}
+	}
+	if err := e.forgetOrphans(ctx); err != nil {
+		return err
 	}
 	e.hub = subscriptions.New(subscriptions.Options{Watch: e.hot.Watch, Head: e.hot.Head})
 	e.jobs = jobs.New(jobs.Options{Tablets: e.tablets, Resolve: e.resolve, HotBytes: e.opts.HotBytes, Logger: e.log})
@@ -178,11 +186,47 @@ func (e *Engine) ephemeral(id manifest.TabletID) bool {
 
 // resolve finds the definition and the owner of a tablet; false when either is gone.
 func (e *Engine) resolve(id manifest.TabletID) (manifest.Tablet, bool) {
-	s := e.catalog.Snapshot()
-	t, ok := s.TableByID(id.Table)
+	t, ok := e.catalog.Snapshot().TableByID(id.Table)
 	if !ok {
 		return manifest.Tablet{}, false
 	}
+	return e.tabletOf(t, id)
+}
+
+// stored is resolve for what is stored: a dropped table is found until its rows are gone.
+func (e *Engine) stored(id manifest.TabletID) (manifest.Tablet, bool) {
+	if t, ok := e.resolve(id); ok {
+		return t, true
+	}
+	for _, t := range e.catalog.Snapshot().Dropped() {
+		if t.ID == id.Table {
+			return e.tabletOf(t, id)
+		}
+	}
+	return manifest.Tablet{}, false
+}
+
+// forgetOrphans removes hot rows of tables and users that are in no catalog: nothing can read or flush them, and they
+// would hold the log's files for ever.
+func (e *Engine) forgetOrphans(ctx context.Context) error {
+	var orphans []manifest.TabletID
+	e.hot.Tablets(func(id manifest.TabletID, _ hotlog.TabletStats) bool {
+		if _, ok := e.stored(id); !ok {
+			orphans = append(orphans, id)
+		}
+		return true
+	})
+	for _, id := range orphans {
+		e.log.Warn("rows of a dropped table are removed", "tablet", id.String())
+		if err := e.hot.Drop(ctx, id); err != nil {
+			return fmt.Errorf("remove tablet %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+func (e *Engine) tabletOf(t *manifest.Table, id manifest.TabletID) (manifest.Tablet, bool) {
+	s := e.catalog.Snapshot()
 	if id.Owner == 0 {
 		return manifest.Tablet{Table: t}, true
 	}

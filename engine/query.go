@@ -206,6 +206,10 @@ func (st *statement) scan(ctx context.Context, n *plan.Scan) (*exec.Source, erro
 	if n.Table.Kind == manifest.System {
 		return st.engine.systemScan(ctx, st.session, n)
 	}
+	// Its files are named by its name, which another table may have by now.
+	if _, ok := st.engine.catalog.Snapshot().TableByID(n.Table.ID); !ok {
+		return nil, noTable(n.Table.Namespace, n.Table.Name)
+	}
 	asOf := st.asOf
 	if n.AsOf != nil {
 		v, err := expr.Constant(n.AsOf, st.expr)
@@ -303,7 +307,8 @@ func (e *Engine) explain(ctx context.Context, s *Session, st *plan.Explain, asOf
 	case *plan.Delete:
 		root = inner.Source
 	default:
-		return nil, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Message: "EXPLAIN works on SELECT, INSERT, UPDATE and DELETE"}
+		return nil, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
+			Message: "EXPLAIN works on SELECT, INSERT, UPDATE and DELETE"}
 	}
 	if _, reads := st.Statement.(*plan.Select); st.Analyze && !reads {
 		return nil, &fault.SQL{

@@ -327,6 +327,13 @@ func (s *Store) enqueueLocked(ctx context.Context, pending []*pendingWrite, o Co
 	if commit.Key == (manifest.TabletID{}) {
 		commit.Key = commit.Changes[0].Tablet
 	}
+	if o.Admit != nil {
+		done, err := o.Admit()
+		if err != nil {
+			return nil, nil, err
+		}
+		defer done()
+	}
 	ticket, err := s.opts.Log.Enqueue(commit)
 	if err != nil {
 		return nil, nil, fmt.Errorf("commit: %w", err)

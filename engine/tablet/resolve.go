@@ -17,7 +17,7 @@ import (
 func (p *pendingWrite) resolveLocked(ctx context.Context, o CommitOptions, mayProbe bool) (want bool, err error) {
 	st, t := p.st, p.Tablet
 	if st.dropped {
-		return false, fmt.Errorf("tablet %s was dropped: %w", st.id, fault.ErrNotFound)
+		return false, &fault.SQL{Kind: fault.ErrNotFound, Code: "42P01", Message: "the table was dropped"}
 	}
 	refs := len(p.Replace) + len(p.Delete)
 	if refs > 0 && !o.Exclusive && st.statement.locked() {
