@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -52,6 +53,17 @@ func (e *Engine) Ingest(
 	if err != nil {
 		return 0, err
 	}
+	if target.instead != nil {
+		kept, err := e.readAll(s, target.table, schema, next)
+		if err != nil {
+			return 0, cause(ctx, err)
+		}
+		defer kept.Close()
+		if err := e.remake(ctx, s, &target); err != nil {
+			return 0, err
+		}
+		schema, next = kept.schema, func() (arrow.RecordBatch, error) { return kept.Next(ctx) }
+	}
 	n, err := e.ingestRows(ctx, s, target, schema, next)
 	if err != nil && target.made {
 		// The table was made for these rows; without them it goes away again.
@@ -67,6 +79,8 @@ type target struct {
 	table *manifest.Table
 	// made: the table is new. clear: the caller's rows are replaced by the new ones.
 	made, clear bool
+	// instead is the table that is dropped before table, which is not made yet, takes its place.
+	instead *manifest.Table
 }
 
 func (e *Engine) ingestTarget(ctx context.Context, s *Session, o IngestOptions, schema *arrow.Schema) (target, error) {
@@ -125,14 +139,69 @@ func (e *Engine) replaceTarget(
 	if err := access.Can(p, access.Alter, access.Target{Table: old}); err != nil {
 		return target{}, err
 	}
-	if err := e.discard(ctx, old); err != nil {
-		return target{}, err
-	}
 	if def.Kind == 0 {
 		def.Kind = old.Kind
 	}
-	t, _, err := e.createTable(ctx, s, def, false)
-	return target{table: t, made: true}, err
+	return target{table: def, instead: old}, nil
+}
+
+// remake drops the table that an ingest replaces and makes the new one.
+func (e *Engine) remake(ctx context.Context, s *Session, to *target) error {
+	if err := e.discard(ctx, to.instead); err != nil {
+		return err
+	}
+	t, _, err := e.createTable(ctx, s, to.table, false)
+	to.table, to.made, to.instead = t, true, nil
+	return err
+}
+
+// readAll takes a client's whole stream as rows of t, checked, so that a table is only dropped for rows that are there.
+// They may hold as much memory as a query.
+func (e *Engine) readAll(
+	s *Session, t *manifest.Table, schema *arrow.Schema, next func() (arrow.RecordBatch, error),
+) (*rows, error) {
+	conv, err := e.newConversion(e.statement(s, 0), t, schema)
+	if err != nil {
+		return nil, err
+	}
+	kept, bytes := newRows(conv.schema, nil), int64(0)
+	for {
+		b, err := next()
+		if errors.Is(err, io.EOF) {
+			return kept, nil
+		}
+		if err == nil {
+			err = kept.keep(conv, t, b)
+		}
+		if err != nil {
+			kept.Close()
+			return nil, err
+		}
+		for _, c := range kept.batches[len(kept.batches)-1].Columns() {
+			bytes += int64(c.Data().SizeInBytes())
+		}
+		if bytes > e.opts.QueryBytes {
+			kept.Close()
+			return nil, (&fault.SQL{Kind: fault.ErrExhausted, Code: "53200",
+				Message: fmt.Sprintf("the rows that replace the table hold more than %d bytes", e.opts.QueryBytes)}).
+				WithHint("drop the table first, then ingest with mode create")
+		}
+	}
+}
+
+// keep adds a client's batch, which it takes, as checked rows of t.
+func (r *rows) keep(conv *conversion, t *manifest.Table, b arrow.RecordBatch) error {
+	defer b.Release()
+	converted, err := conv.apply(b)
+	if err != nil {
+		return err
+	}
+	if err := checkRows(t, converted); err != nil {
+		converted.Release()
+		return err
+	}
+	r.batches = append(r.batches, converted)
+	return nil
 }
 
 // sameColumns tells whether two tables have the same names and types of columns, whatever their order.

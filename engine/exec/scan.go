@@ -79,7 +79,7 @@ func (o *scanOp) run(ctx context.Context, out sink) error {
 	if o.limit >= 0 && o.limit <= expr.VectorRows {
 		workers = 1
 	}
-	return o.exec.each(ctx, &o.opInfo, len(src.Morsels), workers, o.counted(o.stage(out)),
+	return o.exec.each(ctx, &o.opInfo, len(src.Morsels), workers, o.stage(o.counted(out)),
 		func(ctx context.Context, w *worker, i int) error {
 			b := w.batch(len(o.types))
 			return src.Morsels[i].Scan(ctx, func(rows arrow.RecordBatch, sel []uint16) error {
@@ -124,5 +124,5 @@ func (o *scanOp) stage(out sink) sink {
 	if o.where == nil {
 		return out
 	}
-	return filterSink(o.where, o.counted(out))
+	return filterSink(o.where, out)
 }

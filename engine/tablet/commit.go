@@ -79,6 +79,15 @@ func (s *Store) Commit(ctx context.Context, writes []Write, o CommitOptions) (se
 	return ticket.Seq(), rows, nil
 }
 
+// writing says which tablet an error of ours is about. A failure of the statement goes to its author, who knows no
+// tablets.
+func (st *state) writing(err error) error {
+	if errors.As(err, new(*fault.SQL)) {
+		return err
+	}
+	return fmt.Errorf("write to tablet %s: %w", st.id, err)
+}
+
 // begin checks the writes, orders them by tablet and writes the rows of big ones. What it returns is released also
 // after an error.
 func (s *Store) begin(ctx context.Context, writes []Write) ([]*pendingWrite, error) {
@@ -91,7 +100,7 @@ func (s *Store) begin(ctx context.Context, writes []Write) ([]*pendingWrite, err
 		p := &pendingWrite{Write: &writes[i], st: st}
 		pending = append(pending, p)
 		if err := p.prepare(ctx); err != nil {
-			return pending, fmt.Errorf("write to tablet %s: %w", st.id, err)
+			return pending, st.writing(err)
 		}
 	}
 	slices.SortFunc(pending, func(a, b *pendingWrite) int { return compareIDs(a.st.id, b.st.id) })
@@ -296,7 +305,7 @@ func (s *Store) enqueue(ctx context.Context, pending []*pendingWrite, o CommitOp
 		}
 		for _, p := range probes {
 			if err := p.probe.run(ctx, s, p.Tablet); err != nil {
-				return nil, fmt.Errorf("write to tablet %s: %w", p.st.id, err)
+				return nil, p.st.writing(err)
 			}
 		}
 	}
