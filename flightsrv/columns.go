@@ -27,8 +27,7 @@ type compiled struct {
 }
 
 func newCompiled(c *plan.Compiled) *compiled {
-	cols := resultColumns(c)
-	d := &compiled{Compiled: c, schema: resultSchema(cols), eager: c.Update || len(cols) == 0}
+	d := &compiled{Compiled: c, schema: resultSchema(c.Columns), eager: c.Update || len(c.Columns) == 0}
 	d.wire = flight.SerializeSchema(d.schema, memory.DefaultAllocator)
 	h := fnv.New64a()
 	h.Write(d.wire) // never fails
@@ -40,28 +39,6 @@ func newCompiled(c *plan.Compiled) *compiled {
 func (c *compiled) subscribes() bool {
 	_, ok := c.Statement.(*plan.Subscribe)
 	return ok
-}
-
-// resultColumns are the columns of the rows that a statement returns.
-func resultColumns(c *plan.Compiled) []plan.Column {
-	sub, ok := c.Statement.(*plan.Subscribe)
-	if !ok || len(c.Columns) > 0 && c.Columns[0].Name == "_op" {
-		return c.Columns
-	}
-	cols := []plan.Column{{Name: "_op", Type: kind(manifest.Text), Nullable: true},
-		{Name: "_seq", Type: kind(manifest.BigInt), Nullable: true},
-		{Name: "_ts", Type: kind(manifest.DateTime), Nullable: true}}
-	for _, c := range sub.Cols {
-		c.Nullable = true
-		cols = append(cols, c)
-	}
-	if sub.OldValues {
-		for _, c := range sub.Cols {
-			c.Name, c.Nullable = "_old_"+c.Name, true
-			cols = append(cols, c)
-		}
-	}
-	return cols
 }
 
 // resultSchema is the schema of rows of these columns, with what drivers ask of a column in its metadata.

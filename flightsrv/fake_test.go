@@ -228,7 +228,8 @@ func (f *fake) Compile(_ flightsrv.Session, namespace, text string) (*plan.Compi
 	case "RETURN":
 		c.Update, c.Statement, c.Columns = true, &plan.Insert{}, rowColumns(false)
 	case "SUBSCRIBE":
-		c.Statement = &plan.Subscribe{Cols: rowColumns(false)}
+		sub := &plan.Subscribe{Cols: rowColumns(false)}
+		c.Statement, c.Columns = sub, sub.Columns()
 	case "INTERNAL", "PANIC", "SECRET":
 		c.Columns = rowColumns(false)
 	default:
