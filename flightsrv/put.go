@@ -111,6 +111,16 @@ func (s *Server) readParams(first *pb.FlightData, stream putStream, types []mani
 	}
 }
 
+// readPreparedParams compiles a prepared statement and reads the rows of values for it; see readParams.
+func (s *Server) readPreparedParams(st *statement, first *pb.FlightData, stream putStream) (c *compiled,
+	params [][]plan.Literal, bound bool, err error) {
+	if c, err = st.session.compile(st.namespace, st.text); err != nil {
+		return nil, nil, false, err
+	}
+	params, bound, err = s.readParams(first, stream, c.Params)
+	return c, params, bound, err
+}
+
 // putPreparedUpdate runs a prepared statement once for each row of values; without parameters once, whatever came:
 // drivers send a batch without columns and without rows.
 func (s *Server) putPreparedUpdate(ctx context.Context, m *pb.CommandPreparedStatementUpdate, first *pb.FlightData,
@@ -120,11 +130,7 @@ func (s *Server) putPreparedUpdate(ctx context.Context, m *pb.CommandPreparedSta
 		return nil, err
 	}
 	defer leave()
-	c, err := st.session.compile(st.namespace, st.text)
-	if err != nil {
-		return nil, err
-	}
-	params, bound, err := s.readParams(first, stream, c.Params)
+	c, params, bound, err := s.readPreparedParams(st, first, stream)
 	if err != nil {
 		return nil, err
 	}
@@ -149,11 +155,7 @@ func (s *Server) putBind(ctx context.Context, m *pb.CommandPreparedStatementQuer
 		return nil, err
 	}
 	defer leave()
-	c, err := st.session.compile(st.namespace, st.text)
-	if err != nil {
-		return nil, err
-	}
-	params, _, err := s.readParams(first, stream, c.Params)
+	_, params, _, err := s.readPreparedParams(st, first, stream)
 	if err != nil {
 		return nil, err
 	}
