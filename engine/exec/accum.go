@@ -247,7 +247,7 @@ func pick[T expr.Fixed](buf *[]T, v *expr.Vector, sel []uint16, n int) []T {
 func nullable(dst *expr.Vector, t manifest.Type, n int) {
 	reset(dst, t)
 	dst.Len = n
-	if w := width(t); w > 0 {
+	if w := expr.Width(t); w > 0 {
 		dst.Fixed = growZero(dst.Fixed, w*n)
 	}
 }

@@ -216,7 +216,7 @@ func (a *collectAcc) result(dst *expr.Vector, groups []uint32) error {
 	}
 	nullable(dst, a.call.result, len(groups))
 	t := a.call.result
-	offsets := stringy(t) || t.Kind == manifest.List
+	offsets := expr.Stringy(t) || t.Kind == manifest.List
 	if offsets {
 		dst.Offsets = append(dst.Offsets, 0)
 	}
@@ -234,7 +234,7 @@ func (a *collectAcc) result(dst *expr.Vector, groups []uint32) error {
 		switch {
 		case t.Kind == manifest.List:
 			dst.Offsets = append(dst.Offsets, int32(dst.Child.Len))
-		case stringy(t):
+		case expr.Stringy(t):
 			if len(dst.Bytes) > math.MaxInt32 {
 				return errTooLong()
 			}
@@ -247,7 +247,7 @@ func (a *collectAcc) result(dst *expr.Vector, groups []uint32) error {
 // resultBytes is about how many bytes of texts the values of groups copy from the store: of all their rows for an
 // aggregate that keeps them, of none for one that picks a row.
 func (a *collectAcc) resultBytes(groups []uint32) (total int64) {
-	if t := a.call.result; !stringy(t) && t.Kind != manifest.List {
+	if t := a.call.result; !expr.Stringy(t) && t.Kind != manifest.List {
 		return 0
 	}
 	switch a.call.name {
@@ -256,7 +256,7 @@ func (a *collectAcc) resultBytes(groups []uint32) (total int64) {
 		return 0
 	}
 	for col, t := range a.store.types[:len(a.call.args)] {
-		if !stringy(t) {
+		if !expr.Stringy(t) {
 			continue
 		}
 		for _, g := range groups {
@@ -380,7 +380,7 @@ func (a *collectAcc) put(dst *expr.Vector, i, col int, id uint32) error {
 		}
 		return nil
 	}
-	w := width(dst.Type)
+	w := expr.Width(dst.Type)
 	switch {
 	case w > 0:
 		copy(dst.Fixed[w*i:w*i+w], v.Fixed[w*r:w*r+w])
@@ -389,7 +389,7 @@ func (a *collectAcc) put(dst *expr.Vector, i, col int, id uint32) error {
 	case dst.Type.Kind == manifest.List:
 		from, to := int(v.Offsets[r]), int(v.Offsets[r+1])
 		return appendRows(dst.Child, slice(v.Child, from, to-from), nil, to-from)
-	case stringy(dst.Type):
+	case expr.Stringy(dst.Type):
 		dst.Bytes = append(dst.Bytes, bytesAt(v, r)...)
 	}
 	return nil

@@ -28,7 +28,7 @@ func newExtreme(c *aggCall, t manifest.Type) (accumulator, error) {
 	case manifest.Null:
 		return &nullAcc{t: c.result}, nil
 	case manifest.Decimal:
-		if width(t) == 8 {
+		if expr.Width(t) == 8 {
 			return &extreme[int64]{t: t, largest: largest}, nil
 		}
 	}
@@ -305,7 +305,7 @@ func compareAt(x *expr.Vector, i int, y *expr.Vector, j int) int {
 	case manifest.Double:
 		return compareFloats(expr.Values[float64](x)[i], expr.Values[float64](y)[j])
 	case manifest.Decimal:
-		if width(x.Type) == 8 {
+		if expr.Width(x.Type) == 8 {
 			return cmp.Compare(expr.Values[int64](x)[i], expr.Values[int64](y)[j])
 		}
 		return compareWide(lanes[[2]uint64](x.Fixed)[i], lanes[[2]uint64](y.Fixed)[j])
@@ -416,7 +416,7 @@ func (a *bitsAcc) update(in *aggInput) error {
 	for i := range part.n {
 		w, j := at(in.args[0], part.row(i))
 		var x uint64
-		switch width(a.t) {
+		switch expr.Width(a.t) {
 		case 1:
 			x = uint64(w.Fixed[j])
 		case 2:
@@ -448,7 +448,7 @@ func (a *bitsAcc) result(dst *expr.Vector, groups []uint32) error {
 			setNull(dst, i)
 			continue
 		}
-		switch width(a.t) {
+		switch expr.Width(a.t) {
 		case 1:
 			dst.Fixed[i] = uint8(a.vals[g])
 		case 2:

@@ -23,7 +23,7 @@ func floatAt(v *expr.Vector, i int) float64 {
 	case manifest.Boolean:
 		return float64(v.Fixed[i])
 	case manifest.Decimal:
-		if width(v.Type) == 8 {
+		if expr.Width(v.Type) == 8 {
 			return float64(expr.Values[int64](v)[i]) / math.Pow10(int(v.Type.Scale))
 		}
 		w := lanes[[2]uint64](v.Fixed)[i]

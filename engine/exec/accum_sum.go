@@ -107,7 +107,7 @@ func (a *exactSum) update(in *aggInput) error {
 	if a.few(v, &part) {
 		return nil
 	}
-	switch width(a.t) {
+	switch expr.Width(a.t) {
 	case 1:
 		addSmall(a.sums, pick(&a.bytes, v, part.sel, part.n), part.groups)
 	case 2:
@@ -127,7 +127,7 @@ func (a *exactSum) few(v *expr.Vector, in *aggInput) bool {
 	if in.counts == nil || in.groups == nil || v.Const || v.Dict != nil {
 		return false
 	}
-	switch width(a.t) {
+	switch expr.Width(a.t) {
 	case 2:
 		return sumFew(a.sums, expr.Values[int16](v), in)
 	case 4:
@@ -288,7 +288,7 @@ func (a *exactSum) put(dst *expr.Vector, i int, s *sum128) error {
 		expr.Values[int64](dst)[i] = int64(s.lo)
 		return nil
 	case manifest.Decimal:
-		if width(a.typ) == 8 {
+		if expr.Width(a.typ) == 8 {
 			if s.hi != int64(s.lo)>>63 {
 				return sumOverflow(a.typ)
 			}

@@ -116,7 +116,7 @@ func (s *edgeStage) split(b *expr.Batch) error {
 func batchBytes(b *expr.Batch, from, to int) int64 {
 	var n int64
 	for _, v := range b.Vectors {
-		w := width(v.Type)
+		w := expr.Width(v.Type)
 		switch {
 		case w > 0:
 			n += int64(w * (to - from))
@@ -134,7 +134,7 @@ func varBytes(v *expr.Vector, sel []uint16, from, to int) int64 {
 	n := int64(4 * (to - from))
 	unit := 1
 	if v.Type.Kind == manifest.List {
-		unit = max(width(*v.Type.Elem), 16)
+		unit = max(expr.Width(*v.Type.Elem), 16)
 	}
 	for i := from; i < to; i++ {
 		r := i

@@ -61,13 +61,13 @@ func newGrouper(types []manifest.Type, seed uint64) *grouper {
 	single := len(types) == 1
 	for i, t := range types {
 		c := &g.cols[i]
-		c.t, c.bits = t, 8*width(t)
+		c.t, c.bits = t, 8*expr.Width(t)
 		switch {
 		case t.Kind == manifest.Interval || t.Kind == manifest.List || t.Kind == manifest.Embedding:
 			c.nested, c.bits, c.first = true, 32, &expr.Vector{}
 			reset(c.first, t)
 			c.strings = newInterner(seed)
-		case stringy(t):
+		case expr.Stringy(t):
 			c.bits, c.strings = 32, newInterner(seed)
 		case t.Kind == manifest.Boolean:
 			c.bits = 1
@@ -770,7 +770,7 @@ func (g *grouper) values(dst *expr.Vector, c *keyColumn, groups []uint32) error 
 }
 
 func unpackLanes[T uint16 | uint32 | uint64](g *grouper, dst *expr.Vector, c *keyColumn, groups []uint32) {
-	dst.Fixed = grow(dst.Fixed, len(groups)*width(c.t))
+	dst.Fixed = grow(dst.Fixed, len(groups)*expr.Width(c.t))
 	out := lanes[T](dst.Fixed)
 	for i, id := range groups {
 		out[i] = T(g.index.key(id)[c.word] >> uint(c.shift))

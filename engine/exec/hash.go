@@ -86,13 +86,13 @@ func hashColumn(out []uint64, v *expr.Vector, sel []uint16, seed uint64) {
 		hashFixed(out, v, sel, seed, func(x uint32) uint64 { return uint64(canonical32(x)) })
 	case v.Type.Kind == manifest.Double && v.Dict == nil && !v.Const:
 		hashFixed(out, v, sel, seed, canonical64)
-	case v.Dict != nil || v.Const || width(v.Type) == 0 || width(v.Type) == 16:
+	case v.Dict != nil || v.Const || expr.Width(v.Type) == 0 || expr.Width(v.Type) == 16:
 		hashSlow(out, v, sel, seed)
-	case width(v.Type) == 1:
+	case expr.Width(v.Type) == 1:
 		hashFixed(out, v, sel, seed, func(x uint8) uint64 { return uint64(x) })
-	case width(v.Type) == 2:
+	case expr.Width(v.Type) == 2:
 		hashFixed(out, v, sel, seed, func(x uint16) uint64 { return uint64(x) })
-	case width(v.Type) == 4:
+	case expr.Width(v.Type) == 4:
 		hashFixed(out, v, sel, seed, func(x uint32) uint64 { return uint64(x) })
 	default:
 		hashFixed(out, v, sel, seed, func(x uint64) uint64 { return x })
@@ -139,7 +139,7 @@ func hashValue(v *expr.Vector, i int, seed uint64, buf *[]byte) uint64 {
 	case v.Type.Kind == manifest.Double:
 		return hashWord(canonical64(lanes[uint64](v.Fixed)[i]), seed)
 	}
-	switch width(v.Type) {
+	switch expr.Width(v.Type) {
 	case 1:
 		return hashWord(uint64(v.Fixed[i]), seed)
 	case 2:
@@ -152,7 +152,7 @@ func hashValue(v *expr.Vector, i int, seed uint64, buf *[]byte) uint64 {
 		w := wide(v, i)
 		return mix(hashWord(w[0], seed)^w[1], hashC)
 	}
-	if stringy(v.Type) {
+	if expr.Stringy(v.Type) {
 		return hashBytes(v.Bytes[v.Offsets[i]:v.Offsets[i+1]], seed)
 	}
 	*buf = appendValue((*buf)[:0], v, i)
@@ -198,8 +198,8 @@ func appendValue(b []byte, v *expr.Vector, i int) []byte {
 	case v.Type.Kind == manifest.Interval:
 		w := wide(v, i)
 		return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(b, w[0]), w[1])
-	case width(v.Type) > 0:
-		w := width(v.Type)
+	case expr.Width(v.Type) > 0:
+		w := expr.Width(v.Type)
 		return append(b, v.Fixed[i*w:(i+1)*w]...)
 	case v.Type.Kind == manifest.Embedding:
 		l := int(v.Type.Length)

@@ -64,7 +64,7 @@ func (s *rowStore) last() (*chunk, error) {
 	c := &chunk{cols: make([]expr.Vector, len(s.types))}
 	for i, t := range s.types {
 		if n := len(s.chunks); n > 0 {
-			presize(&c.cols[i], &s.chunks[n-1].cols[i], width(t))
+			presize(&c.cols[i], &s.chunks[n-1].cols[i], expr.Width(t))
 		}
 		reset(&c.cols[i], t)
 	}
@@ -118,7 +118,7 @@ func (s *rowStore) append(vectors []*expr.Vector, sel []uint16, n int) error {
 func (s *rowStore) reserve(vectors []*expr.Vector, sel []uint16, first, n int) error {
 	var bytes int64
 	for i, t := range s.types {
-		if stringy(t) {
+		if expr.Stringy(t) {
 			bytes += textBytes(vectors[i], sel, first, n)
 		}
 	}
@@ -224,7 +224,7 @@ func gather(dst *expr.Vector, chunks []*chunk, col int, t manifest.Type, ids []u
 	if nulls {
 		gatherValid(dst, chunks, col, ids)
 	}
-	switch width(t) {
+	switch expr.Width(t) {
 	case 1:
 		gatherFixed[uint8](dst, chunks, col, ids)
 	case 2:
@@ -294,7 +294,7 @@ func gatherVar(dst *expr.Vector, chunks []*chunk, col int, ids []uint32) error {
 	if dst.Type.Kind != manifest.Embedding {
 		dst.Offsets = append(dst.Offsets, 0)
 	}
-	if stringy(dst.Type) {
+	if expr.Stringy(dst.Type) {
 		return gatherStrings(dst, chunks, col, ids)
 	}
 	null := nullConst(dst.Type, 1)

@@ -43,7 +43,7 @@ func newSortOrder(keys []plan.SortKey, cols []int) *sortOrder {
 
 // keyBits is how many bits a value takes, and whether they say all of it.
 func keyBits(t manifest.Type) (int, bool) {
-	switch w := width(t); {
+	switch w := expr.Width(t); {
 	case t.Kind == manifest.Boolean:
 		return 1, true
 	case w > 0:
@@ -88,7 +88,7 @@ func (o *sortOrder) encodeKey(out []sortEntry, v *expr.Vector, sel []uint16, k, 
 	}
 	n, _ := keyBits(t)
 	first, second := min(n, 64), max(n-64, 0)
-	if stringy(t) {
+	if expr.Stringy(t) {
 		first, second = 64, 64
 	}
 	for i := range out {
@@ -141,7 +141,7 @@ func keyWords(v *expr.Vector, i int) (a, b uint64) {
 	case manifest.UUID:
 		return binary.BigEndian.Uint64(v.Fixed[16*i:]), binary.BigEndian.Uint64(v.Fixed[16*i+8:])
 	}
-	switch width(v.Type) {
+	switch expr.Width(v.Type) {
 	case 2:
 		return uint64(lanes[uint16](v.Fixed)[i] ^ 1<<15), 0
 	case 4:
@@ -152,7 +152,7 @@ func keyWords(v *expr.Vector, i int) (a, b uint64) {
 		w := wide(v, i)
 		return w[1] ^ 1<<63, w[0]
 	}
-	if !stringy(v.Type) {
+	if !expr.Stringy(v.Type) {
 		return 0, 0
 	}
 	s := v.Bytes[v.Offsets[i]:v.Offsets[i+1]]
@@ -250,7 +250,7 @@ func (o *sortOrder) resolve(chunks []*chunk, entries, spare []sortEntry, k, from
 	}
 	// Ids ascend within a tie because sorting by bytes is stable, so what ties to the end stays in order.
 	t := o.types[k]
-	if len(entries) <= tieRows || width(t) == 0 && !stringy(t) {
+	if len(entries) <= tieRows || expr.Width(t) == 0 && !expr.Stringy(t) {
 		slices.SortFunc(entries, func(x, y sortEntry) int { return o.compareFrom(chunks, &x, &y, k) })
 		return
 	}
@@ -283,7 +283,7 @@ func (o *sortOrder) resolveValues(chunks []*chunk, entries, spare []sortEntry, k
 		if o.keys[k].Desc {
 			left = ^left
 		}
-		if stringy(o.types[k]) && left == pieceBytes+1 {
+		if expr.Stringy(o.types[k]) && left == pieceBytes+1 {
 			o.resolve(chunks, sorted[i:j], other[i:j], k, from+pieceBytes)
 			return
 		}
@@ -318,7 +318,7 @@ func (o *sortOrder) encodePiece(chunks []*chunk, e *sortEntry, k, from int) {
 	key := &o.keys[k]
 	v, i := &chunks[e.id>>chunkShift].cols[o.cols[k]], int(e.id&(chunkRows-1))
 	var a, b uint64
-	if stringy(v.Type) {
+	if expr.Stringy(v.Type) {
 		a, b = pieceWords(v.Bytes[v.Offsets[i]:v.Offsets[i+1]], from)
 	} else {
 		a, b = keyWords(v, i)

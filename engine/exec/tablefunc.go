@@ -143,7 +143,7 @@ func seriesRows(from, to, step int64, inclusive bool) uint64 {
 
 func (o *tableFuncOp) pushNumbers(ctx context.Context, w *worker, from, step int64, first, last uint64) error {
 	t := o.node.Cols[0].Type
-	wd := width(t)
+	wd := expr.Width(t)
 	if wd == 0 || wd > 8 {
 		return unsupportedType(o.node.Name, t)
 	}

@@ -32,32 +32,6 @@ func bytesOf[T lane](s []T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(s))), len(s)*int(unsafe.Sizeof(t)))
 }
 
-// width is the bytes of one value of t in Vector.Fixed; 0 for the types that have none there. A NULL-typed vector has
-// no payload.
-func width(t manifest.Type) int {
-	switch t.Kind {
-	case manifest.Boolean:
-		return 1
-	case manifest.SmallInt:
-		return 2
-	case manifest.Int, manifest.Date, manifest.Float:
-		return 4
-	case manifest.BigInt, manifest.Double, manifest.Time, manifest.Timestamp, manifest.DateTime:
-		return 8
-	case manifest.Decimal:
-		if t.Precision <= 18 {
-			return 8
-		}
-		return 16
-	case manifest.UUID, manifest.Interval:
-		return 16
-	}
-	return 0
-}
-
-// stringy tells the types whose values are bytes behind offsets.
-func stringy(t manifest.Type) bool { return t.Textual() || t.Kind == manifest.Bytes }
-
 // at resolves constants and dictionary codes: row i of v is row j of w, which is flat. Row i must not be NULL.
 func at(v *expr.Vector, i int) (w *expr.Vector, j int) {
 	if v.Const {
@@ -79,8 +53,8 @@ func bytesAt(v *expr.Vector, i int) []byte {
 func nullConst(t manifest.Type, n int) *expr.Vector {
 	v := &expr.Vector{Type: t, Len: n, Const: true, Valid: []uint64{0}}
 	switch {
-	case width(t) > 0:
-		v.Fixed = make([]byte, width(t))
+	case expr.Width(t) > 0:
+		v.Fixed = make([]byte, expr.Width(t))
 	case t.Kind == manifest.Embedding:
 		v.Child = &expr.Vector{Type: floatType, Len: int(t.Length), Fixed: make([]byte, 4*t.Length)}
 	case t.Kind == manifest.List:
@@ -113,7 +87,7 @@ func constRow(dst, v *expr.Vector, i, n int) {
 		return
 	}
 	v, i = at(v, i)
-	switch w := width(v.Type); {
+	switch w := expr.Width(v.Type); {
 	case w > 0:
 		dst.Fixed = v.Fixed[i*w : (i+1)*w : (i+1)*w]
 	case v.Type.Kind == manifest.Null:
@@ -136,7 +110,7 @@ func slice(v *expr.Vector, i, n int) *expr.Vector {
 	if v.Valid != nil {
 		s.Valid = sliceBits(v.Valid, i, n)
 	}
-	w := width(v.Type)
+	w := expr.Width(v.Type)
 	if v.Dict != nil {
 		w = 4
 	}
@@ -167,7 +141,7 @@ func sliceBits(bits []uint64, i, n int) []uint64 {
 func reset(v *expr.Vector, t manifest.Type) {
 	child := v.Child
 	*v = expr.Vector{Type: t, Fixed: v.Fixed[:0], Offsets: v.Offsets[:0], Bytes: v.Bytes[:0]}
-	if v.Offsets == nil && width(t) == 0 {
+	if v.Offsets == nil && expr.Width(t) == 0 {
 		v.Offsets = make([]int32, 0, 16)
 	}
 	switch t.Kind {
@@ -263,7 +237,7 @@ func appendRows(dst, v *expr.Vector, sel []uint16, n int) error {
 		return nil
 	}
 	appendValid(dst, v, sel, n)
-	switch width(v.Type) {
+	switch expr.Width(v.Type) {
 	case 1:
 		appendFixed[uint8](dst, v, sel, n)
 	case 2:
@@ -341,7 +315,7 @@ func appendVar(dst, v *expr.Vector, sel []uint16, n int) error {
 	if len(dst.Offsets) == 0 && v.Type.Kind != manifest.Embedding {
 		dst.Offsets = append(dst.Offsets, 0)
 	}
-	if stringy(v.Type) {
+	if expr.Stringy(v.Type) {
 		return appendStrings(dst, v, sel, n)
 	}
 	for i := range n {

@@ -43,7 +43,7 @@ func (t *windowTable) intCell(p, pos int) (int64, bool) {
 	if v.Type.Kind == manifest.Null || !v.IsValid(i) {
 		return 0, false
 	}
-	switch width(v.Type) {
+	switch expr.Width(v.Type) {
 	case 2:
 		return int64(expr.Values[int16](v)[i]), true
 	case 4:

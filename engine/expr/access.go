@@ -35,8 +35,8 @@ func bytesOf[T any](s []T) []byte {
 // narrow tells a DECIMAL that is kept in 64 bits.
 func narrow(t manifest.Type) bool { return t.Kind == manifest.Decimal && t.Precision <= 18 }
 
-// width is the number of bytes of a fixed payload; 0 for types that have none.
-func width(t manifest.Type) int {
+// Width is the number of bytes of a fixed payload; 0 for types that have none.
+func Width(t manifest.Type) int {
 	switch t.Kind {
 	case manifest.Boolean:
 		return 1
@@ -57,8 +57,8 @@ func width(t manifest.Type) int {
 	return 0
 }
 
-// stringy tells the types whose payload is Offsets into Bytes.
-func stringy(t manifest.Type) bool { return t.Textual() || t.Kind == manifest.Bytes }
+// Stringy tells the types whose payload is Offsets into Bytes.
+func Stringy(t manifest.Type) bool { return t.Textual() || t.Kind == manifest.Bytes }
 
 // row is the index of row i in the payload.
 func (v *Vector) row(i int) int {
@@ -172,9 +172,9 @@ func NewConst(value any, t manifest.Type, n int) (*Vector, error) {
 // padNull gives a Const NULL a payload, so that kernels may read row 0.
 func padNull(v *Vector) {
 	switch t := v.Type; {
-	case width(t) > 0:
-		v.Fixed = bytesOf(make([]uint64, (width(t)+7)/8))[:width(t)]
-	case stringy(t):
+	case Width(t) > 0:
+		v.Fixed = bytesOf(make([]uint64, (Width(t)+7)/8))[:Width(t)]
+	case Stringy(t):
 		v.Offsets = []int32{0, 0}
 	case t.Kind == manifest.Embedding:
 		v.Child = &Vector{Type: manifest.Type{Kind: manifest.Float}, Len: int(t.Length),
@@ -187,7 +187,7 @@ func padNull(v *Vector) {
 func emptyVector(t manifest.Type) *Vector {
 	v := &Vector{Type: t}
 	switch {
-	case stringy(t):
+	case Stringy(t):
 		v.Offsets = []int32{0}
 	case t.Kind == manifest.Embedding:
 		v.Child = emptyVector(manifest.Type{Kind: manifest.Float})
@@ -221,12 +221,12 @@ func NewVector(values []any, t manifest.Type) (*Vector, error) {
 
 func (v *Vector) appendZero() {
 	switch {
-	case width(v.Type) > 0:
-		v.Fixed = appendFixed(v.Fixed, make([]byte, width(v.Type)))
+	case Width(v.Type) > 0:
+		v.Fixed = appendFixed(v.Fixed, make([]byte, Width(v.Type)))
 	case v.Type.Kind == manifest.Embedding:
 		v.Child.Fixed = appendFixed(v.Child.Fixed, make([]byte, 4*v.Type.Length))
 		v.Child.Len += int(v.Type.Length)
-	case stringy(v.Type):
+	case Stringy(v.Type):
 		v.Offsets = append(v.Offsets, int32(len(v.Bytes)))
 	case v.Type.Kind == manifest.List:
 		v.Offsets = append(v.Offsets, int32(v.Child.Len))
@@ -247,7 +247,7 @@ func appendOne[T any](v *Vector, x T) { v.Fixed = appendFixed(v.Fixed, bytesOf([
 
 // appendValue appends a value that is not nil. A Const vector gets its one value.
 func (v *Vector) appendValue(value any) error {
-	if v.Const && stringy(v.Type) && v.Offsets == nil {
+	if v.Const && Stringy(v.Type) && v.Offsets == nil {
 		v.Offsets = []int32{0}
 	}
 	bad := func() error { return fmt.Errorf("a %s cannot hold a Go %T", v.Type, value) }

@@ -167,7 +167,7 @@ func fromFixed(arr arrow.Array, t manifest.Type, dst *Vector) bool {
 		fits = id == arrow.INTERVAL_MONTH_DAY_NANO
 	}
 	if fits {
-		dst.Fixed = fixedBytes(arr, width(t))
+		dst.Fixed = fixedBytes(arr, Width(t))
 	}
 	return fits
 }
@@ -234,7 +234,7 @@ func unsafeSlice[T any](b []byte) []T {
 
 // fromStrings handles texts and bytes; false when arr has none or t is another type.
 func fromStrings(arr arrow.Array, t manifest.Type, dst *Vector) bool {
-	if !stringy(t) {
+	if !Stringy(t) {
 		return false
 	}
 	n := arr.Len()

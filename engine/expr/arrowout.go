@@ -64,7 +64,7 @@ func build[I rowIndex](w *writer, v *Vector, rows []I, n int, t manifest.Type) (
 		padNull(nulls)
 		v = nulls
 	}
-	if v.Type.Kind != t.Kind && !(stringy(v.Type) && stringy(t)) || v.Type.Scale != t.Scale {
+	if v.Type.Kind != t.Kind && !(Stringy(v.Type) && Stringy(t)) || v.Type.Scale != t.Scale {
 		return nil, fmt.Errorf("make Arrow %s of a vector of %s", t, v.Type)
 	}
 	valid, nulls := w.validity(v, n, func(k int) int { return place(v, rows, k) })
@@ -82,9 +82,9 @@ func build[I rowIndex](w *writer, v *Vector, rows []I, n int, t manifest.Type) (
 		buffers = append(buffers, packBits(w, v, rows, n))
 	case t.Kind == manifest.Decimal:
 		buffers = append(buffers, takeDecimals(w, v, rows, n))
-	case width(t) > 0:
-		buffers = append(buffers, takeFixed(w, v, rows, n, width(t)))
-	case stringy(t):
+	case Width(t) > 0:
+		buffers = append(buffers, takeFixed(w, v, rows, n, Width(t)))
+	case Stringy(t):
 		offsets, bytes, err := takeStrings(w, v, rows, n)
 		if err != nil {
 			return nil, err

@@ -25,7 +25,7 @@ type binding struct {
 
 // constant is the text of a constant argument that is not NULL.
 func (b *binding) text(i int) (string, bool) {
-	if i < len(b.consts) && b.consts[i] != nil && b.consts[i].IsValid(0) && stringy(b.types[i]) {
+	if i < len(b.consts) && b.consts[i] != nil && b.consts[i].IsValid(0) && Stringy(b.types[i]) {
 		return string(b.consts[i].Slice(0)), true
 	}
 	return "", false
@@ -188,13 +188,13 @@ func (c *callNode) viaDictionary(f *frame, n int, sel []uint16, args []*Vector) 
 		r.Valid = nil
 	}
 	f.out = Vector{Type: c.result, Len: n, Valid: valid}
-	if width(c.result) == 0 {
+	if Width(c.result) == 0 {
 		f.out.Dict, f.out.Fixed = r, arg.Fixed
 		return &f.out, true, nil
 	}
-	f.fixed2 = grow(f.fixed2, (n*width(c.result)+7)/8)
-	f.out.Fixed = bytesOf(f.fixed2)[:n*width(c.result)]
-	lookup(f.out.Fixed, r.Fixed, codes, width(c.result), n, sel)
+	f.fixed2 = grow(f.fixed2, (n*Width(c.result)+7)/8)
+	f.out.Fixed = bytesOf(f.fixed2)[:n*Width(c.result)]
+	lookup(f.out.Fixed, r.Fixed, codes, Width(c.result), n, sel)
 	return &f.out, true, nil
 }
 
@@ -298,13 +298,13 @@ func (s *flattened) resolve(v *Vector, n int, sel []uint16) *Vector {
 		dst := make([]uint16, rowsOf(n, sel))
 		sel = chooseValid(v.Valid, n, sel, dst)
 	}
-	if size := width(v.Type); size > 0 {
+	if size := Width(v.Type); size > 0 {
 		s.fixed = grow(s.fixed, (n*size+7)/8)
 		s.v.Fixed = bytesOf(s.fixed)[:n*size]
 		lookup(s.v.Fixed, d.Fixed, codes, size, n, sel)
 		return &s.v
 	}
-	if !stringy(v.Type) { // lists and embeddings in dictionaries are rare: take them value by value
+	if !Stringy(v.Type) { // lists and embeddings in dictionaries are rare: take them value by value
 		values := make([]any, n)
 		each(n, sel, func(i int) error { values[i] = d.Value(int(codes[i])); return nil })
 		for i := range values {

@@ -37,7 +37,7 @@ func (c *compiler) compare(e *plan.Compare) (node, error) {
 	op := e.Op
 	if _, ok := left.(*constNode); ok {
 		if _, ok := right.(*constNode); !ok {
-			left, right, op = right, left, flip(op)
+			left, right, op = right, left, Mirrored(op)
 		}
 	}
 	lt, rt := e.Left.ExprType(), e.Right.ExprType()
@@ -59,8 +59,8 @@ func (c *compiler) compare(e *plan.Compare) (node, error) {
 	return c.fold(n, e.ExprType(), left, right)
 }
 
-// flip is the operator with sides changed.
-func flip(op plan.CompareOp) plan.CompareOp {
+// Mirrored is the operator with sides changed.
+func Mirrored(op plan.CompareOp) plan.CompareOp {
 	switch op {
 	case plan.Lt:
 		return plan.Gt
@@ -74,11 +74,25 @@ func flip(op plan.CompareOp) plan.CompareOp {
 	return op
 }
 
-// negated is the operator that holds when op does not, NULLs apart.
-func negated(op plan.CompareOp) plan.CompareOp {
-	return [...]plan.CompareOp{plan.Eq: plan.Ne, plan.Ne: plan.Eq, plan.Lt: plan.Ge, plan.Le: plan.Gt, plan.Gt: plan.Le,
-		plan.Ge:           plan.Lt,
-		plan.DistinctFrom: plan.NotDistinctFrom, plan.NotDistinctFrom: plan.DistinctFrom}[op]
+// Negated is the operator that holds when op does not, NULLs apart.
+func Negated(op plan.CompareOp) plan.CompareOp {
+	switch op {
+	case plan.Eq:
+		return plan.Ne
+	case plan.Ne:
+		return plan.Eq
+	case plan.Lt:
+		return plan.Ge
+	case plan.Le:
+		return plan.Gt
+	case plan.Gt:
+		return plan.Le
+	case plan.Ge:
+		return plan.Lt
+	case plan.DistinctFrom:
+		return plan.NotDistinctFrom
+	}
+	return plan.DistinctFrom
 }
 
 func distinctOp(op plan.CompareOp) bool { return op == plan.DistinctFrom || op == plan.NotDistinctFrom }

@@ -287,7 +287,7 @@ func reader(dt, values arrow.DataType) (manifest.Type, readFunc, error) {
 	}
 	if dt != values { // a dictionary: of types that vectors know, or decoded
 		t, _, err := reader(values, values)
-		if _, ok := manifest.TypeOf(arrow.Field{Type: values}); ok || stringy(t) {
+		if _, ok := manifest.TypeOf(arrow.Field{Type: values}); ok || Stringy(t) {
 			return plainly(t)
 		}
 		return t, decodedValues(t, values), err

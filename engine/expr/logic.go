@@ -146,7 +146,7 @@ func (c *compiler) not(e plan.Expr) (node, error) {
 	case *plan.Not:
 		return c.node(e.Arg)
 	case *plan.Compare:
-		return c.compare(&plan.Compare{Op: negated(e.Op), Left: e.Left, Right: e.Right})
+		return c.compare(&plan.Compare{Op: Negated(e.Op), Left: e.Left, Right: e.Right})
 	case *plan.IsNull:
 		return c.node(&plan.IsNull{Arg: e.Arg, Negate: !e.Negate})
 	case *plan.In:
@@ -358,7 +358,7 @@ func (m *members) kernel(f *frame, n int, sel []uint16, args []*Vector) error {
 	var has func(i int) bool
 	a := args[0]
 	switch {
-	case stringy(m.typ):
+	case Stringy(m.typ):
 		has = func(i int) bool { _, ok := m.texts[string(a.Slice(i))]; return ok }
 	case m.typ.Kind == manifest.SmallInt:
 		has = func(i int) bool { return m.hasInt(int64(fixedAt[int16](a, i))) }
@@ -535,12 +535,12 @@ func (n *choiceNode) merge(f *frame, rows int, sel []uint16, arm []int32) (*Vect
 		}
 		return nil
 	})
-	switch size := width(n.typ); {
+	switch size := Width(n.typ); {
 	case size > 0:
 		f.fixed = grow(f.fixed, (rows*size+7)/8)
 		f.out.Fixed = bytesOf(f.fixed)[:rows*size]
 		mergeFixed(f, size, rows, sel, arm)
-	case stringy(n.typ):
+	case Stringy(n.typ):
 		return &f.out, n.mergeStrings(f, rows, sel, arm)
 	case n.typ.Kind == manifest.Null:
 		return f.null(n.typ, rows), nil

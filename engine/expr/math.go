@@ -312,10 +312,10 @@ func roundDecimal(x decimal128.Num, drop int64, name string) decimal128.Num {
 }
 
 func roundInts(t manifest.Type, name string, digits func([]*Vector, int) int64) kernel {
-	size := uint(width(t)) * 8
+	size := uint(Width(t)) * 8
 	return func(f *frame, n int, sel []uint16, args []*Vector) error {
 		f.fixed = grow(f.fixed, n)
-		f.out.Fixed = bytesOf(f.fixed)[:n*width(t)]
+		f.out.Fixed = bytesOf(f.fixed)[:n*Width(t)]
 		return each(n, sel, func(i int) error {
 			x, d := intAt(args[0], i), digits(args, i)
 			r := roundDecimal(decimal128.FromI64(x), -d, name)
@@ -373,7 +373,7 @@ func (f *frame) choose(n int, sel []uint16, t manifest.Type, from func(i int) *V
 // gather makes the result of rows of other vectors: from(i) names the vector and its row that become row i, nil for
 // NULL.
 func (f *frame) gather(n int, sel []uint16, t manifest.Type, from func(i int) (*Vector, int)) error {
-	switch size := width(t); {
+	switch size := Width(t); {
 	case size > 0:
 		f.fixed = grow(f.fixed, (n*size+7)/8)
 		f.out.Fixed = bytesOf(f.fixed)[:n*size]
@@ -391,7 +391,7 @@ func (f *frame) gather(n int, sel []uint16, t manifest.Type, from func(i int) (*
 			copy(f.out.Fixed[i*size:(i+1)*size], v.Fixed[j*size:])
 			return nil
 		})
-	case stringy(t):
+	case Stringy(t):
 		out := f.strings(n)
 		err := each(n, sel, func(i int) error {
 			v, j := from(i)

@@ -218,7 +218,7 @@ func simplifyNot(n *plan.Not) plan.Expr {
 			return &c
 		}
 	case *plan.Compare:
-		return &plan.Compare{Op: opposite(x.Op), Left: x.Left, Right: x.Right}
+		return &plan.Compare{Op: expr.Negated(x.Op), Left: x.Left, Right: x.Right}
 	case *plan.And:
 		return simplifyLogic(negateAll(x.Args), false)
 	case *plan.Or:
@@ -235,34 +235,12 @@ func negateAll(args []plan.Expr) []plan.Expr {
 	return out
 }
 
-// opposite holds when op does not, NULLs apart.
-func opposite(op plan.CompareOp) plan.CompareOp {
-	return [...]plan.CompareOp{plan.Eq: plan.Ne, plan.Ne: plan.Eq, plan.Lt: plan.Ge, plan.Le: plan.Gt, plan.Gt: plan.Le,
-		plan.Ge:           plan.Lt,
-		plan.DistinctFrom: plan.NotDistinctFrom, plan.NotDistinctFrom: plan.DistinctFrom}[op]
-}
-
-// mirrored is the operator with sides changed.
-func mirrored(op plan.CompareOp) plan.CompareOp {
-	switch op {
-	case plan.Lt:
-		return plan.Gt
-	case plan.Le:
-		return plan.Ge
-	case plan.Gt:
-		return plan.Lt
-	case plan.Ge:
-		return plan.Le
-	}
-	return op
-}
-
 // unwrap compares a column itself instead of a cast of it that only widens: CAST(date AS TIMESTAMP) <= '1998-09-02
 // 00:00' is date <= '1998-09-02'. Storage prunes by columns, not by casts. The column comes to the left.
 func (o Options) unwrap(c *plan.Compare) (plan.Expr, bool) {
 	left, right, op := c.Left, c.Right, c.Op
 	if _, ok := left.(*plan.Literal); ok {
-		left, right, op = right, left, mirrored(op)
+		left, right, op = right, left, expr.Mirrored(op)
 	}
 	lit, ok := right.(*plan.Literal)
 	if !ok || lit.Value == nil || op > plan.Ge {

@@ -3,6 +3,7 @@ package optimize
 import (
 	"strings"
 
+	"kalamflight/engine/expr"
 	"kalamflight/engine/plan"
 	"kalamflight/manifest"
 )
@@ -95,7 +96,7 @@ func predicate(s *plan.Scan, t plan.Expr) []manifest.Predicate {
 func comparisonPredicate(s *plan.Scan, c *plan.Compare) []manifest.Predicate {
 	left, right, op := c.Left, c.Right, c.Op
 	if _, ok := left.(*plan.Literal); ok {
-		left, right, op = right, left, mirrored(op)
+		left, right, op = right, left, expr.Mirrored(op)
 	}
 	id, ok := column(s, left)
 	lit, isLit := right.(*plan.Literal)

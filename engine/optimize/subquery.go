@@ -3,6 +3,7 @@ package optimize
 import (
 	"fmt"
 
+	"kalamflight/engine/expr"
 	"kalamflight/engine/plan"
 	"kalamflight/internal/fault"
 	"kalamflight/manifest"
@@ -342,7 +343,7 @@ func comparison(q *plan.Subquery) plan.CompareOp {
 	case plan.InSubquery:
 		return plan.Eq
 	case plan.AllSubquery:
-		return opposite(q.Op)
+		return expr.Negated(q.Op)
 	}
 	return q.Op
 }
