@@ -72,13 +72,14 @@ func variants() []variant {
 	}
 }
 
-// randomArray has values of the type: few or many different ones, with NULLs or without.
+// randomArray has values of the type: few or many different ones, with NULLs or without. The last is never NULL: a page
+// of NULLs alone trips an assertion in arrow-go's zstd writer.
 func randomArray(alloc memory.Allocator, r *rand.Rand, dt arrow.DataType, rows int, nulls bool) arrow.Array {
 	b := array.NewBuilder(alloc, dt)
 	defer b.Release()
 	distinct := []int64{1, 3, 100, 1 << 40}[r.IntN(4)]
-	for range rows {
-		if nulls && r.IntN(3) == 0 && dt.ID() != arrow.FIXED_SIZE_LIST { // pqarrow does not write NULL lists
+	for i := range rows {
+		if nulls && i < rows-1 && r.IntN(3) == 0 && dt.ID() != arrow.FIXED_SIZE_LIST { // pqarrow does not write NULL lists
 			b.AppendNull()
 			continue
 		}
