@@ -21,8 +21,9 @@ build:
 test:
 	go test ./...
 
+# -short: the tests of internal/endtoend do less, as everything is slower.
 race:
-	go test -race $(RACE)
+	go test -race -short -timeout 20m $(RACE)
 
 # arrow-go checks its own reference counts under this tag.
 assert:

@@ -428,12 +428,13 @@ func verify(t *testing.T, c *client, writers []*writer) int {
 // unacknowledged one is there at most once and whole. Without syncs the same test loses rows, or it would show
 // nothing.
 func TestCrashes(t *testing.T) {
-	wrong, acks := crashes(t, 50, false)
-	t.Logf("50 crashes, %d acknowledged statements", acks)
+	kills := size(50, 4)
+	wrong, acks := crashes(t, kills, false)
+	t.Logf("%d crashes, %d acknowledged statements", kills, acks)
 	if wrong > 0 {
 		t.Errorf("%d groups of rows are wrong", wrong)
 	}
-	if acks < 500 {
+	if acks < 10*kills {
 		t.Errorf("only %d statements were acknowledged: the test shows nothing", acks)
 	}
 }

@@ -20,6 +20,14 @@ import (
 	"kalamflight/internal/server"
 )
 
+// size is how much of something a test does: all of it, or with -short, as the race detector runs it, less.
+func size(all, short int) int {
+	if testing.Short() {
+		return short
+	}
+	return all
+}
+
 // start runs a server on a free port until the test ends.
 func start(t testing.TB, o server.Options) *server.Server {
 	t.Helper()

@@ -260,7 +260,7 @@ func TestIsolation(t *testing.T) {
 			}
 		})
 		wg.Go(func() {
-			for i := range 5000 {
+			for i := range size(5000, 300) {
 				act := u.act
 				if i%500 == 250 {
 					act = u.bulk

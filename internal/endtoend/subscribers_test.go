@@ -108,7 +108,7 @@ func (f *follower) attach() error {
 	if f.complete < 0 {
 		f.rows, f.seqs = map[string]string{}, map[int64]bool{}
 	}
-	cut := f.rand.IntN(400) + 1
+	cut := f.rand.IntN(size(400, 60)) + 1
 	for ; !f.finished(); cut-- {
 		if cut == 0 && !f.world.done.Load() {
 			f.cuts++
@@ -261,7 +261,7 @@ func makeFollowers(w *torture, r *rand.Rand) []*follower {
 // writeTorture commits 10,000 changes, and one of 50,000 rows, and restarts the server once. It returns the server
 // that runs at the end.
 func writeTorture(t *testing.T, w *torture, r *rand.Rand, s *server.Server, o server.Options) *server.Server {
-	const commits = 10_000
+	commits := size(10_000, 600)
 	c := connect(t, s.URL(), "")
 	live := map[int64]bool{}
 	next := int64(1)
