@@ -39,6 +39,7 @@ func (e *Engine) define(ctx context.Context, s *Session, st plan.Statement) (int
 	case *plan.DropTable:
 		return 0, e.dropTable(ctx, p, st)
 	case *plan.AlterTable:
+		defer e.endFallen()
 		return 0, e.alterTable(ctx, s, st)
 	case *plan.CreateUser, *plan.AlterUser, *plan.DropUser:
 		return 0, e.changeUsers(ctx, p, st)
@@ -431,6 +432,7 @@ func (e *Engine) alterUser(ctx context.Context, p access.Principal, st *plan.Alt
 			return err
 		}
 	}
+	defer e.endFallen()
 	return e.catalog.AlterUser(ctx, st.Name, st.Password, role)
 }
 

@@ -217,6 +217,7 @@ func (st *statement) admit(t *manifest.Table) func() (func(), error) {
 // drop runs f, which takes a table or a user from the catalog, while no commit is on its way into the log: the commits
 // before it are there to be cleaned, and those after it are refused.
 func (e *Engine) drop(f func() error) error {
+	defer e.endFallen()
 	e.drops.Lock()
 	defer e.drops.Unlock()
 	return f()

@@ -12,6 +12,7 @@ import (
 	"kalamflight/engine/access"
 	"kalamflight/engine/plan"
 	"kalamflight/internal/fault"
+	"kalamflight/manifest"
 )
 
 // running is what runs now: queries and subscriptions, each with a way to end it.
@@ -34,8 +35,12 @@ type run struct {
 	owner   access.Principal
 	started time.Time
 	cancel  context.CancelCauseFunc
+	// epoch is the owner's when the run began.
+	epoch uint64
 
 	mu sync.Mutex
+	// table is what a subscription follows; 0 before it is known.
+	table manifest.TableID
 	// rows were delivered; seq is the last complete sequence of a subscription.
 	rows int64
 	seq  int64
@@ -56,6 +61,20 @@ func (r *run) progress() (rows, seq int64) {
 	return r.rows, r.seq
 }
 
+// follow says which table the subscription follows.
+func (r *run) follow(t manifest.TableID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.table = t
+}
+
+// followed is the table that the subscription follows.
+func (r *run) followed() manifest.TableID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.table
+}
+
 // What a run may be, as KILL and the system tables say it.
 const (
 	whatQuery        = "query"
@@ -68,7 +87,8 @@ func (e *Engine) begin(ctx context.Context, s *Session, c *plan.Compiled, what s
 		return nil, nil, errDraining
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	r := &run{what: what, text: c.Text, session: s, owner: s.Principal(), started: time.Now(), cancel: cancel}
+	p := s.Principal()
+	r := &run{what: what, text: c.Text, session: s, owner: p, started: time.Now(), cancel: cancel, epoch: e.Epoch(p.ID)}
 	t := &e.running
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -129,6 +149,40 @@ func (t *running) wait(ctx context.Context) {
 	select {
 	case <-idle:
 	case <-ctx.Done():
+	}
+}
+
+// standing is why a run may not go on: its owner was dropped, or, for a subscription, has another password or role, may
+// not read the table any more, or the table is gone.
+func (e *Engine) standing(r *run) error {
+	p, err := e.Principal(context.Background(), r.owner.ID)
+	if err != nil || r.what != whatSubscription {
+		return err
+	}
+	if e.Epoch(p.ID) != r.epoch {
+		return &fault.SQL{Kind: fault.ErrUnauthenticated, Code: "28000",
+			Message: "the password or the role has changed: log in again"}
+	}
+	id := r.followed()
+	if id == 0 {
+		return nil
+	}
+	t, ok := e.catalog.Snapshot().TableByID(id)
+	if !ok {
+		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "42P01", Message: "the table was dropped"}
+	}
+	return access.Can(p, access.Read, access.Target{Table: t})
+}
+
+// endFallen ends what may not go on after a change of people or tables: a quiet subscription would notice only at its
+// next progress row.
+func (e *Engine) endFallen() {
+	for _, what := range []string{whatQuery, whatSubscription} {
+		for _, r := range e.running.list(what) {
+			if err := e.standing(r); err != nil {
+				r.cancel(err)
+			}
+		}
 	}
 }
 

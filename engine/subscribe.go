@@ -84,6 +84,11 @@ func (e *Engine) subscribe(
 		left:    sub.LimitRows,
 		version: sub.Table.Version,
 	}
+	// From here on a change ends the run; what changed before that is seen here.
+	r.follow(sub.Table.ID)
+	if err := x.check(); err != nil {
+		return nil, err
+	}
 	ev, err := newEvents(e, st, sub)
 	if err != nil {
 		return nil, err
@@ -279,11 +284,11 @@ func (x *subscription) wait(ctx context.Context) error {
 	cancel()
 	if err != nil {
 		if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-			return x.heartbeat(ctx)
+			return x.heartbeat()
 		}
 		return err
 	}
-	if err := x.check(ctx); err != nil {
+	if err := x.check(); err != nil {
 		return err
 	}
 	if x.until != 0 {
@@ -293,11 +298,11 @@ func (x *subscription) wait(ctx context.Context) error {
 }
 
 // heartbeat tells a quiet reader that nothing is missing, and up to where.
-func (x *subscription) heartbeat(ctx context.Context) error {
+func (x *subscription) heartbeat() error {
 	if !x.deadline.IsZero() && !time.Now().Before(x.deadline) {
 		return nil
 	}
-	if err := x.check(ctx); err != nil {
+	if err := x.check(); err != nil {
 		return err
 	}
 	if quiet := x.tail.Quiet(x.cursor); quiet > x.cursor {
@@ -322,17 +327,13 @@ func (x *subscription) advance(through manifest.Seq) {
 }
 
 // check ends the stream when the caller may no longer read the table or the table is no longer what it was.
-func (x *subscription) check(ctx context.Context) error {
-	p, err := x.engine.Principal(ctx, x.st.who.ID)
-	if err != nil {
+func (x *subscription) check() error {
+	if err := x.engine.standing(x.run); err != nil {
 		return err
 	}
 	t, ok := x.engine.catalog.Snapshot().TableByID(x.sub.Table.ID)
 	if !ok {
 		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "42P01", Message: "the table was dropped"}
-	}
-	if err := access.Can(p, access.Read, access.Target{Table: t}); err != nil {
-		return err
 	}
 	if t.Version != x.version {
 		return (&fault.SQL{Kind: fault.ErrPrecondition, Code: "0A000", Message: "the table was altered"}).
