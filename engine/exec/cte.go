@@ -185,38 +185,11 @@ func (st *distinctState) only(out sink) sink {
 		if err != nil {
 			return nil, err
 		}
-		return &unseenStage{state: st, next: next}, nil
+		return &unseenStage{unseen{state: st, next: next}}, nil
 	}
 }
 
-type unseenStage struct {
-	state  *distinctState
-	next   stage
-	groups []uint32
-	sel    []uint16
-}
+// unseenStage takes whole rows as keys.
+type unseenStage struct{ unseen }
 
-func (s *unseenStage) push(ctx context.Context, b *expr.Batch) error {
-	if err := s.choose(b); err != nil || len(s.sel) == 0 {
-		return err
-	}
-	part := *b
-	part.Sel = s.sel
-	return s.next.push(ctx, &part)
-}
-
-func (s *unseenStage) choose(b *expr.Batch) error {
-	st := s.state
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	n := b.Rows()
-	s.groups = room(s.groups, n)
-	known := st.seen.len()
-	if err := st.seen.assign(b.Vectors, b.Sel, n, s.groups); err != nil {
-		return err
-	}
-	s.sel = newGroups(s.sel, s.groups, known, st.seen.len(), b)
-	return st.mem.hold(st.seen.size())
-}
-
-func (s *unseenStage) finish(ctx context.Context) error { return s.next.finish(ctx) }
+func (s *unseenStage) push(ctx context.Context, b *expr.Batch) error { return s.pass(ctx, b.Vectors, b) }

@@ -60,24 +60,25 @@ type distinctState struct {
 func (o *distinctOnOp) run(ctx context.Context, out sink) error {
 	out = o.counted(out)
 	st := &distinctState{seen: newGrouper(o.types, o.exec.seed), mem: o.exec.account("DISTINCT")}
-	defer st.mem.free()
+	defer func() {
+		o.note(st.seen.size())
+		st.mem.free()
+	}()
 	return o.input.run(ctx, func(ctx context.Context) (stage, error) {
 		next, err := out(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return &distinctStage{op: o, state: st, next: next, ev: o.set.eval(), keys: make([]*expr.Vector, len(o.place))}, nil
+		return &distinctStage{op: o, unseen: unseen{state: st, next: next}, ev: o.set.eval(),
+			keys: make([]*expr.Vector, len(o.place))}, nil
 	})
 }
 
 type distinctStage struct {
-	op     *distinctOnOp
-	state  *distinctState
-	next   stage
-	ev     *exprEval
-	keys   []*expr.Vector
-	groups []uint32
-	sel    []uint16
+	unseen
+	op   *distinctOnOp
+	ev   *exprEval
+	keys []*expr.Vector
 }
 
 func (s *distinctStage) push(ctx context.Context, b *expr.Batch) error {
@@ -88,29 +89,42 @@ func (s *distinctStage) push(ctx context.Context, b *expr.Batch) error {
 	for i, p := range s.op.place {
 		s.keys[i] = values[p]
 	}
-	if err := s.unseen(b); err != nil || len(s.sel) == 0 {
+	return s.pass(ctx, s.keys, b)
+}
+
+// unseen passes the rows on whose keys are new to all workers of a run.
+type unseen struct {
+	state  *distinctState
+	next   stage
+	groups []uint32
+	sel    []uint16
+}
+
+func (u *unseen) pass(ctx context.Context, keys []*expr.Vector, b *expr.Batch) error {
+	if err := u.choose(keys, b); err != nil || len(u.sel) == 0 {
 		return err
 	}
 	part := *b
-	part.Sel = s.sel
-	return s.next.push(ctx, &part)
+	part.Sel = u.sel
+	return u.next.push(ctx, &part)
 }
 
-// unseen fills sel with the rows whose key is new.
-func (s *distinctStage) unseen(b *expr.Batch) error {
-	st := s.state
+// choose fills sel with the rows whose keys are new.
+func (u *unseen) choose(keys []*expr.Vector, b *expr.Batch) error {
+	st := u.state
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	n := b.Rows()
-	s.groups = room(s.groups, n)
+	u.groups = room(u.groups, n)
 	known := st.seen.len()
-	if err := st.seen.assign(s.keys, b.Sel, n, s.groups); err != nil {
+	if err := st.seen.assign(keys, b.Sel, n, u.groups); err != nil {
 		return err
 	}
-	s.sel = newGroups(s.sel, s.groups, known, st.seen.len(), b)
-	s.op.note(st.seen.size())
+	u.sel = newGroups(u.sel, u.groups, known, st.seen.len(), b)
 	return st.mem.hold(st.seen.size())
 }
+
+func (u *unseen) finish(ctx context.Context) error { return u.next.finish(ctx) }
 
 // newGroups are the rows of b that were the first of a group numbered known or higher, of now groups.
 func newGroups(sel []uint16, groups []uint32, known, now int, b *expr.Batch) []uint16 {
@@ -127,5 +141,3 @@ func newGroups(sel []uint16, groups []uint32, known, now int, b *expr.Batch) []u
 	}
 	return sel
 }
-
-func (s *distinctStage) finish(ctx context.Context) error { return s.next.finish(ctx) }

@@ -149,13 +149,9 @@ func (s *repeatStage) flush(ctx context.Context, b *expr.Batch) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	out := &expr.Batch{Len: len(s.idx)}
-	for i := range s.takes {
-		v, err := s.takes[i].take(b.Vectors[i], s.idx)
-		if err != nil {
-			return err
-		}
-		out.Vectors = append(out.Vectors, v)
+	out, err := takeRows(s.takes, b, s.idx)
+	if err != nil {
+		return err
 	}
 	s.idx = s.idx[:0]
 	return s.next.push(ctx, out)

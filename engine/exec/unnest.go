@@ -157,13 +157,9 @@ func (s *unnestStage) flush(ctx context.Context, b *expr.Batch) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	out := &expr.Batch{Len: len(s.idx)}
-	for i := range s.takes {
-		v, err := s.takes[i].take(b.Vectors[i], s.idx)
-		if err != nil {
-			return err
-		}
-		out.Vectors = append(out.Vectors, v)
+	out, err := takeRows(s.takes, b, s.idx)
+	if err != nil {
+		return err
 	}
 	for i := range s.elems {
 		out.Vectors = append(out.Vectors, &s.elems[i])
@@ -177,7 +173,7 @@ func (s *unnestStage) flush(ctx context.Context, b *expr.Batch) error {
 		}
 		out.Vectors = append(out.Vectors, ord)
 	}
-	err := s.next.push(ctx, out)
+	err = s.next.push(ctx, out)
 	s.reset()
 	return err
 }

@@ -458,6 +458,19 @@ func (s *scratch) take(v *expr.Vector, idx []uint16) (*expr.Vector, error) {
 	return &s.alias, err
 }
 
+// takeRows is the rows idx of the vectors that there are takes for, good until the next call.
+func takeRows(takes []scratch, b *expr.Batch, idx []uint16) (*expr.Batch, error) {
+	out := &expr.Batch{Len: len(idx)}
+	for i := range takes {
+		v, err := takes[i].take(b.Vectors[i], idx)
+		if err != nil {
+			return nil, err
+		}
+		out.Vectors = append(out.Vectors, v)
+	}
+	return out, nil
+}
+
 // view is the rows idx of v without a copy: v becomes the dictionary. A list that is repeated for each of its elements
 // stays one list.
 func (s *scratch) view(v *expr.Vector, idx []uint16) *expr.Vector {
