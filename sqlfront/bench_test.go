@@ -12,7 +12,7 @@ func BenchmarkCompile(b *testing.B) {
 	c := newCatalog(b)
 	c.run(b, tpch)
 	c.run(b, fixture)
-	q5, err := os.ReadFile("testdata/tpch/q05.sql")
+	q5, err := os.ReadFile("../internal/endtoend/testdata/tpch/queries/q05.sql")
 	if err != nil {
 		b.Fatal(err)
 	}

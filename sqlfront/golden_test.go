@@ -81,7 +81,7 @@ func TestGolden(t *testing.T) {
 func TestTPCH(t *testing.T) {
 	c := newCatalog(t)
 	c.run(t, tpch)
-	files, err := filepath.Glob("testdata/tpch/*.sql")
+	files, err := filepath.Glob("../internal/endtoend/testdata/tpch/queries/*.sql")
 	if err != nil || len(files) != 22 {
 		t.Fatalf("%d queries, %v", len(files), err)
 	}
@@ -101,7 +101,7 @@ func TestTPCH(t *testing.T) {
 
 // TestUseCases compiles the statements that our users write, as they stand and in lower case.
 func TestUseCases(t *testing.T) {
-	text, err := os.ReadFile("testdata/usecases.sql")
+	text, err := os.ReadFile("../internal/endtoend/testdata/usecases.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
