@@ -108,7 +108,7 @@ func (f *follower) attach() error {
 	if f.complete < 0 {
 		f.rows, f.seqs = map[string]string{}, map[int64]bool{}
 	}
-	cut := f.rand.IntN(size(400, 60)) + 1
+	cut := f.rand.IntN(size(400, 150)) + 1
 	for ; !f.finished(); cut-- {
 		if cut == 0 && !f.world.done.Load() {
 			f.cuts++
