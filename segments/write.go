@@ -154,6 +154,7 @@ type slice struct {
 
 // group is a row group on its way to the file.
 type group struct {
+	alloc  memory.Allocator
 	slices []slice
 	rows   int
 	chunks []*pqenc.Chunk
@@ -292,8 +293,8 @@ func (w *writer) cut(n int) error {
 	if err := w.join(); err != nil {
 		return err
 	}
-	g := &group{rows: n, chunks: make([]*pqenc.Chunk, len(w.columns)), stats: make([]columnBounds, len(w.columns)),
-		errs: make([]error, len(w.columns)+1)}
+	g := &group{rows: n, alloc: w.o.Alloc, chunks: make([]*pqenc.Chunk, len(w.columns)),
+		stats: make([]columnBounds, len(w.columns)), errs: make([]error, len(w.columns)+1)}
 	for left := n; left > 0; {
 		s := w.pending[0]
 		rows := int(s.batch.NumRows())
@@ -370,7 +371,7 @@ func (g *group) encode(c *stored, i int, encoder *pqenc.Encoder) error {
 	for j, s := range g.slices {
 		parts[j] = part{rows: int(s.batch.NumRows()), array: s.columns[i]}
 		if parts[j].array == nil && c.Missing != "" {
-			a, err := missingArray(c.Column, parts[j].rows, memory.DefaultAllocator)
+			a, err := missingArray(c.Column, parts[j].rows, g.alloc)
 			if err != nil {
 				return err
 			}
