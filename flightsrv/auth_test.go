@@ -268,7 +268,7 @@ func TestOptionsKeepTheirTypes(t *testing.T) {
 
 // Calls without cookies must not each leave a session behind.
 func TestSessionsDoNotGrow(t *testing.T) {
-	s := start(t, flightsrv.Options{Sessions: 3})
+	s := start(t, flightsrv.Options{Sessions: 3, SessionsPerUser: 3})
 	r := s.raw(t)
 	for range 500 {
 		if _, err := r.info(annCtx(), query("ROWS 1")); err != nil {
@@ -285,6 +285,38 @@ func TestSessionsDoNotGrow(t *testing.T) {
 	}
 	_, err := s.raw(t).info(annCtx(), query("ROWS 1"))
 	wantCode(t, "a session too many", err, codes.ResourceExhausted)
+}
+
+// TestUsersShare: a user who has all the sessions and results that one may have leaves the others theirs.
+func TestUsersShare(t *testing.T) {
+	s := start(t, flightsrv.Options{Sessions: 4, Streams: 2})
+	hold := func(ctx context.Context, r raw) error {
+		info, err := r.info(ctx, query("SUBSCRIBE t"))
+		if err != nil {
+			return err
+		}
+		stream, err := r.DoGet(ctx, info.Endpoint[0].Ticket)
+		if err != nil {
+			return err
+		}
+		_, err = stream.Recv()
+		return err
+	}
+	ctx, cancel := context.WithCancel(annCtx())
+	defer cancel()
+	first := s.raw(t)
+	if err := hold(ctx, first); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, "a result too many", hold(ctx, first), codes.ResourceExhausted)
+	if _, err := s.raw(t).info(ctx, query("ROWS 1")); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.raw(t).info(ctx, query("ROWS 1"))
+	wantCode(t, "a session too many", err, codes.ResourceExhausted)
+	if err := hold(basic("bob", "bob's password"), s.raw(t)); err != nil {
+		t.Errorf("another user: %v", err)
+	}
 }
 
 func TestStatementsAreBounded(t *testing.T) {

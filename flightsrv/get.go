@@ -31,22 +31,21 @@ const (
 
 // DoGet streams the rows of a ticket.
 func (s *Server) DoGet(wire *pb.Ticket, stream pb.FlightService_DoGetServer) error {
-	if n := s.streams.Add(1); n > s.o.Streams {
-		s.streams.Add(-1)
-		return fmt.Errorf("there are %d results being read already: %w", s.o.Streams, fault.ErrExhausted)
-	}
-	defer s.streams.Add(-1)
 	ctx := stream.Context()
+	c, err := callerOf(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.streams.take(c.principal.ID); err != nil {
+		return err
+	}
+	defer s.streams.give(c.principal.ID)
 	m, err := unpack(wire.GetTicket())
 	if err != nil {
 		return err
 	}
 	switch m := m.(type) {
 	case *pb.TicketStatementQuery:
-		c, err := callerOf(ctx)
-		if err != nil {
-			return err
-		}
 		t, err := s.openTicket(m.StatementHandle, c.principal)
 		if err != nil {
 			return err

@@ -50,11 +50,13 @@ type Options struct {
 	ResultBytes int64
 	// StreamsPerConn bounds the calls that run at once on one connection; 0 means 16,384.
 	StreamsPerConn uint32
-	// Streams bounds the results that are read at once; 0 means 32,768.
-	Streams int64
-	// Sessions bounds the sessions; 0 means 10,000. A session ends SessionTTL after its last call; 0 means 30 minutes.
-	Sessions   int
-	SessionTTL time.Duration
+	// Streams bounds the results that are read at once, subscriptions among them; 0 means 32,768. StreamsPerUser is one
+	// user's share; 0 means half of them, rounded up.
+	Streams, StreamsPerUser int64
+	// Sessions bounds the sessions; 0 means 10,000. SessionsPerUser is one user's share; 0 means half of them, rounded
+	// up. A session ends SessionTTL after its last call; 0 means 30 minutes.
+	Sessions, SessionsPerUser int
+	SessionTTL                time.Duration
 	// Statements bounds the prepared statements of a session; 0 means 1,000. One ends StatementTTL after its last use; 0
 	// means 30 minutes.
 	Statements   int
@@ -100,7 +102,9 @@ func (o *Options) setDefaults() error {
 	orDefault(&o.ResultBytes, 2<<20)
 	orDefault(&o.StreamsPerConn, 16<<10)
 	orDefault(&o.Streams, 32<<10)
+	orDefault(&o.StreamsPerUser, (o.Streams+1)/2)
 	orDefault(&o.Sessions, 10_000)
+	orDefault(&o.SessionsPerUser, (o.Sessions+1)/2)
 	orDefault(&o.SessionTTL, 30*time.Minute)
 	orDefault(&o.Statements, 1_000)
 	orDefault(&o.StatementTTL, 30*time.Minute)
@@ -133,7 +137,7 @@ type Server struct {
 
 	draining atomic.Bool
 	calls    atomic.Int64
-	streams  atomic.Int64
+	streams  *quota
 
 	// stop ends the sweeper, which closes swept.
 	stop     context.CancelFunc
@@ -151,7 +155,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{o: o, backend: o.Backend, log: o.Logger, alloc: o.Alloc, auth: newAuthority(o.Backend, o),
 		tickets: newSealer(o.Backend.Secret(), "ticket"), sessions: newSessions(o.Backend, o),
 		kept: newKeeper(o), running: newRunning(), frames: newFrames(), health: health.NewServer(),
-		swept: make(chan struct{})}
+		streams: newQuota("results being read", "53300", o.Streams, o.StreamsPerUser), swept: make(chan struct{})}
 	s.conns = &conns{ended: s.sessions.connEnded}
 	s.grpc = grpc.NewServer(s.serverOptions()...)
 	pb.RegisterFlightServiceServer(s.grpc, s)
@@ -274,5 +278,5 @@ func (s *Server) Stats() Stats {
 	open, statements := s.sessions.count()
 	made, shared := s.frames.counts()
 	return Stats{Conns: s.conns.open.Load(), Sessions: open, Statements: statements, Calls: s.calls.Load(),
-		Streams: s.streams.Load(), KeptBytes: s.kept.held(), FramesMade: made, FramesShared: shared}
+		Streams: s.streams.count(), KeptBytes: s.kept.held(), FramesMade: made, FramesShared: shared}
 }

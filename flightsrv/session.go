@@ -67,7 +67,7 @@ const (
 // sessions are those of a server. It is safe for concurrent use.
 type sessions struct {
 	backend      Backend
-	max          int
+	open         *quota
 	ttl          time.Duration
 	statementTTL time.Duration
 
@@ -83,7 +83,7 @@ type sessions struct {
 }
 
 func newSessions(b Backend, o Options) *sessions {
-	return &sessions{backend: b, max: o.Sessions, ttl: o.SessionTTL, statementTTL: o.StatementTTL,
+	return &sessions{backend: b, open: newQuota("sessions open", "53300", int64(o.Sessions), int64(o.SessionsPerUser)), ttl: o.SessionTTL, statementTTL: o.StatementTTL,
 		byKey:  map[sessionKey]*session{},
 		byConn: map[uint64][]sessionKey{}, all: map[*session]struct{}{}, cookies: map[string]manifest.UserID{},
 		statements: map[string]*statement{}}
@@ -136,15 +136,14 @@ func (t *sessions) find(c *caller, key sessionKey) (*session, error) {
 	if found := t.byKey[key]; found != nil && found.join() {
 		return found, nil
 	}
-	if len(t.all) >= t.max {
-		return nil, &fault.SQL{Kind: fault.ErrExhausted, Code: "53300",
-			Message: fmt.Sprintf("there are %d sessions open already", t.max)}
-	}
 	return nil, nil
 }
 
 // create opens a session in the engine and enters it under key. Of two calls that race, the second finds the first's.
 func (t *sessions) create(c *caller, key sessionKey) (*session, error) {
+	if err := t.open.take(c.principal.ID); err != nil {
+		return nil, err
+	}
 	made := &session{backend: t.backend, engine: t.backend.NewSession(c.principal, c.conn.remote), user: c.principal.ID,
 		started: time.Now(), used: time.Now(), active: 1, keys: []sessionKey{key}, statements: map[string]*statement{},
 		typed: map[string]*pb.SessionOptionValue{}, compiled: map[compiledKey]compiledAt{}}
@@ -153,6 +152,7 @@ func (t *sessions) create(c *caller, key sessionKey) (*session, error) {
 	if other != nil && other.join() {
 		t.mu.Unlock()
 		made.engine.Close()
+		t.open.give(made.user)
 		return other, nil
 	}
 	if other == nil {
@@ -226,6 +226,7 @@ func (t *sessions) close(x *session) {
 		delete(t.statements, h)
 	}
 	t.mu.Unlock()
+	t.open.give(x.user)
 	x.engine.Close()
 }
 
