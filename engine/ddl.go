@@ -86,12 +86,8 @@ func defaultKind(s *Session) manifest.Kind {
 }
 
 // createTable makes a table for the session's caller; false means that it was there and ifNotExists is set.
-func (e *Engine) createTable(
-	ctx context.Context,
-	s *Session,
-	def *manifest.Table,
-	ifNotExists bool,
-) (*manifest.Table, bool, error) {
+func (e *Engine) createTable(ctx context.Context, s *Session, def *manifest.Table,
+	ifNotExists bool) (*manifest.Table, bool, error) {
 	p := s.Principal()
 	t := *def
 	if t.Kind == 0 {
@@ -131,11 +127,8 @@ func (e *Engine) createView(ctx context.Context, p access.Principal, st *plan.Cr
 		return err
 	}
 	if old.Kind != manifest.View {
-		return &fault.SQL{
-			Kind:    fault.ErrPrecondition,
-			Code:    "42809",
-			Message: fmt.Sprintf("%s.%s is a table", old.Namespace, old.Name),
-		}
+		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "42809",
+			Message: fmt.Sprintf("%s.%s is a table", old.Namespace, old.Name)}
 	}
 	if err := access.Can(p, access.Alter, access.Target{Table: old}); err != nil {
 		return err
@@ -193,11 +186,8 @@ func (e *Engine) dropTable(ctx context.Context, p access.Principal, st *plan.Dro
 }
 
 func noTable(namespace, name string) error {
-	return &fault.SQL{
-		Kind:    fault.ErrNotFound,
-		Code:    "42P01",
-		Message: fmt.Sprintf("there is no table %s.%s", namespace, name),
-	}
+	return &fault.SQL{Kind: fault.ErrNotFound, Code: "42P01",
+		Message: fmt.Sprintf("there is no table %s.%s", namespace, name)}
 }
 
 // discard drops a definition and then its rows. A crash in between leaves rows that clean removes at the next start.
@@ -504,23 +494,15 @@ func (e *Engine) compactTable(ctx context.Context, p access.Principal, st *plan.
 
 // maintain runs f over the tablets of t that the caller may maintain: every owner's for service and above, else their
 // own.
-func (e *Engine) maintain(
-	ctx context.Context,
-	p access.Principal,
-	t *manifest.Table,
-	f func(context.Context, manifest.Tablet) error,
-) error {
+func (e *Engine) maintain(ctx context.Context, p access.Principal, t *manifest.Table,
+	f func(context.Context, manifest.Tablet) error) error {
 	if err := access.Can(p, access.Maintain, access.Target{Table: t}); err != nil {
 		return err
 	}
 	if t.Kind == manifest.Stream || t.Kind == manifest.System || t.Kind == manifest.View {
 		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "42809",
-			Message: fmt.Sprintf(
-				"%s.%s is a %s table and has no segments",
-				t.Namespace,
-				t.Name,
-				strings.ToLower(t.Kind.String()),
-			)}
+			Message: fmt.Sprintf("%s.%s is a %s table and has no segments", t.Namespace, t.Name,
+				strings.ToLower(t.Kind.String()))}
 	}
 	owners := []manifest.Owner{{ID: p.ID, Name: p.Name}}
 	if !t.PerUser() || access.Can(p, access.MaintainAll, access.Target{Table: t}) == nil {

@@ -63,11 +63,8 @@ func (e *Engine) Exec(ctx context.Context, s *Session, c *plan.Compiled, params 
 	return total, nil
 }
 
-var errTimeout = &fault.SQL{
-	Kind:    fault.ErrExhausted,
-	Code:    "57014",
-	Message: "the statement ran longer than statement_timeout",
-}
+var errTimeout = &fault.SQL{Kind: fault.ErrExhausted, Code: "57014",
+	Message: "the statement ran longer than statement_timeout"}
 
 // bindAll puts the parameters into the statement: one statement for each row, but one for all rows of an INSERT of
 // values.
@@ -170,13 +167,8 @@ func conflictAction(ins *plan.Insert) (tablet.OnConflict, error) {
 }
 
 // write commits the rows of next, which have the columns of t in table order, and returns how many were written.
-func (e *Engine) write(
-	ctx context.Context,
-	st *statement,
-	t *manifest.Table,
-	next func() (arrow.RecordBatch, error),
-	c tablet.OnConflict,
-) (int64, error) {
+func (e *Engine) write(ctx context.Context, st *statement, t *manifest.Table, next func() (arrow.RecordBatch, error),
+	c tablet.OnConflict) (int64, error) {
 	checked := func() (arrow.RecordBatch, error) {
 		b, err := next()
 		if err != nil {
@@ -188,11 +180,8 @@ func (e *Engine) write(
 		}
 		return b, nil
 	}
-	_, n, err := e.tablets.Commit(
-		ctx,
-		[]tablet.Write{{Tablet: st.tablet(t), InsertReader: checked, OnConflict: c}},
-		tablet.CommitOptions{Admit: st.admit(t)},
-	)
+	_, n, err := e.tablets.Commit(ctx, []tablet.Write{{Tablet: st.tablet(t), InsertReader: checked, OnConflict: c}},
+		tablet.CommitOptions{Admit: st.admit(t)})
 	return n, err
 }
 
@@ -260,13 +249,8 @@ func checkLengths(c manifest.Column, texts *array.String) error {
 const returningBytesMax = 64 << 20
 
 // insertReturning keeps what was written to compute RETURNING over it.
-func (e *Engine) insertReturning(
-	ctx context.Context,
-	st *statement,
-	ins *plan.Insert,
-	next func() (arrow.RecordBatch, error),
-	c tablet.OnConflict,
-) (Result, error) {
+func (e *Engine) insertReturning(ctx context.Context, st *statement, ins *plan.Insert,
+	next func() (arrow.RecordBatch, error), c tablet.OnConflict) (Result, error) {
 	if c == tablet.Nothing {
 		return Result{}, unsupported("RETURNING clauses with ON CONFLICT DO NOTHING")
 	}
@@ -308,12 +292,8 @@ type returning struct {
 	bytes     int64
 }
 
-func (e *Engine) newReturning(
-	st *statement,
-	exprs []plan.Expr,
-	cols []plan.Column,
-	input []manifest.Type,
-) (*returning, error) {
+func (e *Engine) newReturning(st *statement, exprs []plan.Expr, cols []plan.Column,
+	input []manifest.Type) (*returning, error) {
 	t, err := exec.NewTransform(nil, exprs, cols, input, st.expr, e.alloc)
 	if err != nil {
 		return nil, err
@@ -506,13 +486,8 @@ func (f *found) result() Stream {
 	return f.out.rows
 }
 
-func (e *Engine) collect(
-	ctx context.Context,
-	st *statement,
-	q *exec.Query,
-	c change,
-	ref func(int64) manifest.RowRef,
-) (*found, error) {
+func (e *Engine) collect(ctx context.Context, st *statement, q *exec.Query, c change,
+	ref func(int64) manifest.RowRef) (*found, error) {
 	f := &found{seen: map[int64]bool{}, budget: exec.NewBudget("query", e.opts.QueryBytes, e.budget)}
 	input := make([]manifest.Type, len(c.source.Columns()))
 	for i, col := range c.source.Columns() {
@@ -598,11 +573,8 @@ func (f *found) add(b arrow.RecordBatch, c change, set *exec.Transform, ref func
 		return err
 	}
 	defer full.Release()
-	changed := array.NewRecordBatch(
-		arrow.NewSchema(full.Schema().Fields()[:at], nil),
-		full.Columns()[:at],
-		full.NumRows(),
-	)
+	changed := array.NewRecordBatch(arrow.NewSchema(full.Schema().Fields()[:at], nil), full.Columns()[:at],
+		full.NumRows())
 	f.batches = append(f.batches, changed)
 	// Twice: the batches become one for the commit.
 	if err := f.hold(2 * batchBytes(changed)); err != nil {

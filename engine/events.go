@@ -64,11 +64,8 @@ func newEvents(e *Engine, st *statement, sub *plan.Subscribe) (*events, error) {
 		}
 	}
 	if sub.Upsert && len(x.keys) == 0 {
-		return nil, &fault.SQL{
-			Kind:    fault.ErrInvalid,
-			Code:    "42P10",
-			Message: "envelope = 'upsert' needs a table with a primary key",
-		}
+		return nil, &fault.SQL{Kind: fault.ErrInvalid, Code: "42P10",
+			Message: "envelope = 'upsert' needs a table with a primary key"}
 	}
 	x.schema = plan.Schema(sub.Columns())
 	input := tableTypes(sub.Table)
@@ -117,12 +114,8 @@ func (x *events) control(op string, seq *manifest.Seq) arrow.RecordBatch {
 }
 
 // batch puts the control columns in front of data columns that were computed; old may be nil. It takes neither.
-func (x *events) batch(
-	ops func(i int) string,
-	seq manifest.Seq,
-	time int64,
-	data, old arrow.RecordBatch,
-) arrow.RecordBatch {
+func (x *events) batch(ops func(i int) string, seq manifest.Seq, time int64,
+	data, old arrow.RecordBatch) arrow.RecordBatch {
 	n := int(data.NumRows())
 	op := array.NewStringBuilder(x.engine.alloc)
 	seqs := array.NewInt64Builder(x.engine.alloc)
@@ -293,12 +286,8 @@ func (x *events) upserts(c *tablet.Change, after []uint16, kept map[uint16]uint1
 	return out, nil
 }
 
-func (x *events) upsertRun(
-	c *tablet.Change,
-	rows []uint16,
-	kept map[uint16]uint16,
-	update bool,
-) (arrow.RecordBatch, error) {
+func (x *events) upsertRun(c *tablet.Change, rows []uint16, kept map[uint16]uint16,
+	update bool) (arrow.RecordBatch, error) {
 	data, _, err := x.project.Apply(c.New, rows)
 	if err != nil {
 		return nil, err

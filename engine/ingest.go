@@ -24,19 +24,11 @@ import (
 // Ingest writes a client's batches into a table, all or nothing, and returns how many rows are durable. Columns are
 // matched by name and cast where nothing is lost; columns that are left out get their default. next returns io.EOF at
 // the end; its batches are released here.
-func (e *Engine) Ingest(
-	ctx context.Context,
-	s *Session,
-	o IngestOptions,
-	schema *arrow.Schema,
-	next func() (arrow.RecordBatch, error),
-) (int64, error) {
+func (e *Engine) Ingest(ctx context.Context, s *Session, o IngestOptions, schema *arrow.Schema,
+	next func() (arrow.RecordBatch, error)) (int64, error) {
 	if o.Catalog != "" && o.Catalog != CatalogName {
-		return 0, &fault.SQL{
-			Kind:    fault.ErrNotFound,
-			Code:    "3D000",
-			Message: fmt.Sprintf("there is no catalog %q", o.Catalog),
-		}
+		return 0, &fault.SQL{Kind: fault.ErrNotFound, Code: "3D000",
+			Message: fmt.Sprintf("there is no catalog %q", o.Catalog)}
 	}
 	if o.Temporary {
 		return 0, unsupported("temporary tables")
@@ -92,11 +84,8 @@ func (e *Engine) ingestTarget(ctx context.Context, s *Session, o IngestOptions, 
 	exists := err == nil
 	switch {
 	case exists && o.Mode == IngestCreate:
-		return target{}, &fault.SQL{
-			Kind:    fault.ErrExists,
-			Code:    "42P07",
-			Message: fmt.Sprintf("table %s.%s exists already", old.Namespace, old.Name),
-		}
+		return target{}, &fault.SQL{Kind: fault.ErrExists, Code: "42P07",
+			Message: fmt.Sprintf("table %s.%s exists already", old.Namespace, old.Name)}
 	case !exists && o.Mode == IngestAppend:
 		return target{}, noTable(o.Namespace, o.Table)
 	case exists && o.Mode != IngestReplace:
@@ -118,13 +107,8 @@ func (e *Engine) ingestTarget(ctx context.Context, s *Session, o IngestOptions, 
 // replaceTarget makes room for an ingest that replaces. The owner's table is dropped and made anew when its columns
 // change, and emptied when they do not; someone else's is emptied of the caller's rows, if its columns are the same
 // (SEMANTICS.md section 4).
-func (e *Engine) replaceTarget(
-	ctx context.Context,
-	s *Session,
-	o IngestOptions,
-	schema *arrow.Schema,
-	old *manifest.Table,
-) (target, error) {
+func (e *Engine) replaceTarget(ctx context.Context, s *Session, o IngestOptions, schema *arrow.Schema,
+	old *manifest.Table) (target, error) {
 	p := s.Principal()
 	if err := writable(p, old); err != nil {
 		return target{}, err
@@ -157,9 +141,8 @@ func (e *Engine) remake(ctx context.Context, s *Session, to *target) error {
 
 // readAll takes a client's whole stream as rows of t, checked, so that a table is only dropped for rows that are there.
 // They may hold as much memory as a query.
-func (e *Engine) readAll(
-	s *Session, t *manifest.Table, schema *arrow.Schema, next func() (arrow.RecordBatch, error),
-) (*rows, error) {
+func (e *Engine) readAll(s *Session, t *manifest.Table, schema *arrow.Schema,
+	next func() (arrow.RecordBatch, error)) (*rows, error) {
 	conv, err := e.newConversion(e.statement(s, 0), t, schema)
 	if err != nil {
 		return nil, err
@@ -226,10 +209,8 @@ func tableOf(o IngestOptions, schema *arrow.Schema) (*manifest.Table, error) {
 		if err != nil {
 			return nil, fmt.Errorf("column %q: %w", f.Name, err)
 		}
-		t.Columns = append(
-			t.Columns,
-			manifest.Column{ID: manifest.ColumnID(i + 1), Name: f.Name, Type: typ, NotNull: !f.Nullable},
-		)
+		t.Columns = append(t.Columns,
+			manifest.Column{ID: manifest.ColumnID(i + 1), Name: f.Name, Type: typ, NotNull: !f.Nullable})
 	}
 	for name, value := range o.Options {
 		if err := ingestOption(t, strings.ToLower(name), value); err != nil {
@@ -287,13 +268,8 @@ func ingestOption(t *manifest.Table, name, value string) error {
 	return nil
 }
 
-func (e *Engine) ingestRows(
-	ctx context.Context,
-	s *Session,
-	to target,
-	schema *arrow.Schema,
-	next func() (arrow.RecordBatch, error),
-) (int64, error) {
+func (e *Engine) ingestRows(ctx context.Context, s *Session, to target, schema *arrow.Schema,
+	next func() (arrow.RecordBatch, error)) (int64, error) {
 	st := e.statement(s, 0)
 	conv, err := e.newConversion(st, to.table, schema)
 	if err != nil {
@@ -318,13 +294,8 @@ func (e *Engine) ingestRows(
 }
 
 // replaceRows ends all rows of the caller's tablet and writes the new ones in the same commit.
-func (e *Engine) replaceRows(
-	ctx context.Context,
-	st *statement,
-	t *manifest.Table,
-	next func() (arrow.RecordBatch, error),
-	c tablet.OnConflict,
-) (int64, error) {
+func (e *Engine) replaceRows(ctx context.Context, st *statement, t *manifest.Table,
+	next func() (arrow.RecordBatch, error), c tablet.OnConflict) (int64, error) {
 	id := st.tablet(t)
 	unlock, err := e.tablets.Exclusive(ctx, id)
 	if err != nil {
@@ -355,11 +326,8 @@ func (e *Engine) replaceRows(
 
 // everyRow lists the live rows of a tablet. The caller holds its statement lock.
 func (e *Engine) everyRow(ctx context.Context, id manifest.Tablet) ([]manifest.RowRef, manifest.Seq, error) {
-	snap, err := e.tablets.Read(
-		ctx,
-		id,
-		tablet.ReadOptions{Columns: []manifest.ColumnID{manifest.ColumnRow}, Pending: true},
-	)
+	snap, err := e.tablets.Read(ctx, id,
+		tablet.ReadOptions{Columns: []manifest.ColumnID{manifest.ColumnRow}, Pending: true})
 	if err != nil {
 		return nil, 0, err
 	}
@@ -413,11 +381,8 @@ func (e *Engine) newConversion(st *statement, t *manifest.Table, schema *arrow.S
 			return nil, err
 		}
 		if other, twice := taken[k]; twice {
-			return nil, &fault.SQL{
-				Kind:    fault.ErrInvalid,
-				Code:    "42701",
-				Message: fmt.Sprintf("the columns %q and %q are the same", other, f.Name),
-			}
+			return nil, &fault.SQL{Kind: fault.ErrInvalid, Code: "42701",
+				Message: fmt.Sprintf("the columns %q and %q are the same", other, f.Name)}
 		}
 		taken[k] = f.Name
 		c.from[k] = i

@@ -139,11 +139,8 @@ func (e *Engine) open(ctx context.Context) error {
 		return err
 	}
 	e.files = segments.Open(segments.Options{Bucket: bucket, Alloc: e.alloc})
-	e.tablets, err = tablet.Open(
-		ctx,
-		tablet.Options{Log: e.hot, Bucket: bucket, Manifests: manifest.OpenStore(bucket), Files: e.files,
-			NewID: e.segmentID, Alloc: e.alloc, Logger: e.log, BigBytes: e.opts.BigBytes, Resolve: e.stored},
-	)
+	e.tablets, err = tablet.Open(ctx, tablet.Options{Log: e.hot, Bucket: bucket, Manifests: manifest.OpenStore(bucket),
+		Files: e.files, NewID: e.segmentID, Alloc: e.alloc, Logger: e.log, BigBytes: e.opts.BigBytes, Resolve: e.stored})
 	if err != nil {
 		return err
 	}
@@ -295,11 +292,8 @@ func loopback(remote string) bool {
 func (e *Engine) Principal(_ context.Context, id manifest.UserID) (access.Principal, error) {
 	u, ok := e.catalog.Snapshot().UserByID(id)
 	if !ok || u.Dropped != 0 {
-		return access.Principal{}, &fault.SQL{
-			Kind:    fault.ErrUnauthenticated,
-			Code:    "28000",
-			Message: "this user does not exist any more",
-		}
+		return access.Principal{}, &fault.SQL{Kind: fault.ErrUnauthenticated, Code: "28000",
+			Message: "this user does not exist any more"}
 	}
 	return u.Principal()
 }

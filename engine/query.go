@@ -218,11 +218,8 @@ func (st *statement) scan(ctx context.Context, n *plan.Scan) (*exec.Source, erro
 		}
 		seq, ok := v.Value.(int64)
 		if !ok || seq < 0 {
-			return nil, &fault.SQL{
-				Kind:    fault.ErrInvalid,
-				Code:    "22023",
-				Message: "AS OF SEQ needs a sequence, 0 or larger",
-			}
+			return nil, &fault.SQL{Kind: fault.ErrInvalid, Code: "22023",
+				Message: "AS OF SEQ needs a sequence, 0 or larger"}
 		}
 		asOf = manifest.Seq(seq)
 		if asOf > st.asOf {
@@ -311,11 +308,8 @@ func (e *Engine) explain(ctx context.Context, s *Session, st *plan.Explain, asOf
 			Message: "EXPLAIN works on SELECT, INSERT, UPDATE and DELETE"}
 	}
 	if _, reads := st.Statement.(*plan.Select); st.Analyze && !reads {
-		return nil, &fault.SQL{
-			Kind:    fault.ErrUnsupported,
-			Code:    "0A000",
-			Message: "EXPLAIN ANALYZE works on SELECT only: it would change rows",
-		}
+		return nil, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
+			Message: "EXPLAIN ANALYZE works on SELECT only: it would change rows"}
 	}
 	env := e.statement(s, asOf)
 	node, err := env.optimize(root)

@@ -189,19 +189,14 @@ func (e *Engine) endFallen() {
 // kill ends a query, subscription, session or job by its id. One's own may always be ended; a foreign one reads as
 // missing to those who may not end it.
 func (e *Engine) kill(p access.Principal, st *plan.Kill) error {
-	missing := &fault.SQL{
-		Kind:    fault.ErrNotFound,
-		Code:    "42704",
-		Message: fmt.Sprintf("there is no %s %q", st.What, st.ID),
-	}
+	missing := &fault.SQL{Kind: fault.ErrNotFound, Code: "42704",
+		Message: fmt.Sprintf("there is no %s %q", st.What, st.ID)}
 	may := func(owner access.Principal) bool {
 		return owner.ID == p.ID || access.Can(p, access.Terminate, access.Target{}) == nil
 	}
-	killed := &fault.SQL{
-		Kind:    fault.ErrUnavailable,
-		Code:    "57014",
-		Message: fmt.Sprintf("the %s was ended by KILL", st.What),
-	}
+	// Not ErrUnavailable: a client would take the server to be gone, and might run the statement again.
+	killed := &fault.SQL{Kind: context.Canceled, Code: "57014",
+		Message: fmt.Sprintf("the %s was ended by KILL", st.What)}
 	switch st.What {
 	case whatQuery, whatSubscription:
 		id, err := strconv.ParseUint(st.ID, 10, 64)

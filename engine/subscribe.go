@@ -56,24 +56,16 @@ const (
 )
 
 // subscribe opens a subscription. Nothing is kept when it fails.
-func (e *Engine) subscribe(
-	ctx context.Context,
-	s *Session,
-	sub *plan.Subscribe,
-	r *run,
-	params []plan.Literal,
-) (Stream, error) {
+func (e *Engine) subscribe(ctx context.Context, s *Session, sub *plan.Subscribe, r *run,
+	params []plan.Literal) (Stream, error) {
 	st := e.statement(s, 0)
 	if err := access.Can(st.who, access.Read, access.Target{Table: sub.Table}); err != nil {
 		return nil, err
 	}
 	if k := sub.Table.Kind; k == manifest.System || k == manifest.View {
 		return nil, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
-			Message: fmt.Sprintf(
-				"SUBSCRIBE works on USER, SHARED and STREAM tables, not on %s.%s",
-				sub.Table.Namespace,
-				sub.Table.Name,
-			)}
+			Message: fmt.Sprintf("SUBSCRIBE works on USER, SHARED and STREAM tables, not on %s.%s", sub.Table.Namespace,
+				sub.Table.Name)}
 	}
 	x := &subscription{
 		engine:  e,

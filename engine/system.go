@@ -37,14 +37,8 @@ var (
 func cols(namesAndTypes ...any) []manifest.Column {
 	out := make([]manifest.Column, 0, len(namesAndTypes)/2)
 	for i := 0; i+1 < len(namesAndTypes); i += 2 {
-		out = append(
-			out,
-			manifest.Column{
-				ID:   manifest.ColumnID(i/2 + 1),
-				Name: namesAndTypes[i].(string),
-				Type: namesAndTypes[i+1].(manifest.Type),
-			},
-		)
+		out = append(out, manifest.Column{ID: manifest.ColumnID(i/2 + 1), Name: namesAndTypes[i].(string),
+			Type: namesAndTypes[i+1].(manifest.Type)})
 	}
 	return out
 }
@@ -96,11 +90,8 @@ func (e *Engine) systemScan(ctx context.Context, s *Session, n *plan.Scan) (*exe
 		}
 		at[k], fields[k] = int(id)-1, col.Field()
 		if id > manifest.ColumnID(len(d.columns)) {
-			return nil, &fault.SQL{
-				Kind:    fault.ErrInvalid,
-				Code:    "42703",
-				Message: fmt.Sprintf("table %s.%s has no column %s", d.namespace, d.name, col.Name),
-			}
+			return nil, &fault.SQL{Kind: fault.ErrInvalid, Code: "42703",
+				Message: fmt.Sprintf("table %s.%s has no column %s", d.namespace, d.name, col.Name)}
 		}
 	}
 	return &exec.Source{

@@ -19,181 +19,37 @@ func systemDefinitions() []systemTable {
 	const sys, schema = catalog.SystemSpace, catalog.SchemaSpace
 	return []systemTable{
 		{sys, "namespaces", cols("name", text, "created_at", timestamp), namespaceRows},
-		{
-			sys,
-			"tables",
-			cols(
-				"namespace",
-				text,
-				"name",
-				text,
-				"kind",
-				text,
-				"owner",
-				text,
-				"access_level",
-				text,
-				"flush_policy",
-				text,
-				"ttl_seconds",
-				bigint,
-				"scope",
-				text,
-				"version",
-				bigint,
-				"created_at",
-				timestamp,
-				"comment",
-				text,
-			),
-			tableRows,
-		},
-		{
-			sys,
-			"columns",
-			cols(
-				"namespace",
-				text,
-				"table_name",
-				text,
-				"name",
-				text,
-				"ordinal",
-				integer,
-				"type",
-				text,
-				"nullable",
-				boolType,
-				"default",
-				text,
-				"key",
-				integer,
-				"comment",
-				text,
-			),
-			columnRows,
-		},
-		{
-			sys,
-			"users",
-			cols("name", text, "role", text, "created_at", timestamp, "dropped_at", timestamp, "password", boolType),
-			userRows,
-		},
-		{
-			sys,
-			"sessions",
-			cols("id", text, "user", text, "role", text, "address", text, "namespace", text, "started_at", timestamp,
-				"used_at", timestamp),
-			sessionRows,
-		},
-		{
-			sys,
-			"queries",
-			cols("id", text, "user", text, "session", text, "text", text, "started_at", timestamp, "rows", bigint),
-			runRows(whatQuery),
-		},
-		{
-			sys,
-			"subscriptions",
-			cols("id", text, "user", text, "session", text, "text", text, "started_at", timestamp, "rows", bigint,
-				"seq", bigint, "lag", bigint),
-			runRows(whatSubscription),
-		},
-		{
-			sys,
-			"jobs",
-			cols("id", text, "kind", text, "table", text, "owner", text, "state", text, "started_at", timestamp,
-				"ended_at", timestamp, "rows", bigint, "bytes", bigint, "error", text),
-			jobRows,
-		},
-		{
-			sys,
-			"segments",
-			cols(
-				"namespace",
-				text,
-				"table_name",
-				text,
-				"id",
-				text,
-				"rows",
-				bigint,
-				"ended_rows",
-				bigint,
-				"bytes",
-				bigint,
-				"first_seq",
-				bigint,
-				"last_seq",
-				bigint,
-				"first_time",
-				timestamp,
-				"last_time",
-				timestamp,
-				"level",
-				integer,
-				"path",
-				text,
-			),
-			segmentRows,
-		},
+		{sys, "tables", cols("namespace", text, "name", text, "kind", text, "owner", text, "access_level", text,
+			"flush_policy", text, "ttl_seconds", bigint, "scope", text, "version", bigint, "created_at", timestamp,
+			"comment", text), tableRows},
+		{sys, "columns", cols("namespace", text, "table_name", text, "name", text, "ordinal", integer, "type", text,
+			"nullable", boolType, "default", text, "key", integer, "comment", text), columnRows},
+		{sys, "users", cols("name", text, "role", text, "created_at", timestamp, "dropped_at", timestamp,
+			"password", boolType), userRows},
+		{sys, "sessions", cols("id", text, "user", text, "role", text, "address", text, "namespace", text,
+			"started_at", timestamp, "used_at", timestamp), sessionRows},
+		{sys, "queries", cols("id", text, "user", text, "session", text, "text", text, "started_at", timestamp,
+			"rows", bigint), runRows(whatQuery)},
+		{sys, "subscriptions", cols("id", text, "user", text, "session", text, "text", text, "started_at", timestamp,
+			"rows", bigint, "seq", bigint, "lag", bigint), runRows(whatSubscription)},
+		{sys, "jobs", cols("id", text, "kind", text, "table", text, "owner", text, "state", text,
+			"started_at", timestamp, "ended_at", timestamp, "rows", bigint, "bytes", bigint, "error", text), jobRows},
+		{sys, "segments", cols("namespace", text, "table_name", text, "id", text, "rows", bigint, "ended_rows", bigint,
+			"bytes", bigint, "first_seq", bigint, "last_seq", bigint, "first_time", timestamp, "last_time", timestamp,
+			"level", integer, "path", text), segmentRows},
 		{sys, "storages", cols("id", text, "kind", text, "location", text), storageRows},
 		{sys, "stats", cols("name", text, "value", bigint), statRows},
 		{sys, "settings", cols("name", text, "value", text, "origin", text), settingRows},
 		{schema, "schemata", cols("catalog_name", text, "schema_name", text, "schema_owner", text), schemataRows},
-		{
-			schema,
-			"tables",
-			cols("table_catalog", text, "table_schema", text, "table_name", text, "table_type", text),
-			schemaTableRows,
-		},
-		{schema, "columns", cols(
-			"table_catalog",
-			text,
-			"table_schema",
-			text,
-			"table_name",
-			text,
-			"column_name",
-			text,
-			"ordinal_position",
-			integer,
-			"column_default",
-			text,
-			"is_nullable",
-			text,
-			"data_type",
-			text,
-			"character_maximum_length",
-			integer,
-			"numeric_precision",
-			integer,
-			"numeric_scale",
-			integer,
-		), schemaColumnRows},
-		{
-			schema,
-			"key_column_usage",
-			cols(
-				"constraint_catalog",
-				text,
-				"constraint_schema",
-				text,
-				"constraint_name",
-				text,
-				"table_catalog",
-				text,
-				"table_schema",
-				text,
-				"table_name",
-				text,
-				"column_name",
-				text,
-				"ordinal_position",
-				integer,
-			),
-			keyRows,
-		},
+		{schema, "tables", cols("table_catalog", text, "table_schema", text, "table_name", text,
+			"table_type", text), schemaTableRows},
+		{schema, "columns", cols("table_catalog", text, "table_schema", text, "table_name", text, "column_name", text,
+			"ordinal_position", integer, "column_default", text, "is_nullable", text, "data_type", text,
+			"character_maximum_length", integer, "numeric_precision", integer,
+			"numeric_scale", integer), schemaColumnRows},
+		{schema, "key_column_usage", cols("constraint_catalog", text, "constraint_schema", text,
+			"constraint_name", text, "table_catalog", text, "table_schema", text, "table_name", text,
+			"column_name", text, "ordinal_position", integer), keyRows},
 	}
 }
 
@@ -271,17 +127,8 @@ func columnRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error 
 			if k := keyPlace(t, c.ID); k > 0 {
 				key = k
 			}
-			err := yield(
-				t.Namespace,
-				t.Name,
-				c.Name,
-				i+1,
-				c.Type.String(),
-				!c.NotNull,
-				orNil(c.Default),
-				key,
-				orNil(c.Comment),
-			)
+			err := yield(t.Namespace, t.Name, c.Name, i+1, c.Type.String(), !c.NotNull, orNil(c.Default), key,
+				orNil(c.Comment))
 			if err != nil {
 				return err
 			}
@@ -312,15 +159,8 @@ func sessionRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error
 		if !all && q.ID != p.ID {
 			continue
 		}
-		err := yield(
-			o.id,
-			q.Name,
-			q.Role.String(),
-			orNil(o.remote),
-			o.Namespace(),
-			o.started.UnixMicro(),
-			o.lastUsed().UnixMicro(),
-		)
+		err := yield(o.id, q.Name, q.Role.String(), orNil(o.remote), o.Namespace(), o.started.UnixMicro(),
+			o.lastUsed().UnixMicro())
 		if err != nil {
 			return err
 		}
@@ -357,18 +197,8 @@ func jobRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
 			continue
 		}
 		t := j.Tablet.Table
-		err := yield(
-			j.ID,
-			string(j.Kind),
-			t.Namespace+"."+t.Name,
-			orNil(j.Tablet.Owner.Name),
-			string(j.State),
-			whenOrNil(j.Started),
-			whenOrNil(j.Ended),
-			j.Rows,
-			j.Bytes,
-			orNil(j.Error),
-		)
+		err := yield(j.ID, string(j.Kind), t.Namespace+"."+t.Name, orNil(j.Tablet.Owner.Name), string(j.State),
+			whenOrNil(j.Started), whenOrNil(j.Ended), j.Rows, j.Bytes, orNil(j.Error))
 		if err != nil {
 			return err
 		}
@@ -400,20 +230,9 @@ func segmentRows(e *Engine, ctx context.Context, s *Session, yield yieldRow) err
 			if g.Marks != nil {
 				ended = g.Marks.Count
 			}
-			err := yield(
-				t.Namespace,
-				t.Name,
-				fmt.Sprintf("%016x", uint64(g.ID)),
-				g.Rows,
-				ended,
-				g.Bytes,
-				int64(g.FirstSeq),
-				int64(g.LastSeq),
-				g.FirstTime,
-				g.LastTime,
-				g.Level,
-				manifest.SegmentFile(id.Dir(), g.ID),
-			)
+			err := yield(t.Namespace, t.Name, fmt.Sprintf("%016x", uint64(g.ID)), g.Rows, ended, g.Bytes,
+				int64(g.FirstSeq), int64(g.LastSeq), g.FirstTime, g.LastTime, g.Level,
+				manifest.SegmentFile(id.Dir(), g.ID))
 			if err != nil {
 				return err
 			}
@@ -438,18 +257,14 @@ func statRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
 		"engine.uptime_seconds": int64(time.Since(e.started) / time.Second),
 		"engine.sessions":       int64(len(e.sessions.list())),
 		"engine.queries":        int64(len(e.running.list(whatQuery))),
-		"subscriptions.tails": int64(
-			hub.Tails,
-		),
+		"subscriptions.tails":   int64(hub.Tails),
 		"subscriptions.tablets": int64(hub.Tablets),
 		"subscriptions.commits": hub.Commits,
 		"subscriptions.made":    hub.Made,
 		"subscriptions.shared":  hub.Shared,
-		"process.heap_bytes": int64(
-			m.HeapAlloc,
-		),
-		"process.system_bytes": int64(m.Sys),
-		"process.goroutines":   int64(runtime.NumGoroutine()),
+		"process.heap_bytes":    int64(m.HeapAlloc),
+		"process.system_bytes":  int64(m.Sys),
+		"process.goroutines":    int64(runtime.NumGoroutine()),
 	}
 	rooms := map[string]any{"hotlog": e.hot.Stats(), "tablets": e.tablets.Stats(), "jobs": e.jobs.Stats()}
 	for room, stats := range rooms {
@@ -530,19 +345,8 @@ func schemaColumnRows(e *Engine, _ context.Context, s *Session, yield yieldRow) 
 			case c.Type.Kind == manifest.Decimal:
 				precision, scale = int(c.Type.Precision), int(c.Type.Scale)
 			}
-			err := yield(
-				CatalogName,
-				t.Namespace,
-				t.Name,
-				c.Name,
-				i+1,
-				orNil(c.Default),
-				nullable,
-				c.Type.String(),
-				length,
-				precision,
-				scale,
-			)
+			err := yield(CatalogName, t.Namespace, t.Name, c.Name, i+1, orNil(c.Default), nullable, c.Type.String(),
+				length, precision, scale)
 			if err != nil {
 				return err
 			}
