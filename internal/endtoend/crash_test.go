@@ -40,11 +40,8 @@ func serveUntilKilled(dir string, noSync bool) {
 	log, err := newSyncedFS(filepath.Join(dir, "hot"), filepath.Join(dir, "synced"))
 	if err == nil {
 		var s *server.Server
-		s, err = server.Start(
-			context.Background(),
-			server.Options{DataDir: filepath.Join(dir, "data"), Listen: "127.0.0.1:0", LogFS: log,
-				UnsafeNoSync: noSync},
-		)
+		s, err = server.Start(context.Background(), server.Options{DataDir: filepath.Join(dir, "data"),
+			Listen: "127.0.0.1:0", LogFS: log, UnsafeNoSync: noSync})
 		if err == nil {
 			fmt.Println(s.URL())
 			select {}
@@ -300,16 +297,8 @@ func (w *writer) check(t *testing.T, found map[int]map[string]int) int {
 	complain := func(n int, g *rowGroup, got map[string]int) {
 		wrong++
 		if wrong == 1 {
-			t.Logf(
-				"writer %d, group %d of %d rows: found %v, acknowledged %q, in doubt %q (%v)",
-				w.id,
-				n,
-				g.rows,
-				got,
-				g.state,
-				g.doubt,
-				g.doubtful,
-			)
+			t.Logf("writer %d, group %d of %d rows: found %v, acknowledged %q, in doubt %q (%v)", w.id, n, g.rows, got,
+				g.state, g.doubt, g.doubtful)
 		}
 	}
 	for n, g := range w.groups {
@@ -338,12 +327,10 @@ func crashes(t *testing.T, kills int, noSync bool) (wrong, acks int) {
 	dir := t.TempDir()
 	c := startChild(t, dir, noSync)
 	root := connect(t, c.url, "")
-	root.exec(
-		"CREATE NAMESPACE crash",
+	root.exec("CREATE NAMESPACE crash",
 		"CREATE SHARED TABLE crash.main (id BIGINT PRIMARY KEY, writer INT, grp INT, v TEXT) "+
 			"WITH (FLUSH_POLICY = 'rows:300', DELETED_RETENTION_HOURS = 0)",
-		"CREATE STREAM TABLE crash.live (id BIGINT PRIMARY KEY, v TEXT) WITH (SCOPE = 'shared', TTL_SECONDS = 1)",
-	)
+		"CREATE STREAM TABLE crash.live (id BIGINT PRIMARY KEY, v TEXT) WITH (SCOPE = 'shared', TTL_SECONDS = 1)")
 	writers := make([]*writer, 4)
 	for i := range writers {
 		writers[i] = &writer{id: i + 1, rand: rand.New(rand.NewPCG(r.Uint64(), 0)), groups: map[int]*rowGroup{}}
@@ -390,9 +377,8 @@ func load(t *testing.T, c *child, writers []*writer, r *rand.Rand) {
 func verify(t *testing.T, c *client, writers []*writer) int {
 	t.Helper()
 	found := map[string]map[int]map[string]int{}
-	rows, err := c.tryQuery(
-		"SELECT writer, grp, v, count(*), count(DISTINCT id) FROM crash.main GROUP BY writer, grp, v",
-	)
+	rows, err := c.tryQuery("SELECT writer, grp, v, count(*), count(DISTINCT id) FROM crash.main " +
+		"GROUP BY writer, grp, v")
 	if err != nil {
 		t.Logf("the table cannot be read: %v", err)
 		return 1

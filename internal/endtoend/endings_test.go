@@ -9,8 +9,8 @@ import (
 	"kalamflight/internal/server"
 )
 
-// TestSubscriptionsEnd ends quiet subscriptions, whose next progress row is an hour away, by what takes the table or the
-// right to read it from them: each ends at once, with an error that says why.
+// TestSubscriptionsEnd ends quiet subscriptions, whose next progress row is an hour away, by what takes the table or
+// the right to read it from them: each ends at once, with an error that says why.
 func TestSubscriptionsEnd(t *testing.T) {
 	s := start(t, server.Options{})
 	root := connect(t, s.URL(), "")

@@ -200,11 +200,8 @@ func (s *stream) close() {
 }
 
 // ingest writes batches with the driver's bulk ingest and returns the rows that the server says are durable.
-func (c *client) ingest(
-	namespace, table, mode string,
-	schema *arrow.Schema,
-	batches ...arrow.RecordBatch,
-) (int64, error) {
+func (c *client) ingest(namespace, table, mode string, schema *arrow.Schema,
+	batches ...arrow.RecordBatch) (int64, error) {
 	rdr, err := array.NewRecordReader(schema, batches)
 	if err != nil {
 		return 0, err

@@ -102,18 +102,13 @@ func (r *recorded) Send(d *flight.FlightData) error {
 func putMessages(t *testing.T, r *rand.Rand, opts ...ipc.Option) []*pb.FlightData {
 	t.Helper()
 	schema := arrow.NewSchema([]arrow.Field{
-		{Name: "id", Type: arrow.PrimitiveTypes.Int64}, {Name: "s", Type: arrow.BinaryTypes.String, Nullable: true},
-		{
-			Name:     "b",
-			Type:     arrow.FixedWidthTypes.Boolean,
-			Nullable: true,
-		}, {Name: "d", Type: &arrow.Decimal128Type{Precision: 20, Scale: 3}, Nullable: true},
+		{Name: "id", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "s", Type: arrow.BinaryTypes.String, Nullable: true},
+		{Name: "b", Type: arrow.FixedWidthTypes.Boolean, Nullable: true},
+		{Name: "d", Type: &arrow.Decimal128Type{Precision: 20, Scale: 3}, Nullable: true},
 		{Name: "e", Type: arrow.FixedSizeListOf(3, arrow.PrimitiveTypes.Float32), Nullable: true},
-		{
-			Name:     "k",
-			Type:     &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: arrow.BinaryTypes.String},
-			Nullable: true,
-		},
+		{Name: "k", Nullable: true,
+			Type: &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: arrow.BinaryTypes.String}},
 		{Name: "l", Type: arrow.BinaryTypes.LargeString, Nullable: true},
 		{Name: "v", Type: arrow.BinaryTypes.BinaryView, Nullable: true},
 	}, nil)
@@ -237,10 +232,8 @@ func put(client pb.FlightServiceClient, messages []*pb.FlightData) error {
 func TestHostilePuts(t *testing.T) {
 	r, _ := testkit.Rand(t)
 	s := start(t, server.Options{})
-	conn, err := grpc.NewClient(
-		strings.TrimPrefix(s.URL(), "grpc://"),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-	)
+	conn, err := grpc.NewClient(strings.TrimPrefix(s.URL(), "grpc://"),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -126,9 +126,8 @@ func (u *resident) act() error {
 	case 7:
 		_, err = u.tryQuery("SELECT * FROM both.notes")
 	case 8:
-		_, err = u.tryQuery(
-			fmt.Sprintf("SELECT count(*), min(body), max(body) FROM both.notes WHERE id > %d GROUP BY n %% 3", id),
-		)
+		_, err = u.tryQuery(fmt.Sprintf("SELECT count(*), min(body), max(body) FROM both.notes "+
+			"WHERE id > %d GROUP BY n %% 3", id))
 	case 9:
 		_, err = u.tryQuery("EXPLAIN ANALYZE SELECT * FROM both.notes WHERE body > 'a' ORDER BY body LIMIT 5")
 	case 10:
@@ -136,18 +135,8 @@ func (u *resident) act() error {
 	case 11:
 		_, err = u.tryQuery("SUBSCRIBE TO both.notes UP TO NOW OPTIONS (last_rows = 20)")
 	case 12:
-		tables := []string{
-			"tables",
-			"columns",
-			"segments",
-			"queries",
-			"sessions",
-			"subscriptions",
-			"jobs",
-			"users",
-			"stats",
-			"settings",
-		}
+		tables := []string{"tables", "columns", "segments", "queries", "sessions", "subscriptions", "jobs", "users",
+			"stats", "settings"}
 		_, err = u.tryQuery("SELECT * FROM system." + tables[u.rand.IntN(len(tables))])
 	case 13:
 		err = u.objects()
@@ -186,10 +175,8 @@ func (u *resident) objects() error {
 
 // bulk ingests a few rows.
 func (u *resident) bulk() error {
-	schema := arrow.NewSchema(
-		[]arrow.Field{{Name: "id", Type: arrow.PrimitiveTypes.Int64}, {Name: "body", Type: arrow.BinaryTypes.String}},
-		nil,
-	)
+	schema := arrow.NewSchema([]arrow.Field{{Name: "id", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "body", Type: arrow.BinaryTypes.String}}, nil)
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
 	defer b.Release()
 	for range 100 {

@@ -200,11 +200,9 @@ func TestSubscribers(t *testing.T) {
 	w := &torture{t: t}
 	setURL(w, s)
 	c := connect(t, s.URL(), "")
-	c.exec(
-		"CREATE NAMESPACE tort",
+	c.exec("CREATE NAMESPACE tort",
 		"CREATE SHARED TABLE tort.main (id BIGINT PRIMARY KEY, v INT, grp INT, pad TEXT) WITH (FLUSH_POLICY = 'rows:1500')",
-		"CREATE STREAM TABLE tort.live (id BIGINT PRIMARY KEY, v INT) WITH (SCOPE = 'shared', TTL_SECONDS = 3600)",
-	)
+		"CREATE STREAM TABLE tort.live (id BIGINT PRIMARY KEY, v INT) WITH (SCOPE = 'shared', TTL_SECONDS = 3600)")
 
 	followers := makeFollowers(w, r)
 	var wg sync.WaitGroup
@@ -242,17 +240,8 @@ func makeFollowers(w *torture, r *rand.Rand) []*follower {
 	var out []*follower
 	for _, k := range kinds {
 		for i := range 20 {
-			out = append(
-				out,
-				&follower{
-					name:     fmt.Sprintf("%s %d", k.name, i),
-					source:   k.source,
-					slow:     k.slow,
-					world:    w,
-					complete: -1,
-					rand:     rand.New(rand.NewPCG(r.Uint64(), 0)),
-				},
-			)
+			out = append(out, &follower{name: fmt.Sprintf("%s %d", k.name, i), source: k.source, slow: k.slow, world: w,
+				complete: -1, rand: rand.New(rand.NewPCG(r.Uint64(), 0))})
 		}
 	}
 	return out
@@ -302,13 +291,8 @@ func tortureStatement(r *rand.Rand, live map[int64]bool, next *int64) string {
 	if len(live) == 0 || op < 4 {
 		*next++
 		live[*next] = true
-		return fmt.Sprintf(
-			"INSERT INTO tort.main VALUES (%d, %d, %d, 'pad %d')",
-			*next,
-			r.IntN(1000),
-			r.IntN(10),
-			*next,
-		)
+		return fmt.Sprintf("INSERT INTO tort.main VALUES (%d, %d, %d, 'pad %d')", *next, r.IntN(1000), r.IntN(10),
+			*next)
 	}
 	id := pick(r, live)
 	if op < 9 {
@@ -326,11 +310,10 @@ func pick(r *rand.Rand, live map[int64]bool) int64 {
 
 // bigCommit ingests 50,000 rows in one commit, in keys of their own.
 func bigCommit(t *testing.T, c *client) {
-	schema := arrow.NewSchema(
-		[]arrow.Field{{Name: "id", Type: arrow.PrimitiveTypes.Int64}, {Name: "v", Type: arrow.PrimitiveTypes.Int32},
-			{Name: "grp", Type: arrow.PrimitiveTypes.Int32}, {Name: "pad", Type: arrow.BinaryTypes.String}},
-		nil,
-	)
+	schema := arrow.NewSchema([]arrow.Field{
+		{Name: "id", Type: arrow.PrimitiveTypes.Int64}, {Name: "v", Type: arrow.PrimitiveTypes.Int32},
+		{Name: "grp", Type: arrow.PrimitiveTypes.Int32}, {Name: "pad", Type: arrow.BinaryTypes.String},
+	}, nil)
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
 	defer b.Release()
 	for i := range 50_000 {
@@ -365,13 +348,8 @@ func checkFollowers(t *testing.T, c *client, followers []*follower) {
 		kind, _, _ := strings.Cut(f.name, " ")
 		cuts += f.cuts
 		if !maps.Equal(f.rows, want[kind]) {
-			t.Errorf(
-				"%s folds to %d rows that are not the table's %d: %s",
-				f.name,
-				len(f.rows),
-				len(want[kind]),
-				difference(f.rows, want[kind]),
-			)
+			t.Errorf("%s folds to %d rows that are not the table's %d: %s", f.name, len(f.rows), len(want[kind]),
+				difference(f.rows, want[kind]))
 		}
 		for _, seq := range history[kind] {
 			if seq > f.snapshot && !f.seqs[seq] {

@@ -27,35 +27,20 @@ import (
 var tpchTables = []struct{ name, key, columns string }{
 	{"region", "r_regionkey", "r_regionkey i, r_name s, r_comment s"},
 	{"nation", "n_nationkey", "n_nationkey i, n_name s, n_regionkey i, n_comment s"},
-	{
-		"supplier",
-		"s_suppkey",
-		"s_suppkey i, s_name s, s_address s, s_nationkey i, s_phone s, s_acctbal d, s_comment s",
-	},
-	{
-		"part",
-		"p_partkey",
-		"p_partkey i, p_name s, p_mfgr s, p_brand s, p_type s, p_size i, p_container s, p_retailprice d, p_comment s",
-	},
+	{"supplier", "s_suppkey",
+		"s_suppkey i, s_name s, s_address s, s_nationkey i, s_phone s, s_acctbal d, s_comment s"},
+	{"part", "p_partkey",
+		"p_partkey i, p_name s, p_mfgr s, p_brand s, p_type s, p_size i, p_container s, p_retailprice d, p_comment s"},
 	{"partsupp", "ps_partkey, ps_suppkey", "ps_partkey i, ps_suppkey i, ps_availqty i, ps_supplycost d, ps_comment s"},
-	{
-		"customer",
-		"c_custkey",
-		"c_custkey i, c_name s, c_address s, c_nationkey i, c_phone s, c_acctbal d, c_mktsegment s, c_comment s",
-	},
-	{
-		"orders",
-		"o_orderkey",
+	{"customer", "c_custkey",
+		"c_custkey i, c_name s, c_address s, c_nationkey i, c_phone s, c_acctbal d, c_mktsegment s, c_comment s"},
+	{"orders", "o_orderkey",
 		"o_orderkey i, o_custkey i, o_orderstatus s, o_totalprice d, o_orderdate t, o_orderpriority s, o_clerk s, " +
-			"o_shippriority i, o_comment s",
-	},
-	{
-		"lineitem",
-		"l_orderkey, l_linenumber",
+			"o_shippriority i, o_comment s"},
+	{"lineitem", "l_orderkey, l_linenumber",
 		"l_orderkey i, l_partkey i, l_suppkey i, l_linenumber i, l_quantity d, l_extendedprice d, " +
 			"l_discount d, l_tax d, l_returnflag s, l_linestatus s, l_shipdate t, l_commitdate t, l_receiptdate t, " +
-			"l_shipinstruct s, l_shipmode s, l_comment s",
-	},
+			"l_shipinstruct s, l_shipmode s, l_comment s"},
 }
 
 var tpchTypes = map[string]struct {
@@ -86,15 +71,8 @@ func createTPCH(c *client, namespace string) {
 		for i := range names {
 			cols = append(cols, fmt.Sprintf("%s %s NOT NULL", names[i], tpchTypes[types[i]].sql))
 		}
-		c.exec(
-			fmt.Sprintf(
-				"CREATE SHARED TABLE %s.%s (%s, PRIMARY KEY (%s))",
-				namespace,
-				t.name,
-				strings.Join(cols, ", "),
-				t.key,
-			),
-		)
+		c.exec(fmt.Sprintf("CREATE SHARED TABLE %s.%s (%s, PRIMARY KEY (%s))", namespace, t.name,
+			strings.Join(cols, ", "), t.key))
 	}
 }
 
@@ -204,9 +182,7 @@ func TestTPCH(t *testing.T) {
 				loadTPCH(c, state, table.name, table.columns, even)
 				names, _ := splitColumns(table.columns)
 				last := names[len(names)-1]
-				c.exec(
-					fmt.Sprintf("UPDATE mixed.%s SET %s = %s WHERE %s", table.name, last, last, updates[table.name]),
-				)
+				c.exec(fmt.Sprintf("UPDATE mixed.%s SET %s = %s WHERE %s", table.name, last, last, updates[table.name]))
 			}
 		}
 		for q := 1; q <= 22; q++ {
