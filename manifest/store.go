@@ -133,7 +133,7 @@ func (s *Store) read(ctx context.Context, t Tablet) (*entry, error) {
 	}
 	m, err := Decode(body)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s/%s: %w", t.Dir(), manifestName, err)
 	}
 	if m.Table != t.Table.ID || m.Owner != t.Owner.ID {
 		m = empty

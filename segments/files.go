@@ -169,7 +169,7 @@ func (f *Files) acquire(ctx context.Context, t manifest.Tablet, s *manifest.Segm
 
 	file, err := f.openFile(ctx, t, s, known && sum == s.Checksum)
 	if err != nil {
-		err = fmt.Errorf("open segment %d: %w", s.ID, err)
+		err = fmt.Errorf("open %s: %w", manifest.SegmentFile(t.Dir(), s.ID), err)
 	}
 	f.mu.Lock()
 	h.file, h.err = file, err

@@ -146,21 +146,21 @@ func put(ctx context.Context, b blob.Bucket, name string, body []byte) error {
 // ReadMarks reads a mark file back, sorted by row; each Target names the segment and the row.
 func ReadMarks(ctx context.Context, b blob.Bucket, dir string, id manifest.SegmentID,
 	m *manifest.MarkFile) ([]manifest.Mark, error) {
-	body, _, err := b.Get(ctx, manifest.MarkFileName(dir, id, m.Generation))
+	name := manifest.MarkFileName(dir, id, m.Generation)
+	body, _, err := b.Get(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("read marks of segment %d: %w", id, err)
+		return nil, fmt.Errorf("read marks %s: %w", name, err)
 	}
 	if sum := crc32.Checksum(body, castagnoli()); int64(len(body)) != m.Bytes || sum != m.Checksum {
-		return nil, fmt.Errorf("read marks of segment %d: %d bytes of checksum %08x where the manifest says %d of %08x: %w",
-			id, len(body),
-			sum, m.Bytes, m.Checksum, fault.ErrCorrupt)
+		return nil, fmt.Errorf("read marks %s: %d bytes of checksum %08x where the manifest says %d of %08x: %w",
+			name, len(body), sum, m.Bytes, m.Checksum, fault.ErrCorrupt)
 	}
 	marks, err := DecodeMarks(id, body)
 	if err != nil {
-		return nil, fmt.Errorf("read marks of segment %d: %w", id, err)
+		return nil, fmt.Errorf("read marks %s: %w", name, err)
 	}
 	if int64(len(marks)) != m.Count {
-		return nil, fmt.Errorf("read marks of segment %d: %d where the manifest says %d: %w", id, len(marks), m.Count,
+		return nil, fmt.Errorf("read marks %s: %d where the manifest says %d: %w", name, len(marks), m.Count,
 			fault.ErrCorrupt)
 	}
 	return marks, nil

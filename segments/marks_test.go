@@ -75,8 +75,9 @@ func TestMarksRefuse(t *testing.T) {
 		t.Fatal(err)
 	}
 	bucket.Corrupt(manifest.MarkFileName("d", 7, 1), func(b []byte) []byte { b[9]++; return b })
-	if _, err := segments.ReadMarks(ctx, bucket, "d", 7, &m); !errors.Is(err, fault.ErrCorrupt) {
-		t.Errorf("ReadMarks of a damaged file = %v, want ErrCorrupt", err)
+	if _, err := segments.ReadMarks(ctx, bucket, "d", 7, &m); !errors.Is(err, fault.ErrCorrupt) ||
+		!strings.Contains(err.Error(), manifest.MarkFileName("d", 7, 1)) {
+		t.Errorf("ReadMarks of a damaged file = %v, want ErrCorrupt and the name of the file", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -320,8 +321,8 @@ func TestDamagedFileIsCorrupt(t *testing.T) {
 	defer f.Close()
 	_, err := f.Scan(context.Background(), segments.ScanRequest{Tablet: tabletOf(w.table), Segment: w.segment,
 		Columns: []manifest.ColumnID{1}})
-	if !errors.Is(err, fault.ErrCorrupt) {
-		t.Errorf("Scan = %v, want ErrCorrupt", err)
+	if !errors.Is(err, fault.ErrCorrupt) || !strings.Contains(err.Error(), name) {
+		t.Errorf("Scan = %v, want ErrCorrupt and the name of the file", err)
 	}
 }
 
