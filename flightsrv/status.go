@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"strings"
+	"syscall"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -33,6 +34,8 @@ var kinds = []struct {
 }{
 	{fault.ErrUnknown, codes.Unknown, "08007"},
 	{fault.ErrCorrupt, codes.DataLoss, "XX001"},
+	{syscall.ENOSPC, codes.ResourceExhausted, "53100"}, // also when it has stopped the log, which is ErrUnavailable
+	{syscall.EDQUOT, codes.ResourceExhausted, "53100"},
 	{fault.ErrUnauthenticated, codes.Unauthenticated, "28000"},
 	{fault.ErrDenied, codes.PermissionDenied, "42501"},
 	{fault.ErrInvalid, codes.InvalidArgument, "22000"},
