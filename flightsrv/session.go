@@ -83,10 +83,10 @@ type sessions struct {
 }
 
 func newSessions(b Backend, o Options) *sessions {
-	return &sessions{backend: b, open: newQuota("sessions open", "53300", int64(o.Sessions), int64(o.SessionsPerUser)), ttl: o.SessionTTL, statementTTL: o.StatementTTL,
-		byKey:  map[sessionKey]*session{},
-		byConn: map[uint64][]sessionKey{}, all: map[*session]struct{}{}, cookies: map[string]manifest.UserID{},
-		statements: map[string]*statement{}}
+	return &sessions{backend: b, ttl: o.SessionTTL, statementTTL: o.StatementTTL,
+		open:  newQuota("sessions open", "53300", int64(o.Sessions), int64(o.SessionsPerUser)),
+		byKey: map[sessionKey]*session{}, byConn: map[uint64][]sessionKey{}, all: map[*session]struct{}{},
+		cookies: map[string]manifest.UserID{}, statements: map[string]*statement{}}
 }
 
 // sessionOf is the caller's session, made on the first call that needs one. It stays in use until the call is over.
