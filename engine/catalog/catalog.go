@@ -102,11 +102,32 @@ func Open(ctx context.Context, meta Meta) (*Catalog, error) {
 	return c, nil
 }
 
-func scanJSON[T any](meta Meta, prefix string, f func(*T)) error {
+// checkKeys refuses a key that is none of ours. Values have checksums and keys have not: an entry whose key has rotted
+// would otherwise be missed by nobody, and the files of its table be taken for leftovers.
+func checkKeys(meta Meta) error {
+	return meta.Scan("", func(key string, _ []byte) error {
+		switch key {
+		case keyLastTable, keyLastUser, keyLastID, keySecret:
+			return nil
+		}
+		for _, prefix := range []string{keyNamespace, keyTable, keyUser, keyDropped} {
+			if strings.HasPrefix(key, prefix) {
+				return nil
+			}
+		}
+		return fmt.Errorf("catalog entry %q is of no known kind: %w", key, fault.ErrCorrupt)
+	})
+}
+
+// scanJSON reads the entries of a prefix; keyOf is the key that a value must have.
+func scanJSON[T any](meta Meta, prefix string, keyOf func(*T) string, f func(*T)) error {
 	return meta.Scan(prefix, func(key string, value []byte) error {
 		v := new(T)
 		if err := json.Unmarshal(value, v); err != nil {
 			return fmt.Errorf("catalog entry %s: %w: %w", key, fault.ErrCorrupt, err)
+		}
+		if want := keyOf(v); want != key {
+			return fmt.Errorf("catalog entry %q has the value of %q: %w", key, want, fault.ErrCorrupt)
 		}
 		f(v)
 		return nil
@@ -114,16 +135,21 @@ func scanJSON[T any](meta Meta, prefix string, f func(*T)) error {
 }
 
 func (c *Catalog) load(s *Snapshot) error {
-	if err := scanJSON(c.meta, keyNamespace, func(n *Namespace) { s.namespaces[n.Name] = *n }); err != nil {
+	if err := checkKeys(c.meta); err != nil {
 		return err
 	}
-	if err := scanJSON(c.meta, keyTable, func(t *manifest.Table) { s.put(t) }); err != nil {
+	if err := scanJSON(c.meta, keyNamespace, func(n *Namespace) string { return keyNamespace + n.Name },
+		func(n *Namespace) { s.namespaces[n.Name] = *n }); err != nil {
 		return err
 	}
-	if err := scanJSON(c.meta, keyDropped, func(t *manifest.Table) { s.dropped[t.ID] = t }); err != nil {
+	if err := scanJSON(c.meta, keyTable, func(t *manifest.Table) string { return tableKey(t.ID) }, s.put); err != nil {
 		return err
 	}
-	if err := scanJSON(c.meta, keyUser, func(u *User) { s.putUser(u) }); err != nil {
+	if err := scanJSON(c.meta, keyDropped, func(t *manifest.Table) string { return droppedKey(t.ID) },
+		func(t *manifest.Table) { s.dropped[t.ID] = t }); err != nil {
+		return err
+	}
+	if err := scanJSON(c.meta, keyUser, func(u *User) string { return userKey(u.ID) }, s.putUser); err != nil {
 		return err
 	}
 	secret, ok, err := c.meta.Get(keySecret)

@@ -310,3 +310,36 @@ func TestNothingShowsWhenItIsNotDurable(t *testing.T) {
 		t.Error("a namespace shows that was not made durable")
 	}
 }
+
+// TestRottenKeys flips each bit of each key in turn: the catalog refuses to open, and names what it found, rather than
+// go on without the entry.
+func TestRottenKeys(t *testing.T) {
+	m := newMemory()
+	c := open(t, m)
+	ctx := context.Background()
+	if _, err := c.CreateNamespace(ctx, "n", false); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := c.CreateTable(ctx, table("t"), false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.CreateUser(ctx, "ali", "ali-password", access.RoleUser, false); err != nil {
+		t.Fatal(err)
+	}
+	for key, value := range maps.Clone(m.kv) {
+		for bit := range 8 * len(key) {
+			rotten := []byte(key)
+			rotten[bit/8] ^= 1 << (bit % 8)
+			if _, taken := m.kv[string(rotten)]; taken {
+				continue
+			}
+			delete(m.kv, key)
+			m.kv[string(rotten)] = value
+			if _, err := catalog.Open(ctx, m); !errors.Is(err, fault.ErrCorrupt) {
+				t.Errorf("Open with %q for %q = %v, want ErrCorrupt", rotten, key, err)
+			}
+			delete(m.kv, string(rotten))
+			m.kv[key] = value
+		}
+	}
+}
