@@ -234,12 +234,9 @@ func checkLengths(c manifest.Column, texts *array.String) error {
 		// A text has no more characters than bytes.
 		if texts.ValueLen(i) > int(c.Type.Length) && texts.IsValid(i) &&
 			utf8.RuneCountInString(texts.Value(i)) > int(c.Type.Length) {
-			return &fault.SQL{
-				Kind: fault.ErrInvalid,
-				Code: "22001",
-				Message: fmt.Sprintf("a value of column %q has %d characters, more than %s allows",
-					c.Name, utf8.RuneCountInString(texts.Value(i)), c.Type),
-			}
+			return &fault.SQL{Kind: fault.ErrInvalid, Code: "22001",
+				Message: fmt.Sprintf("a value of column %q has %d characters, more than %s allows", c.Name,
+					utf8.RuneCountInString(texts.Value(i)), c.Type)}
 		}
 	}
 	return nil

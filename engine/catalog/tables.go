@@ -31,11 +31,8 @@ func (c *Catalog) CreateNamespace(ctx context.Context, name string, ifNotExists 
 		if !ok {
 			old = name
 		}
-		return false, &fault.SQL{
-			Kind:    fault.ErrExists,
-			Code:    "42P06",
-			Message: fmt.Sprintf("namespace %q exists already", old),
-		}
+		return false, &fault.SQL{Kind: fault.ErrExists, Code: "42P06",
+			Message: fmt.Sprintf("namespace %q exists already", old)}
 	}
 	if len(s.namespaces) >= namespacesMax {
 		return false, fmt.Errorf("more than %d namespaces: %w", namespacesMax, fault.ErrExhausted)
@@ -58,20 +55,14 @@ func (c *Catalog) DropNamespace(ctx context.Context, name string, cascade bool) 
 		return nil, noNamespace(name)
 	}
 	if found == DefaultSpace {
-		return nil, &fault.SQL{
-			Kind:    fault.ErrPrecondition,
-			Code:    "55006",
-			Message: "the namespace default cannot be dropped",
-		}
+		return nil, &fault.SQL{Kind: fault.ErrPrecondition, Code: "55006",
+			Message: "the namespace default cannot be dropped"}
 	}
 	tables := s.Tables(found)
 	if len(tables) > 0 && !cascade {
 		return nil, &fault.SQL{Kind: fault.ErrPrecondition, Code: "2BP01",
-			Message: fmt.Sprintf(
-				"namespace %q still has %d tables",
-				found,
-				len(tables),
-			), Hint: "DROP NAMESPACE " + found + " CASCADE drops them too"}
+			Message: fmt.Sprintf("namespace %q still has %d tables", found, len(tables)),
+			Hint:    "DROP NAMESPACE " + found + " CASCADE drops them too"}
 	}
 	next := s.clone()
 	puts, deletes := map[string][]byte{}, []string{keyNamespace + found}
@@ -89,11 +80,8 @@ func noNamespace(name string) error {
 
 // CreateTable adds a table or a view; the catalog fills in ID, Created, Version and the column ids where they are 0.
 // It returns the table as stored, or the existing one and false when there is one and ifNotExists is set.
-func (c *Catalog) CreateTable(
-	ctx context.Context,
-	def *manifest.Table,
-	ifNotExists bool,
-) (*manifest.Table, bool, error) {
+func (c *Catalog) CreateTable(ctx context.Context, def *manifest.Table,
+	ifNotExists bool) (*manifest.Table, bool, error) {
 	if err := checkName("table", def.Name); err != nil {
 		return nil, false, err
 	}
@@ -133,12 +121,8 @@ func (c *Catalog) CreateTable(
 	}
 	next := s.clone()
 	next.put(&t)
-	return &t, true, c.applyLocked(
-		ctx,
-		next,
-		map[string][]byte{tableKey(t.ID): encode(&t), keyLastTable: counter(id)},
-		nil,
-	)
+	return &t, true, c.applyLocked(ctx, next, map[string][]byte{tableKey(t.ID): encode(&t), keyLastTable: counter(id)},
+		nil)
 }
 
 // checkTable holds what every definition must satisfy, however it was made (SQL, ingest, ALTER).
@@ -223,11 +207,8 @@ func (c *Catalog) Forget(ctx context.Context, id manifest.TableID) error {
 }
 
 // ChangeTable replaces a definition by what f makes of a copy; f must not keep it. The version grows by one.
-func (c *Catalog) ChangeTable(
-	ctx context.Context,
-	id manifest.TableID,
-	f func(*manifest.Table) error,
-) (*manifest.Table, error) {
+func (c *Catalog) ChangeTable(ctx context.Context, id manifest.TableID,
+	f func(*manifest.Table) error) (*manifest.Table, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
@@ -247,11 +228,8 @@ func (c *Catalog) ChangeTable(
 		return nil, err
 	}
 	if other, ok := s.Table(t.Namespace, t.Name); ok && other.ID != id {
-		return nil, &fault.SQL{
-			Kind:    fault.ErrExists,
-			Code:    "42P07",
-			Message: fmt.Sprintf("table %s.%s exists already", t.Namespace, t.Name),
-		}
+		return nil, &fault.SQL{Kind: fault.ErrExists, Code: "42P07",
+			Message: fmt.Sprintf("table %s.%s exists already", t.Namespace, t.Name)}
 	}
 	next := s.clone()
 	next.remove(old)

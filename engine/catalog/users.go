@@ -95,12 +95,8 @@ func checkName(what, name string) error {
 }
 
 // CreateUser adds a user. It returns false when the user exists and ifNotExists is set.
-func (c *Catalog) CreateUser(
-	ctx context.Context,
-	name, password string,
-	role access.Role,
-	ifNotExists bool,
-) (bool, error) {
+func (c *Catalog) CreateUser(ctx context.Context, name, password string, role access.Role,
+	ifNotExists bool) (bool, error) {
 	if err := checkName("user", name); err != nil {
 		return false, err
 	}
@@ -324,11 +320,8 @@ func (l *logins) note(name string, ok bool) {
 // root has no password, does an empty password let root in. Every refusal reads the same, whether the name exists or
 // not, and costs the same.
 func (c *Catalog) Login(ctx context.Context, name, password string, loopback bool) (access.Principal, error) {
-	refused := &fault.SQL{
-		Kind:    fault.ErrUnauthenticated,
-		Code:    "28P01",
-		Message: "the user name or the password is wrong",
-	}
+	refused := &fault.SQL{Kind: fault.ErrUnauthenticated, Code: "28P01",
+		Message: "the user name or the password is wrong"}
 	u, ok := c.Snapshot().User(name)
 	if ok && u.Name == RootName && u.Password == "" {
 		if loopback && password == "" {
