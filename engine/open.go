@@ -122,6 +122,22 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	return e, nil
 }
 
+// checkCatalog refuses a data folder that has commits and no catalog: its meta.db is lost or rotten. A fresh catalog
+// would take every row for a leftover, and let root in without a password.
+func checkCatalog(meta *hotlog.Meta, head manifest.Seq) error {
+	if head == 0 {
+		return nil
+	}
+	found := false
+	if err := meta.Scan("", func(string, []byte) error { found = true; return nil }); err != nil {
+		return err
+	}
+	if !found {
+		return fmt.Errorf("hot/meta.db has no catalog, and there are commits up to %d: %w", head, fault.ErrCorrupt)
+	}
+	return nil
+}
+
 func (e *Engine) open(ctx context.Context) error {
 	bucket, err := blob.OpenFolder(e.opts.Dir)
 	if err != nil {
@@ -134,8 +150,11 @@ func (e *Engine) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e.catalog, err = catalog.Open(ctx, e.hot.Meta("catalog"))
-	if err != nil {
+	meta := e.hot.Meta("catalog")
+	if err := checkCatalog(meta, e.hot.Head()); err != nil {
+		return err
+	}
+	if e.catalog, err = catalog.Open(ctx, meta); err != nil {
 		return err
 	}
 	e.files = segments.Open(segments.Options{Bucket: bucket, Alloc: e.alloc})
