@@ -182,8 +182,8 @@ func TestDropsAmongWrites(t *testing.T) {
 	}
 }
 
-// TestLostCatalog opens a data folder whose meta.db is gone: Open refuses, touches no row, and works again when the file
-// is back.
+// TestLostCatalog opens a data folder whose meta.db is gone: Open refuses, touches no row, and works again when the
+// file is back.
 func TestLostCatalog(t *testing.T) {
 	w := newWorld(t, nil)
 	w.sql("", "CREATE SHARED TABLE t (id BIGINT PRIMARY KEY)", false)
