@@ -192,4 +192,6 @@ func (st *distinctState) only(out sink) sink {
 // unseenStage takes whole rows as keys.
 type unseenStage struct{ unseen }
 
-func (s *unseenStage) push(ctx context.Context, b *expr.Batch) error { return s.pass(ctx, b.Vectors, b) }
+func (s *unseenStage) push(ctx context.Context, b *expr.Batch) error {
+	return s.pass(ctx, b.Vectors, b)
+}
