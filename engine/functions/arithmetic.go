@@ -156,20 +156,33 @@ func asText(text string, least int, result manifest.TypeKind) overload {
 	}
 }
 
-// concatenation is the rule of || for a text beside anything that is not a list.
+// concatenation is the rule of || for a text beside anything that is not a list. A literal of no type yet is a text
+// there too, as in 'room ' || 7.
 func concatenation() overload {
 	o := asText("(TEXT, any) TEXT", 2, manifest.Text)
 	inner := o.rule
 	o.rule = func(args []manifest.Type) (match, int, bool) {
-		if len(args) != 2 || !args[0].Textual() && !args[1].Textual() || args[0].Kind == manifest.List ||
-			args[1].Kind == manifest.List {
+		if len(args) != 2 || args[0].Kind == manifest.List || args[1].Kind == manifest.List {
 			return match{}, 0, false
 		}
 		m, _, ok := inner(args)
-		return m, 50, ok
+		switch {
+		case args[0].Textual() || args[1].Textual():
+			return m, 50, ok
+		case untyped(args[0]) && single(args[1]), single(args[0]) && untyped(args[1]):
+			return m, 0, ok
+		}
+		return match{}, 0, false
 	}
 	o.examples = o.examples[:1]
 	return o
+}
+
+func untyped(t manifest.Type) bool { return t.Kind == manifest.Null }
+
+// single tells a type that || cannot lengthen by itself.
+func single(t manifest.Type) bool {
+	return t.Kind != manifest.Null && t.Kind != manifest.Bytes && t.Kind != manifest.Embedding
 }
 
 // vectorPair is the rule of functions of two EMBEDDINGs of equal dimensions; a text or a list takes those of the other
