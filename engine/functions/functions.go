@@ -211,15 +211,17 @@ func Suggest(name string) string {
 		if k[0] < 'a' || k[0] > 'z' {
 			continue
 		}
-		if d := distance(name, k, bestDistance); d < bestDistance {
+		if d := Distance(name, k, bestDistance); d < bestDistance {
 			best, bestDistance = k, d
 		}
 	}
 	return best
 }
 
-// distance is the edit distance with transpositions of neighbours, or limit when it is not below limit.
-func distance(a, b string, limit int) int {
+// Distance is the number of letters to insert, delete, replace or swap with their neighbour to get from one word to the
+// other, or limit when it is not below limit. It serves the suggestions for every kind of name.
+func Distance(from, to string, limit int) int {
+	a, b := []rune(from), []rune(to)
 	if d := len(a) - len(b); d >= limit || -d >= limit {
 		return limit
 	}

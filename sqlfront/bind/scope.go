@@ -6,11 +6,11 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"kalamflight/engine/functions"
 	"kalamflight/engine/plan"
 	"kalamflight/internal/fault"
 	"kalamflight/manifest"
 	"kalamflight/sqlfront/ast"
-	"kalamflight/sqlfront/dialect"
 )
 
 // column is a column that expressions can see.
@@ -192,7 +192,7 @@ func suggest(wrong string, names []string) string {
 		if len(n) > 64 {
 			continue
 		}
-		if d := dialect.Distance(wrong, strings.ToLower(n)); d < least {
+		if d := functions.Distance(wrong, strings.ToLower(n), least); d < least {
 			best, least = n, d
 		}
 	}
