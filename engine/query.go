@@ -180,22 +180,7 @@ func (st *statement) optimize(n plan.Node) (plan.Node, error) {
 }
 
 func (st *statement) rewriting() optimize.Options {
-	return optimize.Options{Rows: st.engine.estimate, Env: st.expr}
-}
-
-// estimate is about how many rows a table has, for the order of joins.
-func (e *Engine) estimate(t *manifest.Table) int64 {
-	if t.Kind == manifest.System {
-		return 100
-	}
-	if t.PerUser() {
-		return 10_000
-	}
-	n, err := e.tablets.Estimate(context.Background(), manifest.Tablet{Table: t})
-	if err != nil {
-		return 1_000_000
-	}
-	return n
+	return optimize.Options{Statistics: &statistics{statement: st}, Env: st.expr}
 }
 
 // scan opens one table of a plan: access is checked here, for every statement that reads rows.

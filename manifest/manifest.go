@@ -72,4 +72,7 @@ type ColumnStats struct {
 	Exact bool     `json:"exact,omitempty"`
 	Nulls int64    `json:"nulls"`
 	Bytes int64    `json:"bytes"`
+	// Distinct is about how many different values there are, NULL left out; 0 when nothing is known. It is for choosing
+	// among plans only: answers may not depend on it.
+	Distinct int64 `json:"distinct,omitempty"`
 }

@@ -83,6 +83,34 @@ func boolInt(b bool) int {
 	return 0
 }
 
+// Approximate is a value as a number that orders like it, near enough to interpolate between bounds: texts by their
+// first bytes. It is false for NULL and for types without an order.
+func Approximate(t Type, v any) (float64, bool) {
+	switch v := v.(type) {
+	case bool:
+		if v {
+			return 1, true
+		}
+		return 0, true
+	case int64:
+		return float64(v), true
+	case float64:
+		return v, v == v
+	case decimal128.Num:
+		return v.ToFloat64(int32(t.Scale)), true
+	case string:
+		n := 0.0
+		for i := range 7 {
+			n *= 256
+			if i < len(v) {
+				n += float64(v[i])
+			}
+		}
+		return n, true
+	}
+	return 0, false
+}
+
 // EncodeValue writes a value of the type as the JSON text that manifest.json has for it; NULL is the empty string.
 func EncodeValue(t Type, v any) (string, error) {
 	if v == nil {
@@ -109,11 +137,13 @@ type columnStatsJSON struct {
 	Exact bool            `json:"exact,omitempty"`
 	Nulls int64           `json:"nulls"`
 	Bytes int64           `json:"bytes"`
+
+	Distinct int64 `json:"distinct,omitempty"`
 }
 
 // MarshalJSON writes Min and Max as FORMAT.md says for the type.
 func (c ColumnStats) MarshalJSON() ([]byte, error) {
-	j := columnStatsJSON{ID: c.ID, Type: c.Type, Exact: c.Exact, Nulls: c.Nulls, Bytes: c.Bytes}
+	j := columnStatsJSON{ID: c.ID, Type: c.Type, Exact: c.Exact, Nulls: c.Nulls, Bytes: c.Bytes, Distinct: c.Distinct}
 	var err error
 	if c.Min != nil {
 		if j.Min, err = valueJSON(c.Type, c.Min); err != nil {
@@ -134,7 +164,8 @@ func (c *ColumnStats) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &j); err != nil {
 		return err
 	}
-	*c = ColumnStats{ID: j.ID, Type: j.Type, Exact: j.Exact, Nulls: j.Nulls, Bytes: j.Bytes}
+	*c = ColumnStats{ID: j.ID, Type: j.Type, Exact: j.Exact, Nulls: j.Nulls, Bytes: j.Bytes,
+		Distinct: max(j.Distinct, 0)}
 	var err error
 	if j.Min != nil {
 		if c.Min, err = parseValueJSON(c.Type, j.Min); err != nil {

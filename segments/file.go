@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
@@ -264,6 +265,9 @@ type columnTotals struct {
 	nulls, bytes int64
 	values       bool
 	unbounded    bool
+	distinct     int64
+	// mixed: nothing is known of the different values of a chunk.
+	mixed bool
 }
 
 func (t *columnTotals) add(c *stored, chunk *pqenc.Chunk, b *columnBounds) {
@@ -271,6 +275,11 @@ func (t *columnTotals) add(c *stored, chunk *pqenc.Chunk, b *columnBounds) {
 	t.bytes += int64(len(chunk.Body))
 	if b.nulls == b.entries {
 		return
+	}
+	if n := distinct(c, chunk, b.entries-b.nulls); n > 0 {
+		t.distinct = max(t.distinct, n)
+	} else {
+		t.mixed = true
 	}
 	switch {
 	case b.bounds.least == nil:
@@ -283,9 +292,34 @@ func (t *columnTotals) add(c *stored, chunk *pqenc.Chunk, b *columnBounds) {
 	t.values = true
 }
 
+// distinct is about how many different values a column has whose chunk of n values is this one; 0 when nothing is
+// known. A chunk with a dictionary is a sample: of D values that are equally likely, n draws see D(1 - e^(-n/D)).
+func distinct(c *stored, chunk *pqenc.Chunk, n int64) int64 {
+	seen := float64(chunk.Distinct)
+	switch {
+	case seen == 0 && (c.Type.Kind == manifest.Text || c.Type.Kind == manifest.UUID):
+		return n // no dictionary was worth it: nearly all are different
+	case seen == 0:
+		return 0
+	}
+	least, most := seen, 100*seen
+	for range 30 {
+		d := (least + most) / 2
+		if d*-math.Expm1(-float64(n)/d) < seen {
+			least = d
+		} else {
+			most = d
+		}
+	}
+	return int64(most + 0.5)
+}
+
 // stats is what the manifest says of the column.
 func (t *columnTotals) stats(c manifest.Column) manifest.ColumnStats {
 	s := manifest.ColumnStats{ID: c.ID, Type: c.Type, Nulls: t.nulls, Bytes: t.bytes}
+	if !t.mixed {
+		s.Distinct = t.distinct
+	}
 	if t.values && !t.unbounded {
 		s.Min, s.Max, s.Exact = boundValue(c.Type, t.bounds.least), boundValue(c.Type, t.bounds.most), t.bounds.exact
 	}

@@ -7,13 +7,12 @@ import (
 	"kalamflight/engine/expr"
 	"kalamflight/engine/functions"
 	"kalamflight/engine/plan"
-	"kalamflight/manifest"
 )
 
 // Options are what rewriting may ask of its surroundings. The zero value asks nothing.
 type Options struct {
-	// Rows is about how many rows a table has; nil means that nothing is known.
-	Rows func(*manifest.Table) int64
+	// Statistics is what is known of the tables; nil means nothing.
+	Statistics Statistics
 	// Env lets expressions that depend on the statement (its time, zone and user) be computed here, so that storage can
 	// prune by them; nil leaves them in the plan.
 	Env *expr.Env
