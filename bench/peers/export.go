@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -14,8 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"kalamflight/flightsrv/client"
-	"kalamflight/internal/server"
+	"kalamflight/bench/peers/generate"
 )
 
 const exportQuery = "SELECT l_orderkey, l_suppkey, l_quantity, l_extendedprice, l_discount, l_tax FROM tpch.lineitem"
@@ -57,21 +55,16 @@ func (s *stock) DoGetStatement(ctx context.Context, _ flightsql.StatementQueryTi
 
 // exports reads a table by arrow-go's stock client from kalamflight, which scans its segments, and from arrow-go's
 // stock server, which has the same batches in memory. CPU is that of client and server together.
-func exports(ctx context.Context, dir string, rows int64, rounds int) (err error) {
-	s, err := server.Start(ctx, server.Options{DataDir: filepath.Join(dir, "export"), Listen: "127.0.0.1:0"})
+func exports(ctx context.Context, o settings) (err error) {
+	s, err := openSides(ctx, o.data, o.threads)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.Shutdown(context.WithoutCancel(ctx))) }()
-	filler, err := client.Dial(ctx, s.URL(), client.Options{User: "root"})
-	if err != nil {
+	defer func() { err = errors.Join(err, s.close(ctx)) }()
+	if err := s.load(ctx, "tpch", generate.TPCH(o.scale, seed)); err != nil {
 		return err
 	}
-	defer filler.Close()
-	if err := fill(ctx, filler, rows); err != nil {
-		return err
-	}
-	ours, err := dialStock(s.Addr().String())
+	ours, err := dialStock(s.server.Addr().String())
 	if err != nil {
 		return err
 	}
@@ -99,12 +92,11 @@ func exports(ctx context.Context, dir string, rows int64, rounds int) (err error
 	defer theirs.Close()
 	var costs [2][]cost
 	var sizes [2]int64
-	for range rounds + 1 {
+	for range o.rounds + 1 {
 		for side, from := range []*flightsql.Client{ours, theirs} {
-			c, _, err := spend(func() (string, error) {
-				n, err := export(ctx, from, func(arrow.RecordBatch) {})
-				sizes[side] = n
-				return "", err
+			c, err := spend(func() (err error) {
+				sizes[side], err = export(ctx, from, func(arrow.RecordBatch) {})
+				return err
 			})
 			if err != nil {
 				return err

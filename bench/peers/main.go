@@ -10,39 +10,51 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"time"
 )
 
 func main() {
+	var o settings
 	dir := flag.String("dir", ".", "folder on the disk that is measured; a temporary folder is made in it")
-	what := flag.String("what", "writes,scans,export", "what to measure")
+	what := flag.String("what", "writes,tpch,clicks,export", "what to measure")
 	seconds := flag.Duration("time", 4*time.Second, "time of each measurement of writes")
-	rows := flag.Int64("rows", 3_000_000, "rows of the table that is scanned or exported")
-	rounds := flag.Int("rounds", 7, "times each query runs, the sides in turn")
+	flag.StringVar(&o.data, "data", "", "folder to keep the tables in from run to run; empty means the temporary one")
+	flag.Float64Var(&o.scale, "sf", 1, "scale factor of TPC-H")
+	flag.Int64Var(&o.rows, "rows", 10_000_000, "page views")
+	flag.IntVar(&o.rounds, "rounds", 5, "times each query runs, the sides in turn")
+	flag.IntVar(&o.threads, "threads", 2, "threads of each side")
+	flag.StringVar(&o.only, "only", "", "queries to ask, as Q1,Q6; empty means all")
+	flag.StringVar(&o.queries, "queries", "../../internal/endtoend/testdata/tpch/queries", "folder of TPC-H's queries")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *dir, *what, *seconds, *rows, *rounds); err != nil {
+	if err := run(ctx, *dir, *what, *seconds, o); err != nil {
 		fmt.Fprintln(os.Stderr, "peers:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, dir, what string, seconds time.Duration, rows int64, rounds int) (err error) {
+func run(ctx context.Context, dir, what string, seconds time.Duration, o settings) (err error) {
 	work, err := os.MkdirTemp(dir, "peers-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
+	if o.data == "" {
+		o.data = filepath.Join(work, "data")
+	}
 	for w := range strings.SplitSeq(what, ",") {
 		switch w {
 		case "writes":
 			err = writes(ctx, work, seconds)
+		case "tpch":
+			err = tpch(ctx, o)
+		case "clicks":
+			err = clicks(ctx, o)
 		case "export":
-			err = exports(ctx, work, rows, rounds)
-		case "scans":
-			err = scans(ctx, work, rows, rounds)
+			err = exports(ctx, o)
 		default:
 			err = fmt.Errorf("there is no measurement %q", w)
 		}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"kalamflight/bench/peers/generate"
+)
+
+// settings are the flags of measurements of queries.
+type settings struct {
+	// data is the folder of the tables.
+	data string
+	// only, when it is not empty, names the queries to ask, with commas between them.
+	only    string
+	rounds  int
+	threads int
+	scale   float64
+	rows    int64
+	// queries is the folder of TPC-H's.
+	queries string
+}
+
+// seed of all rows.
+const seed = 1
+
+// chosen leaves out the queries that only does not name.
+func (o *settings) chosen(queries []query) []query {
+	if o.only == "" {
+		return queries
+	}
+	var out []query
+	for _, q := range queries {
+		for name := range strings.SplitSeq(o.only, ",") {
+			if word, _, _ := strings.Cut(q.name, ":"); word == name {
+				out = append(out, q)
+			}
+		}
+	}
+	return out
+}
+
+// tpchQueries reads the 22 queries from the folder that the end-to-end tests have them in.
+func tpchQueries(dir string) ([]query, error) {
+	var out []query
+	// The columns that are certain in spite of a LIMIT.
+	compared := map[int][]int{2: {0}, 3: {1}, 10: {2}, 18: {4}, 21: {1}}
+	for n := 1; n <= 22; n++ {
+		text, err := os.ReadFile(filepath.Join(dir, fmt.Sprintf("q%02d.sql", n)))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, query{name: fmt.Sprintf("Q%d", n), compared: compared[n],
+			text: strings.TrimRight(strings.TrimSpace(string(text)), ";")})
+	}
+	return out, nil
+}
+
+//go:embed clicks.sql
+var clicksText string
+
+// clickQueries are the 43 queries over page views. {many} is a hundredth of the rows.
+func clickQueries(rows int64) ([]query, error) {
+	var out []query
+	for part := range strings.SplitSeq(clicksText, ";\n") {
+		var q query
+		for line := range strings.Lines(part) {
+			text, isComment := strings.CutPrefix(line, "-- ")
+			switch {
+			case !isComment:
+				q.text += line
+			case strings.HasPrefix(text, "C"):
+				q.name = strings.TrimSpace(text)
+			case text == "certain: none\n":
+				q.compared = []int{}
+			case strings.HasPrefix(text, "certain: "):
+				for word := range strings.SplitSeq(strings.TrimSpace(text[len("certain: "):]), ", ") {
+					n, err := strconv.Atoi(word)
+					if err != nil {
+						return nil, fmt.Errorf("clicks.sql: %w", err)
+					}
+					q.compared = append(q.compared, n-1)
+				}
+			}
+		}
+		q.text = strings.TrimSpace(strings.ReplaceAll(q.text, "{many}", strconv.FormatInt(max(rows/500, 1), 10)))
+		if q.text != "" {
+			out = append(out, q)
+		}
+	}
+	return out, nil
+}
+
+// tpch measures the 22 queries of TPC-H.
+func tpch(ctx context.Context, o settings) (err error) {
+	queries, err := tpchQueries(o.queries)
+	if err != nil {
+		return err
+	}
+	s, err := openSides(ctx, o.data, o.threads)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close(ctx)) }()
+	if err := s.load(ctx, "tpch", generate.TPCH(o.scale, seed)); err != nil {
+		return err
+	}
+	t := newTable(os.Stdout, fmt.Sprintf("TPC-H, scale factor %g", o.scale), "DuckDB")
+	return s.race(ctx, t, o.chosen(queries), o.rounds)
+}
+
+// clicks measures the 43 queries over page views.
+func clicks(ctx context.Context, o settings) (err error) {
+	queries, err := clickQueries(o.rows)
+	if err != nil {
+		return err
+	}
+	s, err := openSides(ctx, o.data, o.threads)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close(ctx)) }()
+	if err := s.load(ctx, "clicks", []*generate.Table{generate.Clicks(o.rows, seed)}); err != nil {
+		return err
+	}
+	t := newTable(os.Stdout, fmt.Sprintf("%d page views", o.rows), "DuckDB")
+	return s.race(ctx, t, o.chosen(queries), o.rounds)
+}
