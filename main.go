@@ -261,6 +261,8 @@ type serveCommand struct {
 	Durability string           `help:"What an acknowledged write means: sync (on the disk) or async (a power cut may lose the last moments)." enum:"sync,async" default:"sync" env:"KALAMFLIGHT_DURABILITY"`
 	QueryBytes server.ByteCount `help:"Memory of one query." default:"1GiB" env:"KALAMFLIGHT_QUERY_BYTES"`
 	TotalBytes server.ByteCount `help:"Memory of all queries together." default:"4GiB" env:"KALAMFLIGHT_TOTAL_BYTES"`
+	SpillDir   string           `help:"Folder for rows that queries cannot hold in memory; the folder spill in the data folder when empty." placeholder:"DIR" env:"KALAMFLIGHT_SPILL_DIR"`
+	SpillBytes server.ByteCount `help:"Disk that these rows may take, all queries together." default:"32GiB" env:"KALAMFLIGHT_SPILL_BYTES"`
 	HotBytes   server.ByteCount `help:"Budget of rows that are not flushed." default:"1GiB" env:"KALAMFLIGHT_HOT_BYTES"`
 	LogBytes   server.ByteCount `help:"Budget of the log that a start replays." default:"128MiB" env:"KALAMFLIGHT_LOG_BYTES"`
 	Workers    int              `help:"Goroutines of one query; 0 means one for each core." default:"0" env:"KALAMFLIGHT_WORKERS"`
@@ -276,7 +278,7 @@ func (c *serveCommand) Run(ctx context.Context, p *process) error {
 	s, err := server.Start(ctx, server.Options{DataDir: c.DataDir, Listen: c.Listen, Insecure: c.Insecure,
 		Durability: durability,
 		QueryBytes: int64(c.QueryBytes), TotalBytes: int64(c.TotalBytes), HotBytes: int64(c.HotBytes),
-		LogBytes: int64(c.LogBytes),
+		LogBytes: int64(c.LogBytes), SpillDir: c.SpillDir, SpillBytes: int64(c.SpillBytes),
 		Workers:  c.Workers, QueriesMax: c.QueriesMax, Version: build(), Settings: p.settings, Logger: p.log})
 	if err != nil {
 		return err

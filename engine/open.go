@@ -19,6 +19,7 @@ import (
 	"kalamflight/engine/exec"
 	"kalamflight/engine/jobs"
 	"kalamflight/engine/plan"
+	"kalamflight/engine/spill"
 	"kalamflight/engine/tablet"
 	"kalamflight/hotlog"
 	"kalamflight/internal/blob"
@@ -38,6 +39,10 @@ type Options struct {
 	Default func(manifest.Column) (plan.Expr, error)
 	// QueryBytes bounds the memory of one query; 0 means 1 GiB. ServerBytes bounds that of all together; 0 means 4 GiB.
 	QueryBytes, ServerBytes int64
+	// SpillDir is the folder for rows that queries cannot hold; "" means the folder spill in Dir. SpillBytes bounds what
+	// is there; 0 means 32 GiB.
+	SpillDir   string
+	SpillBytes int64
 	// Workers bounds the goroutines of one query; 0 means the number of cores.
 	Workers int
 	// QueriesMax bounds the queries and subscriptions that run at once; 0 means 100,000.
@@ -73,6 +78,9 @@ func (o *Options) fill() error {
 	if o.ServerBytes == 0 {
 		o.ServerBytes = 4 << 30
 	}
+	if o.SpillDir == "" {
+		o.SpillDir = filepath.Join(o.Dir, "spill")
+	}
 	if o.QueriesMax == 0 {
 		o.QueriesMax = 100_000
 	}
@@ -98,6 +106,7 @@ type Engine struct {
 	jobs    *jobs.Scheduler
 	hub     *subscriptions.Hub
 	budget  *exec.Budget
+	spill   *spill.Folder
 	started time.Time
 	// drops is held for writing while a table or a user leaves the catalog, and for reading while a commit gets its place
 	// in the log. It is taken after the locks of tablets.
@@ -148,6 +157,10 @@ func (e *Engine) open(ctx context.Context) error {
 		BudgetBytes: e.opts.LogBytes, Ephemeral: e.ephemeral, FS: e.opts.LogFS, UnsafeNoSync: e.opts.UnsafeNoSync,
 		Logger: e.log})
 	if err != nil {
+		return err
+	}
+	// The log has locked the data folder, so nobody else spills there.
+	if e.spill, err = spill.Open(e.opts.SpillDir, e.opts.SpillBytes); err != nil {
 		return err
 	}
 	meta := e.hot.Meta("catalog")

@@ -169,8 +169,18 @@ func (st *statement) exec() exec.Env {
 		Alloc:       st.engine.alloc,
 		Workers:     o.Workers,
 		MemoryBytes: o.QueryBytes,
+		Spill:       st.engine.spillFile,
 		Server:      st.engine.budget,
 	}
+}
+
+// spillFile makes a file for rows that a query cannot hold.
+func (e *Engine) spillFile() (exec.SpillFile, error) {
+	f, err := e.spill.Create()
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // optimize rewrites a plan of the statement. What depends on its time, zone or user is computed here, so that storage

@@ -56,6 +56,27 @@ func (b *Budget) Reserve(n int64, who string) error {
 	}
 }
 
+// take is Reserve without a limit: for a step that makes it possible to give back more.
+func (b *Budget) take(n int64) {
+	for ; b != nil; b = b.parent {
+		used := b.used.Add(n)
+		for peak := b.peak.Load(); used > peak && !b.peak.CompareAndSwap(peak, used); peak = b.peak.Load() {
+			continue
+		}
+	}
+}
+
+// tight tells whether n more bytes would leave less of the limit free, or of that of a parent, than a half (depth 0), a
+// quarter (depth 1), an eighth and so on.
+func (b *Budget) tight(n int64, depth uint) bool {
+	for ; b != nil; b = b.parent {
+		if b.limit > 0 && b.used.Load()+n > b.limit-b.limit>>(depth+1) {
+			return true
+		}
+	}
+	return false
+}
+
 // Release gives n bytes back.
 func (b *Budget) Release(n int64) {
 	b.used.Add(-n)
@@ -67,11 +88,16 @@ func (b *Budget) Release(n int64) {
 // reserveStep is the least that an account takes from its budget at a time, so that small steps cost nothing.
 const reserveStep = 64 << 10
 
+// overdraftMax is by how much one step of an operator that spills may go over the limit.
+const overdraftMax = 4 << 20
+
 // account is what one operator in one worker holds of a budget. It is for one goroutine.
 type account struct {
 	budget *Budget
 	who    string
 	held   int64
+	// over is how large a step may be that does not fit.
+	over int64
 }
 
 // hold makes the account hold at least n bytes; it only grows.
@@ -84,11 +110,22 @@ func (a *account) hold(n int64) error {
 		// The step is a convenience: what is really needed may still fit.
 		step = n - a.held
 		if err := a.budget.Reserve(step, a.who); err != nil {
-			return err
+			if step > a.over {
+				return err
+			}
+			a.budget.take(step)
 		}
 	}
 	a.held += step
 	return nil
+}
+
+// shrink makes the account hold n bytes again, when it holds more.
+func (a *account) shrink(n int64) {
+	if a.held > n {
+		a.budget.Release(a.held - n)
+		a.held = n
+	}
 }
 
 // free gives everything back.

@@ -57,8 +57,9 @@ type Env struct {
 	Workers int
 	// MemoryBytes bounds what the query's operators hold; 0 means 1 GiB.
 	MemoryBytes int64
-	// SpillDir is a folder for what does not fit; "" forbids spilling. Nothing spills yet: the limit is an error.
-	SpillDir string
+	// Spill makes a file for rows that do not fit into MemoryBytes; nil forbids spilling: then the limit is an error. It
+	// must be safe for concurrent use.
+	Spill func() (SpillFile, error)
 	// BatchRows is the most rows of a result batch; 0, or more than expr.VectorRows, means expr.VectorRows.
 	BatchRows int
 	// BatchBytes is about how many bytes a result batch has at most, when it has more than one row; 0 means 2 MiB.

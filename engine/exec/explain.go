@@ -17,6 +17,8 @@ type profile struct {
 	Batches  *int64     `json:"batches,omitempty"`
 	TimeMS   *float64   `json:"time_ms,omitempty"`
 	Bytes    int64      `json:"bytes,omitempty"`
+	Spilled  int64      `json:"spilled_bytes,omitempty"`
+	Runs     int64      `json:"spilled_runs,omitempty"`
 	Scan     *ScanStats `json:"scan,omitempty"`
 	Inputs   []profile  `json:"inputs,omitempty"`
 }
@@ -43,6 +45,7 @@ func profileOf(op operator, analyze bool) profile {
 	}
 	ms := float64(max(nanos, 0)) / float64(time.Millisecond)
 	p.Rows, p.Batches, p.TimeMS, p.Bytes = &rows, &batches, &ms, o.bytes.Load()
+	p.Spilled, p.Runs = o.spilled.Load(), o.runs.Load()
 	return p
 }
 
@@ -72,6 +75,9 @@ func (p *profile) write(b *strings.Builder, depth int, analyze bool) {
 		fmt.Fprintf(b, " (rows=%d batches=%d time=%.3f ms", *p.Rows, *p.Batches, *p.TimeMS)
 		if p.Bytes > 0 {
 			b.WriteString(" memory=" + bytesText(p.Bytes))
+		}
+		if p.Spilled > 0 {
+			fmt.Fprintf(b, " spilled=%s in %d runs", bytesText(p.Spilled), p.Runs)
 		}
 		b.WriteString(")")
 	}

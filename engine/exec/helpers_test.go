@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -279,7 +281,97 @@ func (w *world) run(n plan.Node, workers int) [][]any {
 	if err != nil {
 		w.tb.Fatalf("run: %v", err)
 	}
+	w.runSpilling(n, workers, rows)
 	return rows
+}
+
+// runSpilling runs a plan again in so little memory that everything that can spills: the rows must be the same.
+func (w *world) runSpilling(n plan.Node, workers int, want [][]any) {
+	w.tb.Helper()
+	if len(want) == 0 || nodeVolatile(n) || partial(n) {
+		return
+	}
+	disk := &memoryDisk{}
+	env := w.env(workers)
+	env.MemoryBytes, env.Spill = 1<<20, disk.create
+	got, err := w.try(n, env)
+	if err != nil {
+		// What cannot spill may say so.
+		if sqlState(err) != "53200" {
+			w.tb.Fatalf("run in little memory: %v", err)
+		}
+		return
+	}
+	equalRows(w.tb, "in little memory", got, want)
+	if disk.open.Load() != 0 {
+		w.tb.Errorf("%d spill files are open after the query", disk.open.Load())
+	}
+}
+
+// partial tells whether a plan has a LIMIT, a DISTINCT ON or an estimate, which may choose other rows when it runs
+// again.
+func partial(n plan.Node) bool {
+	switch n := n.(type) {
+	case *plan.Limit:
+		return true
+	case *plan.Distinct:
+		if len(n.On) > 0 {
+			return true
+		}
+	case *plan.Apply, *plan.CTE:
+		return true
+	case *plan.Aggregate:
+		for _, a := range n.Aggs {
+			if strings.HasPrefix(a.Name, "approx_") {
+				return true
+			}
+		}
+	}
+	for _, in := range nodeInputs(n) {
+		if partial(in) {
+			return true
+		}
+	}
+	return false
+}
+
+// memoryDisk gives spill files that are in memory, and fails when it is told to.
+type memoryDisk struct {
+	open, written atomic.Int64
+	// fullAt is how many bytes fit; 0 means any number.
+	fullAt int64
+}
+
+func (d *memoryDisk) create() (SpillFile, error) {
+	d.open.Add(1)
+	return &memoryFile{disk: d}, nil
+}
+
+type memoryFile struct {
+	disk *memoryDisk
+	mu   sync.Mutex
+	data []byte
+}
+
+func (f *memoryFile) Write(p []byte) (int, error) {
+	if n := f.disk.written.Add(int64(len(p))); f.disk.fullAt > 0 && n > f.disk.fullAt {
+		return 0, &fault.SQL{Kind: fault.ErrExhausted, Code: "53100", Message: "the disk is full"}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.data = append(f.data, p...)
+	return len(p), nil
+}
+
+func (f *memoryFile) ReadAt(p []byte, off int64) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return copy(p, f.data[off:]), nil
+}
+
+func (f *memoryFile) Close() error {
+	f.disk.open.Add(-1)
+	return nil
 }
 
 func (w *world) try(n plan.Node, env Env) ([][]any, error) {

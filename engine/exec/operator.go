@@ -52,6 +52,8 @@ type opInfo struct {
 	rows, batches, own, down atomic.Int64
 	// bytes is the most memory held by the operator.
 	bytes atomic.Int64
+	// spilled are the bytes written to disk, runs the pieces that they are read back in: sorted runs, or partitions.
+	spilled, runs atomic.Int64
 	// scan is nil except for a scan.
 	scan func() ScanStats
 }
@@ -80,9 +82,20 @@ type execution struct {
 
 	mu      sync.Mutex
 	sources []*Source
+	files   []*spillFile
 }
 
 func (x *execution) account(who string) account { return account{budget: x.budget, who: who} }
+
+// lenient is an account of an operator that spills: a step may go over the limit, for the operator looks how tight it
+// is between steps.
+func (x *execution) lenient(who string) account {
+	a := x.account(who)
+	if x.spills() {
+		a.over = overdraftMax
+	}
+	return a
+}
 
 func (x *execution) own(s *Source) {
 	x.mu.Lock()
@@ -95,9 +108,12 @@ func (x *execution) close() {
 	x.cancel(context.Canceled)
 	x.wait.Wait()
 	x.mu.Lock()
-	sources := x.sources
-	x.sources = nil
+	sources, files := x.sources, x.files
+	x.sources, x.files = nil, nil
 	x.mu.Unlock()
+	for _, f := range files {
+		f.close()
+	}
 	for _, s := range sources {
 		if s.Close != nil {
 			s.Close()

@@ -110,18 +110,25 @@ type sortRun struct {
 	bound sortEntry
 	// parted counts the entries in done.
 	parted int64
+	// file has the runs that were spilled, each its blocks in order.
+	file    *spillFile
+	spilled [][]spillBlock
 }
 
+// sortRuns are the runs of all workers.
 type sortRuns struct {
 	op   *sortOp
 	mu   sync.Mutex
 	runs []*sortRun
+	// files have runs that were merged from others.
+	files []*spillFile
+	mem   account
 }
 
 func (s *sortRuns) open(context.Context) (stage, error) {
 	o := s.op
-	r := &sortRun{op: o, ev: o.set.eval(), limit: -1, mem: o.exec.account("the sort")}
-	r.store = newRowStore(o.types, o.exec.account("the sort"))
+	r := &sortRun{op: o, ev: o.set.eval(), limit: -1, mem: o.exec.lenient("the sort")}
+	r.store = newRowStore(o.types, o.exec.lenient("the sort"))
 	if o.count >= 0 {
 		r.limit = o.count + o.skip
 	}
@@ -131,7 +138,7 @@ func (s *sortRuns) open(context.Context) (stage, error) {
 	return r, nil
 }
 
-func (r *sortRun) push(_ context.Context, b *expr.Batch) error {
+func (r *sortRun) push(ctx context.Context, b *expr.Batch) error {
 	o := r.op
 	values, err := r.ev.all(b)
 	if err != nil {
@@ -154,6 +161,9 @@ func (r *sortRun) push(_ context.Context, b *expr.Batch) error {
 	r.vectors = append(r.vectors[:0], b.Vectors...)
 	for _, p := range o.extra {
 		r.vectors = append(r.vectors, values[p])
+	}
+	if err := r.relieve(ctx, sel, n); err != nil {
+		return err
 	}
 	return r.add(sel, n)
 }
@@ -219,7 +229,7 @@ func (r *sortRun) add(sel []uint16, n int) error {
 		r.part()
 	}
 	held := r.parted + int64(cap(r.entries)+cap(r.spare))
-	if err := r.mem.hold(held * int64(unsafe.Sizeof(sortEntry{}))); err != nil {
+	if err := r.mem.hold(held * entryBytes); err != nil {
 		return err
 	}
 	r.op.note(r.mem.held + r.store.mem.held)
@@ -229,8 +239,11 @@ func (r *sortRun) add(sel []uint16, n int) error {
 	return nil
 }
 
-// sortedRows is how many rows are sorted at a time.
-const sortedRows = 1 << 20
+const (
+	// sortedRows is how many rows are sorted at a time.
+	sortedRows = 1 << 20
+	entryBytes = int64(unsafe.Sizeof(sortEntry{}))
+)
 
 // part sorts the rows so far and puts them aside.
 func (r *sortRun) part() {
@@ -266,7 +279,7 @@ func (r *sortRun) cut() error {
 	r.sort()
 	r.entries = r.entries[:min(int64(len(r.entries)), r.limit)]
 	old := r.store
-	r.store = newRowStore(old.types, r.op.exec.account("the sort"))
+	r.store = newRowStore(old.types, r.op.exec.lenient("the sort"))
 	ids := make([]uint32, 0, chunkRows)
 	cols := make([]expr.Vector, len(old.types))
 	vectors := make([]*expr.Vector, len(cols))
@@ -312,7 +325,7 @@ func (r *sortRun) sort() {
 // finish sorts what is left of the run, on the worker that made it.
 func (r *sortRun) finish(context.Context) error {
 	held := r.parted + int64(2*cap(r.entries))
-	if err := r.mem.hold(held * int64(unsafe.Sizeof(sortEntry{}))); err != nil {
+	if err := r.mem.hold(held * entryBytes); err != nil {
 		return err
 	}
 	r.part()
@@ -326,10 +339,11 @@ func (r *sortRun) finish(context.Context) error {
 func (r *sortRun) free() {
 	r.store.free()
 	r.mem.free()
+	r.file.close()
 }
 
 func (o *sortOp) run(ctx context.Context, out sink) error {
-	s := &sortRuns{op: o}
+	s := &sortRuns{op: o, mem: o.exec.lenient("the sort")}
 	if err := o.input.run(ctx, s.open); err != nil {
 		return err
 	}
@@ -337,130 +351,11 @@ func (o *sortOp) run(ctx context.Context, out sink) error {
 		for _, r := range s.runs {
 			r.free()
 		}
+		s.mem.free()
+		for _, f := range s.files {
+			f.close()
+		}
 	}()
 	return o.exec.one(ctx, &o.opInfo, o.counted(out),
 		func(ctx context.Context, w *worker) error { return s.merge(ctx, w) })
-}
-
-// merge pushes the rows of all runs in order.
-func (s *sortRuns) merge(ctx context.Context, w *worker) error {
-	o := s.op
-	var chunks []*chunk
-	m := &merger{order: o.order}
-	total := int64(0)
-	for _, r := range s.runs {
-		base := uint32(len(chunks) << chunkShift)
-		chunks = append(chunks, r.store.chunks...)
-		for _, part := range r.done {
-			if len(part) > 0 {
-				m.heap = append(m.heap, mergeHead{rest: part, base: base})
-				total += int64(len(part))
-			}
-		}
-	}
-	if len(chunks) > 1<<(32-chunkShift)-1 {
-		return errTooLong()
-	}
-	m.chunks = chunks
-	m.start()
-	from, to := min(o.skip, total), total
-	if o.count >= 0 {
-		to = min(total, o.skip+o.count)
-	}
-	m.skip(from)
-	b := w.batch(o.width)
-	ids := make([]uint32, 0, chunkRows)
-	for at := from; at < to; {
-		ids = m.take(ids[:0], min(chunkRows, int(to-at)))
-		at += int64(len(ids))
-		for c := range o.width {
-			if err := gather(b.Vectors[c], chunks, c, o.types[c], ids); err != nil {
-				return err
-			}
-		}
-		b.Len = len(ids)
-		if err := w.push(ctx, b); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// merger takes the least row of several sorted runs, again and again: a heap of the runs' first entries.
-type merger struct {
-	order  *sortOrder
-	chunks []*chunk
-	heap   []mergeHead
-}
-
-type mergeHead struct {
-	entry sortEntry
-	rest  []sortEntry
-	base  uint32
-}
-
-func (m *merger) start() {
-	for i := range m.heap {
-		m.heap[i].advance()
-	}
-	for i := len(m.heap)/2 - 1; i >= 0; i-- {
-		m.down(i)
-	}
-}
-
-func (h *mergeHead) advance() {
-	h.entry, h.rest = h.rest[0], h.rest[1:]
-	h.entry.id += h.base
-}
-
-func (m *merger) less(i, j int) bool {
-	return m.order.compare(m.chunks, &m.heap[i].entry, &m.heap[j].entry) < 0
-}
-
-func (m *merger) down(i int) {
-	for {
-		c := 2*i + 1
-		if c >= len(m.heap) {
-			return
-		}
-		if c+1 < len(m.heap) && m.less(c+1, c) {
-			c++
-		}
-		if !m.less(c, i) {
-			return
-		}
-		m.heap[i], m.heap[c] = m.heap[c], m.heap[i]
-		i = c
-	}
-}
-
-// next is the id of the next row.
-func (m *merger) next() uint32 {
-	h := &m.heap[0]
-	id := h.entry.id
-	if len(h.rest) > 0 {
-		h.advance()
-	} else {
-		last := len(m.heap) - 1
-		m.heap[0] = m.heap[last]
-		m.heap = m.heap[:last]
-	}
-	if len(m.heap) > 1 {
-		m.down(0)
-	}
-	return id
-}
-
-func (m *merger) skip(n int64) {
-	for range n {
-		m.next()
-	}
-}
-
-// take appends the ids of at most n rows.
-func (m *merger) take(ids []uint32, n int) []uint32 {
-	for len(ids) < n && len(m.heap) > 0 {
-		ids = append(ids, m.next())
-	}
-	return ids
 }

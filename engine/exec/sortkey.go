@@ -183,17 +183,33 @@ func orderFloat32(b uint32) uint32 {
 
 // compare orders two entries whose rows are in chunks; rows that are equal in all keys are in the order of their ids.
 func (o *sortOrder) compare(chunks []*chunk, x, y *sortEntry) int {
+	if c := o.compareKeys(chunks, x, y); c != 0 {
+		return c
+	}
+	return cmp.Compare(x.id, y.id)
+}
+
+// compareKeys orders two entries by all keys; 0 when they are equal.
+func (o *sortOrder) compareKeys(chunks []*chunk, x, y *sortEntry) int {
 	if c := cmp.Compare(x.hi, y.hi); c != 0 {
 		return c
 	}
 	if c := cmp.Compare(x.lo, y.lo); c != 0 {
 		return c
 	}
-	return o.compareFrom(chunks, x, y, o.exact)
+	return o.compareColumns(chunks, x, y, o.exact)
 }
 
-// compareFrom orders two entries by the keys from first on.
+// compareFrom orders two entries by the keys from first on, then by their ids.
 func (o *sortOrder) compareFrom(chunks []*chunk, x, y *sortEntry, first int) int {
+	if c := o.compareColumns(chunks, x, y, first); c != 0 {
+		return c
+	}
+	return cmp.Compare(x.id, y.id)
+}
+
+// compareColumns orders two entries by the stored keys from first on.
+func (o *sortOrder) compareColumns(chunks []*chunk, x, y *sortEntry, first int) int {
 	for k := first; k < len(o.keys); k++ {
 		c := o.cols[k]
 		xv, yv := &chunks[x.id>>chunkShift].cols[c], &chunks[y.id>>chunkShift].cols[c]
@@ -201,7 +217,7 @@ func (o *sortOrder) compareFrom(chunks []*chunk, x, y *sortEntry, first int) int
 			return c
 		}
 	}
-	return cmp.Compare(x.id, y.id)
+	return 0
 }
 
 const (

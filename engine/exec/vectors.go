@@ -117,6 +117,7 @@ func slice(v *expr.Vector, i, n int) *expr.Vector {
 	switch {
 	case w > 0:
 		s.Fixed = v.Fixed[i*w : (i+n)*w]
+	case v.Type.Kind == manifest.Null:
 	case v.Type.Kind == manifest.Embedding:
 		l := int(v.Type.Length)
 		s.Child = slice(v.Child, i*l, n*l)

@@ -39,6 +39,10 @@ type Options struct {
 	// QueryBytes bounds the memory of one query, TotalBytes that of all together, HotBytes the rows that are not flushed,
 	// LogBytes the log; 0 means the engine's defaults.
 	QueryBytes, TotalBytes, HotBytes, LogBytes int64
+	// SpillDir is the folder for rows that queries cannot hold, "" for one in DataDir; SpillBytes bounds what is there, 0
+	// for the engine's default.
+	SpillDir   string
+	SpillBytes int64
 	// Workers bounds the goroutines of a query; 0 means the number of cores. QueriesMax bounds the queries at once; 0
 	// means 100,000.
 	Workers, QueriesMax int
@@ -91,7 +95,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 
 func start(ctx context.Context, o Options, listener net.Listener) (*Server, error) {
 	e, err := engine.Open(ctx, engine.Options{Dir: o.DataDir, Durability: o.Durability, Default: compileDefault,
-		QueryBytes:  o.QueryBytes,
+		QueryBytes: o.QueryBytes, SpillDir: o.SpillDir, SpillBytes: o.SpillBytes,
 		ServerBytes: o.TotalBytes, Workers: o.Workers, QueriesMax: o.QueriesMax, HotBytes: o.HotBytes, LogBytes: o.LogBytes,
 		LogFS: o.LogFS, UnsafeNoSync: o.UnsafeNoSync, NoJobs: o.NoJobs, Settings: o.Settings, Logger: o.Logger})
 	if err != nil {
