@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -87,11 +88,11 @@ func (k *bigKeys) add(keys *manifest.Keys, most int64, above []byte) error {
 	return nil
 }
 
-// writeBig writes all batches of next, taken over, as segments.
-func (s *Store) writeBig(ctx context.Context, st *state, t manifest.Tablet,
+// writeBig writes all batches of next, taken over, as segments of the write.
+func (s *Store) writeBig(ctx context.Context, p *pendingWrite,
 	next func() (arrow.RecordBatch, error)) (*bigInsert, error) {
-	big := &bigInsert{}
-	above, err := s.largestKey(ctx, st, t)
+	big, t := &bigInsert{}, p.Tablet
+	above, err := p.largestKey(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -133,8 +134,9 @@ func (b *bigInsert) take(s *Store, t manifest.Tablet, rows arrow.RecordBatch, ab
 	return b.held.add(keys, s.opts.KeyBytes, above)
 }
 
-// largestKey is no smaller than any key of the tablet now.
-func (s *Store) largestKey(ctx context.Context, st *state, t manifest.Tablet) ([]byte, error) {
+// largestKey is no smaller than any key that the writer sees in the tablet now.
+func (p *pendingWrite) largestKey(ctx context.Context) ([]byte, error) {
+	st, t := p.st, p.Tablet
 	if len(t.Table.Key) == 0 {
 		return nil, nil
 	}
@@ -143,13 +145,34 @@ func (s *Store) largestKey(ctx context.Context, st *state, t manifest.Tablet) ([
 	if err := st.prepareLocked(ctx, t); err != nil {
 		return nil, err
 	}
-	return bytes.Clone(st.largest), nil
+	return bytes.Clone(p.largestLocked()), nil
+}
+
+// largestLocked is no smaller than any key that the writer sees. mu is held and the state is ready.
+func (p *pendingWrite) largestLocked() []byte {
+	if d := p.staging; d != nil && bytes.Compare(d.largest, p.st.largest) > 0 {
+		return d.largest
+	}
+	return p.st.largest
+}
+
+// outgrown tells that a big insert has let its keys go and that they are not above every other any more; refs is how
+// many rows the write ends.
+func (p *pendingWrite) outgrown(refs int) bool {
+	if p.draft != nil {
+		return slices.ContainsFunc(p.draft.bigs, func(b *bigInsert) bool {
+			return b.held != nil && b.held.gone && bytes.Compare(b.held.first, p.st.largest) <= 0
+		})
+	}
+	b := p.big
+	return b != nil && b.held != nil && b.held.gone && (bytes.Compare(b.held.first, p.largestLocked()) <= 0 || refs > 0)
 }
 
 // finish puts the segments in the change, and marks: of rows that inserted ones replace, and of inserted rows that do
 // not count, which end in the commit that writes them and so were never there.
-func (b *bigInsert) finish(p *pendingWrite, o *overrides) {
-	first := uint32(len(p.Replace))
+// small is how many inserted rows are in the log.
+func (b *bigInsert) finish(p *pendingWrite, o *overrides, small int) {
+	first := uint32(small + len(p.Replace))
 	p.change.Segments = make([]manifest.Segment, len(b.segments))
 	starts := make([]int, len(b.segments))
 	row := 0

@@ -112,7 +112,7 @@ func (c *Changes) open(ctx context.Context, s *Store, st *state, t manifest.Tabl
 	if s.opts.Log.Stat(st.id).Segments == 0 {
 		start = max(start, c.after) // else the segments that the log names from before are needed for old rows
 	}
-	if c.view, err = s.openView(ctx, st, t, start, through, false); err != nil {
+	if c.view, err = s.openView(ctx, st, t, viewing{after: start, seq: through}); err != nil {
 		return false, err
 	}
 	v := c.view

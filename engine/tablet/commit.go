@@ -29,6 +29,11 @@ type pendingWrite struct {
 	insertKeys, replaceKeys keyList
 	// big holds an insert that went to segments; insert is nil then.
 	big *bigInsert
+	// bigOver are the rows of a draft's big inserts that do not count, or that replace others; nil but for a draft's
+	// commit.
+	bigOver *overrides
+	// staging is the draft that the write goes to, nil when it goes to the log.
+	staging *Draft
 	// probe is what segments had of the keys, looked up without the lock.
 	probe *probe
 
@@ -123,7 +128,7 @@ func (p *pendingWrite) release(err error) {
 			rows.Release()
 		}
 	}
-	if p.big != nil && err != nil && !errors.Is(err, fault.ErrUnknown) {
+	if p.big != nil && p.draft == nil && err != nil && !errors.Is(err, fault.ErrUnknown) {
 		p.st.store.discard(p.Tablet, p.big.segments)
 	}
 	if p.probe != nil {
@@ -135,6 +140,8 @@ func (p *pendingWrite) release(err error) {
 func (p *pendingWrite) prepare(ctx context.Context) error {
 	t := p.Tablet.Table
 	switch {
+	case p.draft != nil:
+		return p.fold()
 	case p.Insert != nil && p.InsertReader != nil:
 		return fmt.Errorf("both Insert and InsertReader: %w", fault.ErrInvalid)
 	case len(p.Replace) > 0 && (p.ReplaceRows == nil || p.ReplaceRows.NumRows() != int64(len(p.Replace))):
@@ -223,7 +230,7 @@ func (p *pendingWrite) takeInsert(ctx context.Context, schema *arrow.Schema) err
 		return stored(schema, t, b)
 	}
 	var err error
-	p.big, err = s.writeBig(ctx, p.st, p.Tablet, rest)
+	p.big, err = s.writeBig(ctx, p, rest)
 	return err
 }
 
@@ -365,7 +372,7 @@ func (p *pendingWrite) applyLocked(ticket *hotlog.Pending) {
 		return
 	}
 	for _, m := range c.Marks {
-		st.ended[m.Target] = struct{}{}
+		st.ended[m.Target] = ticket.Seq()
 	}
 	for _, g := range c.Segments {
 		g.FirstSeq, g.LastSeq, g.FirstTime, g.LastTime = ticket.Seq(), ticket.Seq(), ticket.Time(), ticket.Time()

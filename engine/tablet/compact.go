@@ -94,7 +94,7 @@ func (c *compaction) run(ctx context.Context) (work Work, err error) {
 	if err != nil {
 		return work, err
 	}
-	if c.view, err = c.store.openView(ctx, c.st, c.tablet, base.Flushed, 0, false); err != nil {
+	if c.view, err = c.store.openView(ctx, c.st, c.tablet, viewing{after: base.Flushed}); err != nil {
 		return work, err
 	}
 	defer c.view.close()

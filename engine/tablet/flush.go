@@ -49,7 +49,7 @@ func (s *Store) flush(ctx context.Context, st *state, t manifest.Tablet) (work W
 	if hot := s.opts.Log.Stat(st.id); hot.Rows == 0 && hot.Marks == 0 && hot.Segments == 0 {
 		return work, nil
 	}
-	v, err := s.openView(ctx, st, t, base.Flushed, 0, false)
+	v, err := s.openView(ctx, st, t, viewing{after: base.Flushed})
 	if err != nil {
 		return work, err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"kalamflight/internal/fault"
 	"kalamflight/manifest"
@@ -127,7 +128,8 @@ func (p *pendingWrite) findTakenLocked(ctx context.Context, m *manifest.Manifest
 	mayProbe bool) (refs []manifest.RowRef,
 	want bool, err error) {
 	st, t := p.st, p.Tablet
-	if keys.Len() == 0 || ascending(keys) && bytes.Compare(keys.At(0), st.largest) > 0 {
+	largest := p.largestLocked()
+	if keys.Len() == 0 || ascending(keys) && bytes.Compare(keys.At(0), largest) > 0 {
 		return nil, false, nil
 	}
 	st.store.count.lookups.Add(int64(keys.Len()))
@@ -137,19 +139,27 @@ func (p *pendingWrite) findTakenLocked(ctx context.Context, m *manifest.Manifest
 	var at []int
 	for i := range keys.Len() {
 		key := keys.At(i)
-		if bytes.Compare(key, st.largest) > 0 {
+		if bytes.Compare(key, largest) > 0 {
+			continue
+		}
+		if own, ok := p.staging.find(key); ok {
+			refs[i] = own
 			continue
 		}
 		if hot, ok := st.keys.get(key); ok {
 			ref := manifest.RowRef{Seq: hot.seq, Ordinal: hot.ord}
-			if _, gone := st.ended[ref]; !gone && hot.time > expired {
+			live, err := p.livesLocked(ctx, m, ref)
+			if err != nil {
+				return nil, false, err
+			}
+			if live && hot.time > expired {
 				refs[i] = ref
 				continue
 			}
 		}
 		cold, at = append(cold, key), append(at, i)
 	}
-	if len(cold) == 0 || len(m.Segments)+len(st.fixed) == 0 {
+	if len(cold) == 0 || len(m.Segments)+len(p.fixedLocked()) == 0 {
 		return refs, false, nil
 	}
 	found, want, err := p.coldLocked(ctx, m, cold, mayProbe)
@@ -158,7 +168,7 @@ func (p *pendingWrite) findTakenLocked(ctx context.Context, m *manifest.Manifest
 	}
 	for j, candidates := range found {
 		for _, ref := range candidates {
-			live, err := st.livesLocked(ctx, t, m, ref)
+			live, err := p.livesLocked(ctx, m, ref)
 			if err != nil {
 				return nil, false, err
 			}
@@ -175,35 +185,92 @@ func (p *pendingWrite) findTakenLocked(ctx context.Context, m *manifest.Manifest
 func (p *pendingWrite) coldLocked(ctx context.Context, m *manifest.Manifest, cold [][]byte,
 	mayProbe bool) (found [][]manifest.RowRef,
 	want bool, err error) {
-	st := p.st
-	if b := p.probe; b != nil && b.covers(m, st.fixed) && slices.EqualFunc(b.keys, cold, bytes.Equal) {
+	st, fixed := p.st, p.fixedLocked()
+	if b := p.probe; b != nil && b.covers(m, fixed) && slices.EqualFunc(b.keys, cold, bytes.Equal) {
 		return b.found, false, nil
 	}
 	if len(cold) <= probesLocked || !mayProbe {
-		found, err = st.store.lookup(ctx, p.Tablet, m, st.fixed, cold)
+		found, err = st.store.lookup(ctx, p.Tablet, m, fixed, cold)
 		return found, false, err
 	}
 	l, err := st.lease(ctx, p.Tablet)
 	if err != nil {
 		return nil, false, err
 	}
-	p.probe = &probe{lease: l, fixed: slices.Clone(st.fixed), keys: cold}
+	p.probe = &probe{lease: l, fixed: slices.Clone(fixed), keys: cold}
 	return nil, true, nil
 }
 
-// livesLocked tells whether a row version of a segment has not ended.
-func (st *state) livesLocked(ctx context.Context, t manifest.Tablet, m *manifest.Manifest,
-	ref manifest.RowRef) (bool, error) {
-	if _, gone := st.ended[ref]; gone {
+// fixedLocked are the segments that no manifest names yet and that the writer sees.
+func (p *pendingWrite) fixedLocked() []manifest.Segment {
+	if d := p.staging; d != nil && len(d.bigs) > 0 {
+		return slices.Concat(p.st.fixed, d.segments())
+	}
+	return p.st.fixed
+}
+
+// livesLocked tells whether a row version with a key lives for the writer. For a draft that is how its snapshot has it,
+// and a conflict when a commit since then wrote or ended the row.
+func (p *pendingWrite) livesLocked(ctx context.Context, m *manifest.Manifest, ref manifest.RowRef) (bool, error) {
+	d := p.staging
+	if d != nil {
+		if _, gone := d.ended[ref]; gone || d.owns(ref) {
+			return !gone, nil
+		}
+	}
+	end, err := p.st.endLocked(ctx, p.Tablet, m, ref)
+	if err != nil || d == nil {
+		return end == 0, err
+	}
+	if end != 0 && end <= d.asOf {
 		return false, nil
+	}
+	begin, err := p.st.beginLocked(ctx, p.Tablet, m, ref, d.asOf)
+	switch {
+	case err != nil:
+		return false, err
+	case begin > d.asOf && end != 0 && ref.Segment != 0:
+		return false, nil // came and went; older versions of the key are in segments too, and are asked for themselves
+	case begin > d.asOf || end != 0:
+		return false, conflict(p.Tablet.Table)
+	}
+	return true, nil
+}
+
+// endLocked is the Seq of the commit that ended a row version, 0 while it lives.
+func (st *state) endLocked(ctx context.Context, t manifest.Tablet, m *manifest.Manifest,
+	ref manifest.RowRef) (manifest.Seq, error) {
+	if end, gone := st.ended[ref]; gone {
+		return end, nil
+	}
+	if ref.Segment == 0 {
+		return 0, nil
 	}
 	g := findSegment(m, st.fixed, ref.Segment)
 	if g == nil {
-		return false, fmt.Errorf("tablet %s: segment %016x is not there: %w", st.id, uint64(ref.Segment), fault.ErrCorrupt)
+		return 0, fmt.Errorf("tablet %s: segment %016x is not there: %w", st.id, uint64(ref.Segment), fault.ErrCorrupt)
 	}
 	set, err := st.store.marks.load(ctx, st.store.opts.Bucket, t.Dir(), g)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
-	return !set.has(ref.Row), nil
+	return set.end(ref.Row), nil
+}
+
+// beginLocked is the Seq of the commit that wrote a row version, or another one on the same side of seq.
+func (st *state) beginLocked(ctx context.Context, t manifest.Tablet, m *manifest.Manifest, ref manifest.RowRef,
+	seq manifest.Seq) (manifest.Seq, error) {
+	if ref.Segment == 0 {
+		return ref.Seq, nil
+	}
+	g := findSegment(m, st.fixed, ref.Segment)
+	if g.LastSeq <= seq || g.FirstSeq > seq {
+		return g.FirstSeq, nil
+	}
+	rows, err := st.store.opts.Files.ReadRows(ctx, t, g, []uint32{ref.Row}, []manifest.ColumnID{manifest.ColumnSeq})
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Release()
+	return manifest.Seq(rows.Column(0).(*array.Int64).Value(0)), nil
 }

@@ -75,6 +75,15 @@ func (s *markSet) has(row uint32) bool {
 	return ok
 }
 
+// end is the Seq of a row's mark, 0 when it has none.
+func (s *markSet) end(row uint32) manifest.Seq {
+	i, ok := slices.BinarySearch(s.rows, row)
+	if !ok {
+		return 0
+	}
+	return s.seqs[i]
+}
+
 // at is mark i, of a row of the segment.
 func (s *markSet) at(i int, segment manifest.SegmentID) manifest.Mark {
 	return manifest.Mark{Target: manifest.RowRef{Segment: segment, Row: s.rows[i]}, Seq: s.seqs[i], By: s.by[i],

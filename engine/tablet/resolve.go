@@ -1,9 +1,10 @@
 package tablet
 
 import (
-	"bytes"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -20,8 +21,8 @@ func (p *pendingWrite) resolveLocked(ctx context.Context, o CommitOptions, mayPr
 		return false, &fault.SQL{Kind: fault.ErrNotFound, Code: "42P01", Message: "the table was dropped"}
 	}
 	refs := len(p.Replace) + len(p.Delete)
-	if refs > 0 && !o.Exclusive && st.statement.locked() {
-		return false, st.conflict()
+	if refs > 0 && !o.Exclusive && p.staging == nil && st.statement.locked() {
+		return false, conflict(t.Table)
 	}
 	p.change = hotlog.Change{Tablet: st.id}
 	p.kept, p.rows = nil, 0
@@ -42,8 +43,8 @@ func (p *pendingWrite) resolveLocked(ctx context.Context, o CommitOptions, mayPr
 	if len(t.Table.Key) == 0 {
 		return false, p.finish(nil)
 	}
-	if b := p.big; b != nil && b.held.gone && (bytes.Compare(b.held.first, st.largest) <= 0 || refs > 0) {
-		return false, st.conflict() // the keys are not held any more, and no longer above every other
+	if p.outgrown(refs) {
+		return false, conflict(t.Table) // the keys are not held any more, and no longer above every other
 	}
 	keys := p.allKeys()
 	taken, want, err := p.findTakenLocked(ctx, m, keys, mayProbe)
@@ -61,9 +62,13 @@ func (p *pendingWrite) resolveLocked(ctx context.Context, o CommitOptions, mayPr
 // freedLocked checks the rows that the write ends; their keys are free for its new rows.
 func (p *pendingWrite) freedLocked(ctx context.Context, m *manifest.Manifest) (map[manifest.RowRef]struct{}, error) {
 	freed := make(map[manifest.RowRef]struct{}, len(p.Replace)+len(p.Delete))
-	for _, list := range [][]manifest.RowRef{p.Replace, p.Delete} {
+	for _, list := range [][]manifest.RowRef{p.Replace, p.Delete, p.bigOver.targets()} {
 		for _, ref := range list {
-			if err := p.st.liveLocked(ctx, p.Tablet, m, ref); err != nil {
+			if p.staging.owns(ref) {
+				if _, gone := p.staging.ended[ref]; gone {
+					return nil, fmt.Errorf("tablet %s: a row has ended in this transaction: %w", p.st.id, fault.ErrInvalid)
+				}
+			} else if err := p.st.liveLocked(ctx, p.Tablet, m, ref); err != nil {
 				return nil, err
 			}
 			if _, twice := freed[ref]; twice {
@@ -105,7 +110,10 @@ func (k keyRange) At(i int) []byte {
 // allKeys are the keys that have to be free: of the inserted rows, then of the replacing ones.
 func (p *pendingWrite) allKeys() keyRange {
 	inserted := p.insertKeys
-	if p.big != nil {
+	switch {
+	case p.big != nil && inserted != nil:
+		inserted = keyRange{inserted, p.big.keys}
+	case p.big != nil:
 		inserted = p.big.keys
 	}
 	if p.SameKeys && inserted == nil {
@@ -130,6 +138,9 @@ func (p *pendingWrite) resolveKeys(keys keyRange, taken []manifest.RowRef) error
 		free := ref == manifest.RowRef{}
 		switch {
 		case (twice || !free) && (i >= n || p.OnConflict == Fail):
+			if p.draft != nil { // its statements have found the key free: another commit has taken it since
+				return conflict(p.Tablet.Table)
+			}
 			return exists(p.Tablet.Table)
 		case (twice || !free) && p.OnConflict == Nothing:
 			skip = put(skip, i, true)
@@ -160,9 +171,19 @@ type overrides struct {
 	skip map[int]bool
 }
 
+// targets are the rows that inserted ones replace.
+func (o *overrides) targets() []manifest.RowRef {
+	if o == nil {
+		return nil
+	}
+	return slices.Collect(maps.Values(o.over))
+}
+
 // inserts counts the rows to insert.
 func (p *pendingWrite) inserts() int {
 	switch {
+	case p.big != nil && p.insert != nil: // a draft's
+		return int(p.big.rows + p.insert.NumRows())
 	case p.big != nil:
 		return int(p.big.rows)
 	case p.insert != nil:
@@ -178,14 +199,20 @@ func (p *pendingWrite) finish(o *overrides) error {
 	}
 	n, first := p.inserts(), 0 // the ordinal of the first replacing row
 	p.rows = int64(n - len(o.skip) + len(p.Replace) + len(p.Delete))
+	if p.insert != nil {
+		first = int(p.insert.NumRows())
+	}
 	if int64(n+len(p.Replace)) > p.st.store.opts.RowsMax {
 		return fmt.Errorf("%d rows in one commit are more than %d: %w", n+len(p.Replace), p.st.store.opts.RowsMax,
 			fault.ErrExhausted)
 	}
-	if p.big == nil {
+	switch {
+	case p.big == nil:
 		first = n - len(o.skip)
-	} else {
-		p.big.finish(p, o)
+	case p.bigOver != nil:
+		p.big.finish(p, p.bigOver, first)
+	default:
+		p.big.finish(p, o, first)
 	}
 	if err := p.finishRows(o); err != nil {
 		return err
@@ -230,7 +257,7 @@ func (p *pendingWrite) finishRows(o *overrides) error {
 		pieces = append(pieces, piece{&hotRows{rows: rows, ids: columnIDs(rows.Schema())}, first, end})
 	}
 	if p.insert != nil && len(o.skip) == 0 {
-		add(p.insert, 0, p.inserts())
+		add(p.insert, 0, int(p.insert.NumRows()))
 	} else if p.insert != nil {
 		p.kept = p.insertOrdinals(o)
 		for i := 0; i < len(p.kept); {

@@ -83,7 +83,7 @@ type Morsel struct {
 // Read opens the state of a tablet at one Seq. fault.ErrOutOfRange says that the history does not reach back to it, or
 // that it is in the future.
 func (s *Store) Read(ctx context.Context, t manifest.Tablet, o ReadOptions) (*Snapshot, error) {
-	if o.AsOf < 0 || o.Pending && o.AsOf != 0 {
+	if o.AsOf < 0 || o.Pending && o.AsOf != 0 || o.Draft != nil && o.Draft.st.id != t.ID() {
 		return nil, fmt.Errorf("read tablet %s as of %d: %w", t.ID(), o.AsOf, fault.ErrInvalid)
 	}
 	st, err := s.enter(t)
@@ -100,13 +100,14 @@ func (s *Store) Read(ctx context.Context, t manifest.Tablet, o ReadOptions) (*Sn
 		if err != nil {
 			return nil, err
 		}
-		v, err := s.openView(ctx, st, t, m.Flushed, o.AsOf, o.Pending)
+		v, err := s.openView(ctx, st, t,
+			viewing{after: m.Flushed, seq: o.AsOf, pending: o.Pending, draft: o.Draft})
 		if err != nil {
 			return nil, err
 		}
 		if v.seq < v.man.Oldest {
 			v.close()
-			if o.AsOf == 0 {
+			if o.AsOf == 0 && o.Draft == nil {
 				continue // a compaction came between the two halves; the next head is newer than its Oldest
 			}
 			return nil, st.tooOld(o.AsOf, v.man.Oldest)
@@ -147,7 +148,7 @@ func (v *view) snapshot(ctx context.Context, columns *columnSet, where []manifes
 }
 
 func (s *Snapshot) openSource(ctx context.Context, number int, g *manifest.Segment, where []manifest.Predicate) error {
-	src := &source{segment: g, number: number, cut: g.LastSeq > s.Seq}
+	src := &source{segment: g, number: number, cut: g.FirstSeq <= s.Seq && g.LastSeq > s.Seq}
 	var err error
 	if src.ended, err = s.view.coldEnded(ctx, g); err != nil {
 		return err

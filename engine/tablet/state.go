@@ -64,7 +64,8 @@ type state struct {
 	// largest is no smaller than any key ever written.
 	largest []byte
 	// ended are the rows that marks in the log end: hot rows, and rows of segments whose mark is in no mark file yet.
-	ended map[manifest.RowRef]struct{}
+	// Each has the Seq of its mark.
+	ended map[manifest.RowRef]manifest.Seq
 	// fixed are the segments of big commits that no manifest names yet.
 	fixed []manifest.Segment
 
@@ -79,6 +80,8 @@ type state struct {
 	// readers counts the leases by the generation of their manifest; pins counts them by Seq.
 	readers map[uint64]int
 	pins    map[manifest.Seq]int
+	// drafts are told where a swap moves rows to.
+	drafts map[*Draft]struct{}
 	// garbage are files that no manifest names since a generation, and that a lease of an older one may still need.
 	garbage []garbage
 }
@@ -93,7 +96,7 @@ type garbage struct {
 
 func newState(s *Store, id manifest.TabletID) *state {
 	return &state{store: s, id: id, upkeep: make(gate, 1), statement: make(gate, 1), readers: map[uint64]int{},
-		pins: map[manifest.Seq]int{}}
+		pins: map[manifest.Seq]int{}, drafts: map[*Draft]struct{}{}}
 }
 
 // load is the tablet's manifest as it is now.
@@ -134,16 +137,23 @@ type lease struct {
 
 // lease takes the manifest as it is now.
 func (st *state) lease(ctx context.Context, t manifest.Tablet) (*lease, error) {
+	l, _, err := st.leaseFor(ctx, t, nil)
+	return l, err
+}
+
+// leaseFor takes the manifest, and with it what a draft has written, whose refs are those of the manifest. The steps'
+// batches are the caller's to release.
+func (st *state) leaseFor(ctx context.Context, t manifest.Tablet, d *Draft) (*lease, []step, error) {
 	st.view.Lock()
 	defer st.view.Unlock()
 	m, err := st.loadLocked(ctx, t)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	st.readers[m.Generation]++
 	st.store.count.readers.Add(1)
 	st.store.again(st)
-	return &lease{st, m}, nil
+	return &lease{st, m}, d.retainSteps(), nil
 }
 
 // release gives the manifest back and deletes what only it needed.
@@ -195,16 +205,17 @@ func (s *Store) remove(files []garbage) {
 	}
 }
 
-// oldestPin is the smallest pinned Seq; ok is false when there is none.
+// oldestPin is the smallest pinned Seq, of the tablet or of all; ok is false when there is none.
 func (st *state) oldestPin() (seq manifest.Seq, ok bool) {
 	st.view.Lock()
 	defer st.view.Unlock()
+	all, found := st.store.oldestPin()
 	for pin := range st.pins {
-		if !ok || pin < seq {
-			seq, ok = pin, true
+		if !found || pin < all {
+			all, found = pin, true
 		}
 	}
-	return seq, ok
+	return all, found
 }
 
 // forget drops what is in memory, so that the next call rebuilds it: after a drop, or when it is not known which
@@ -232,7 +243,7 @@ func (st *state) prepareLocked(ctx context.Context, t manifest.Tablet) error {
 		return fmt.Errorf("load tablet %s: %w", st.id, err)
 	}
 	defer tail.Release()
-	st.keys, st.largest, st.ended = keyMap{}, nil, map[manifest.RowRef]struct{}{}
+	st.keys, st.largest, st.ended = keyMap{}, nil, map[manifest.RowRef]manifest.Seq{}
 	for _, g := range m.Segments {
 		st.raise(g.LastKey)
 	}
@@ -242,7 +253,7 @@ func (st *state) prepareLocked(ctx context.Context, t manifest.Tablet) error {
 	}
 	for _, mark := range tail.Marks {
 		if fresh(m, st.fixed, mark) {
-			st.ended[mark.Target] = struct{}{}
+			st.ended[mark.Target] = mark.Seq
 		}
 	}
 	for _, rows := range tail.Rows {
@@ -278,7 +289,7 @@ func (st *state) indexHot(table *manifest.Table, flushed manifest.Seq, rows arro
 // liveLocked checks that a referenced row version has not ended and has not moved. mu is held and the state is ready.
 func (st *state) liveLocked(ctx context.Context, t manifest.Tablet, m *manifest.Manifest, ref manifest.RowRef) error {
 	if _, gone := st.ended[ref]; gone {
-		return st.conflict()
+		return conflict(t.Table)
 	}
 	if ref.Segment == 0 {
 		if ref.Seq <= m.Flushed {
@@ -298,13 +309,16 @@ func (st *state) liveLocked(ctx context.Context, t manifest.Tablet, m *manifest.
 		return err
 	}
 	if set.has(ref.Row) {
-		return st.conflict()
+		return conflict(t.Table)
 	}
 	return nil
 }
 
-func (st *state) conflict() error {
-	return fmt.Errorf("tablet %s: a row was changed by another commit: %w", st.id, fault.ErrConflict)
+// conflict is the failure of a write that came second.
+func conflict(t *manifest.Table) error {
+	return &fault.SQL{Kind: fault.ErrConflict, Code: "40001",
+		Message: fmt.Sprintf("another commit changed the same rows of %s.%s first", t.Namespace, t.Name),
+		Hint:    "repeat the transaction"}
 }
 
 func findSegment(m *manifest.Manifest, fixed []manifest.Segment, id manifest.SegmentID) *manifest.Segment {

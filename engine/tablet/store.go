@@ -29,6 +29,8 @@ type Store struct {
 	open   map[manifest.TabletID]*state
 	idle   *list.List
 	closed bool
+	// pins counts the Seqs that PinAll keeps readable in every tablet.
+	pins map[manifest.Seq]int
 }
 
 // counters are the moving part of Stats.
@@ -46,7 +48,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	o.fill()
 	s := &Store{opts: o, alloc: o.Alloc, log: o.Logger, marks: newMarkCache(o.MarksBytes),
-		open: map[manifest.TabletID]*state{}, idle: list.New()}
+		open: map[manifest.TabletID]*state{}, idle: list.New(), pins: map[manifest.Seq]int{}}
 	if err := s.sweep(ctx); err != nil {
 		return nil, fmt.Errorf("open tablets: %w", err)
 	}
@@ -163,6 +165,32 @@ func (s *Store) Pin(t manifest.Tablet, seq manifest.Seq) (release func()) {
 		st.view.Unlock()
 		s.leave(st)
 	})
+}
+
+// PinAll is Pin for every tablet.
+func (s *Store) PinAll(seq manifest.Seq) (release func()) {
+	s.mu.Lock()
+	s.pins[seq]++
+	s.mu.Unlock()
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.pins[seq]--; s.pins[seq] == 0 {
+			delete(s.pins, seq)
+		}
+	})
+}
+
+// oldestPin is the smallest Seq that PinAll keeps; ok is false when there is none.
+func (s *Store) oldestPin() (seq manifest.Seq, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for pin := range s.pins {
+		if !ok || pin < seq {
+			seq, ok = pin, true
+		}
+	}
+	return seq, ok
 }
 
 // Exclusive waits until the caller is the only one who may replace and delete rows of the tablet by reference: the

@@ -184,6 +184,9 @@ func (w *swap) installLocked(next *manifest.Manifest) {
 	}
 	st.view.Lock()
 	st.man = next
+	for d := range st.drafts {
+		d.moveLocked(w)
+	}
 	for _, g := range gone {
 		g.since = next.Generation
 		st.garbage = append(st.garbage, g)

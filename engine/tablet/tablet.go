@@ -94,6 +94,9 @@ type Write struct {
 	Delete []manifest.RowRef
 	// AsOf is the Seq of the snapshot that the refs came from.
 	AsOf manifest.Seq
+
+	// draft is what Draft.Write commits.
+	draft *Draft
 }
 
 // CommitOptions say how to commit. The zero value is a plain commit.
@@ -110,7 +113,7 @@ type CommitOptions struct {
 
 // ReadOptions say what to read.
 type ReadOptions struct {
-	// AsOf is the Seq whose state is read; 0 means the newest durable one.
+	// AsOf is the Seq whose state is read; 0 means the newest durable one, or with a Draft the state before them all.
 	AsOf manifest.Seq
 	// Columns are the columns of the batches, in this order; system columns are allowed.
 	Columns []manifest.ColumnID
@@ -119,6 +122,9 @@ type ReadOptions struct {
 	// Pending also reads commits that are enqueued and not durable yet. Only for a caller that holds Exclusive; AsOf must
 	// be 0.
 	Pending bool
+	// Draft, when not nil, shows the rows of AsOf as a transaction sees them that has written the draft: with its own new
+	// rows, which have a `_seq` larger than every commit's, and without those that it ended.
+	Draft *Draft
 }
 
 // Stats count what a store did since Open.

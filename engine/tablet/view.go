@@ -20,6 +20,8 @@ type view struct {
 	tail   *hotlog.Tail
 	man    *manifest.Manifest
 	seq    manifest.Seq
+	// own is what the reader's draft has written: newer than seq, and part of the view all the same.
+	own []step
 	// hot are the rows of the log that are in no segment and have not expired; allHot has the expired ones too.
 	hot, allHot []piece
 	// expired is the time up to which rows have expired.
@@ -32,29 +34,40 @@ type view struct {
 	coldMarks map[manifest.SegmentID][]manifest.Mark
 }
 
-// openView joins what the log has of commits after a Seq with the manifest. seq 0 means the newest durable commit;
-// pending also takes what is enqueued. The view holds a lease and the state until close.
-func (s *Store) openView(ctx context.Context, st *state, t manifest.Tablet, after, seq manifest.Seq,
-	pending bool) (*view, error) {
-	log := s.opts.Log
+// viewing says what a view shows.
+type viewing struct {
+	// after is the Seq after which the log is read; a manifest that is flushed further makes it no matter.
+	after manifest.Seq
+	// seq is the newest commit; 0 means the newest durable one, or with a draft none.
+	seq manifest.Seq
+	// pending also takes what is enqueued.
+	pending bool
+	// draft's own rows and marks count as well; nil for none.
+	draft *Draft
+}
+
+// openView joins what the log has of commits after a Seq with the manifest. The view holds a lease and the state until
+// close.
+func (s *Store) openView(ctx context.Context, st *state, t manifest.Tablet, what viewing) (*view, error) {
+	log, seq := s.opts.Log, what.seq
 	if head := log.Head(); seq > head {
 		return nil, fmt.Errorf("tablet %s: sequence %d is newer than the newest commit, %d: %w", st.id, seq, head,
 			fault.ErrOutOfRange)
 	}
-	if pending {
+	if what.pending {
 		seq = log.Next()
 	}
-	tail, err := log.Scan(ctx, st.id, after, seq)
+	tail, err := log.Scan(ctx, st.id, what.after, seq)
 	if err != nil {
 		return nil, fmt.Errorf("read tablet %s: %w", st.id, err)
 	}
-	l, err := st.lease(ctx, t)
+	l, own, err := st.leaseFor(ctx, t, what.draft)
 	if err != nil {
 		tail.Release()
 		return nil, err
 	}
-	v := &view{st: st, tablet: t, lease: l, tail: tail, man: l.man, seq: seq}
-	if seq == 0 {
+	v := &view{st: st, tablet: t, lease: l, tail: tail, man: l.man, seq: seq, own: own}
+	if seq == 0 && what.draft == nil {
 		v.seq = tail.Through
 	}
 	if err := v.join(); err != nil {
@@ -66,6 +79,7 @@ func (s *Store) openView(ctx context.Context, st *state, t manifest.Tablet, afte
 
 func (v *view) close() {
 	v.tail.Release()
+	releaseSteps(v.own)
 	v.lease.release()
 }
 
@@ -98,16 +112,42 @@ func (v *view) join() error {
 	for _, m := range v.tail.Marks {
 		switch {
 		case m.Seq > v.seq || !fresh(v.man, pending, m):
-		case m.Target.Segment == 0:
-			v.hotMarks = append(v.hotMarks, m)
 		default:
-			if v.coldMarks == nil {
-				v.coldMarks = map[manifest.SegmentID][]manifest.Mark{}
-			}
-			v.coldMarks[m.Target.Segment] = append(v.coldMarks[m.Target.Segment], m)
+			v.take(m)
 		}
 	}
+	v.takeOwn()
 	return nil
+}
+
+// take files a mark that counts.
+func (v *view) take(m manifest.Mark) {
+	if m.Target.Segment == 0 {
+		v.hotMarks = append(v.hotMarks, m)
+		return
+	}
+	if v.coldMarks == nil {
+		v.coldMarks = map[manifest.SegmentID][]manifest.Mark{}
+	}
+	v.coldMarks[m.Target.Segment] = append(v.coldMarks[m.Target.Segment], m)
+}
+
+// takeOwn adds the draft's steps, as if they were the newest commits.
+func (v *view) takeOwn() {
+	for i := range v.own {
+		s := &v.own[i]
+		if h := s.rows; h != nil {
+			if first := h.unexpired(v.expired); first < h.len() {
+				v.hot = append(v.hot, piece{h, first, h.len()})
+			}
+		}
+		for k := range s.segments {
+			v.segments = append(v.segments, &s.segments[k])
+		}
+		for _, m := range s.marks {
+			v.take(m)
+		}
+	}
 }
 
 // expiredBefore is the time, in microseconds since 1970, up to which rows of a STREAM tablet have expired; for others
