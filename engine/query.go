@@ -230,6 +230,7 @@ func (st *statement) scan(ctx context.Context, n *plan.Scan) (*exec.Source, erro
 	if changed && st.pending {
 		o.AsOf, o.Pending = 0, true
 	}
+	lookUp(&o, n.Table)
 	snap, err := st.engine.tablets.Read(ctx, st.tablet(n.Table), o)
 	if err != nil {
 		return nil, err

@@ -35,9 +35,12 @@ func (k *Keys) Len() int { return max(len(k.offsets)-1, 0) }
 func (k *Keys) At(i int) []byte { return k.bytes[k.offsets[i]:k.offsets[i+1]:k.offsets[i+1]] }
 
 // KeyTypes are the types of the table's key columns, in key order.
-func (t *Table) KeyTypes() []Type {
-	types := make([]Type, len(t.Key))
-	for i, id := range t.Key {
+func (t *Table) KeyTypes() []Type { return t.TypesOf(t.Key) }
+
+// TypesOf are the types of some columns of the table.
+func (t *Table) TypesOf(columns []ColumnID) []Type {
+	types := make([]Type, len(columns))
+	for i, id := range columns {
 		c, _ := t.Column(id)
 		types[i] = c.Type
 	}
@@ -68,15 +71,27 @@ func (t Type) KeyWidth() (width int, ok bool) {
 // and Decimal64 included). Encoded keys compare, byte by byte, like the keys they stand for; two keys are equal when
 // their bytes are. A NULL is fault.ErrInvalid.
 func EncodeKeys(types []Type, columns []arrow.Array) (*Keys, error) {
+	for i, c := range columns {
+		if c.NullN() > 0 {
+			return nil, fmt.Errorf("encode keys: key column %d has NULLs: %w", i, fault.ErrInvalid)
+		}
+	}
+	return EncodeNullable(types, columns)
+}
+
+// EncodeNullable is EncodeKeys for columns that may have NULLs: a row with one has no key, and At gives no bytes for
+// it. Every key has at least one byte.
+func EncodeNullable(types []Type, columns []arrow.Array) (*Keys, error) {
 	if len(types) == 0 || len(types) != len(columns) {
 		return nil, fmt.Errorf("encode keys: %d types and %d columns: %w", len(types), len(columns), fault.ErrInvalid)
 	}
-	rows, width := columns[0].Len(), 0
+	rows, width, nulls := columns[0].Len(), 0, false
 	appends := make([]func(dst []byte, row int) []byte, len(types))
 	for i, c := range columns {
-		if c.Len() != rows || c.NullN() > 0 {
-			return nil, fmt.Errorf("encode keys: key column %d has NULLs or another length: %w", i, fault.ErrInvalid)
+		if c.Len() != rows {
+			return nil, fmt.Errorf("encode keys: key column %d has another length: %w", i, fault.ErrInvalid)
 		}
+		nulls = nulls || c.NullN() > 0
 		w, _ := types[i].KeyWidth()
 		width += max(w, 16*boolInt(w == 0))
 		var err error
@@ -85,19 +100,30 @@ func EncodeKeys(types []Type, columns []arrow.Array) (*Keys, error) {
 		}
 	}
 	k := &Keys{bytes: make([]byte, 0, rows*width), offsets: make([]int, rows+1)}
-	if len(columns) == 1 {
+	if len(columns) == 1 && !nulls {
 		if c, ok := columns[0].(*array.Int64); ok && types[0].Kind == BigInt {
 			k.encodeBigInts(c.Int64Values())
 			return k, nil
 		}
 	}
 	for row := range rows {
-		for _, f := range appends {
-			k.bytes = f(k.bytes, row)
+		if !nulls || !anyNull(columns, row) {
+			for _, f := range appends {
+				k.bytes = f(k.bytes, row)
+			}
 		}
 		k.offsets[row+1] = len(k.bytes)
 	}
 	return k, nil
+}
+
+func anyNull(columns []arrow.Array, row int) bool {
+	for _, c := range columns {
+		if c.IsNull(row) {
+			return true
+		}
+	}
+	return false
 }
 
 // encodeBigInts is EncodeKeys for the key that most tables have.

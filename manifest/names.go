@@ -173,6 +173,13 @@ type Table struct {
 	Columns   []Column `json:"columns"`
 	// Key is the primary key, in key order; empty for a table without one. Key columns are NOT NULL.
 	Key []ColumnID `json:"key,omitempty"`
+	// KeyName is the name of the primary key as a constraint; "" means the table's name with `_pkey` behind it.
+	KeyName string `json:"key_name,omitempty"`
+	// Indexes are the secondary keys; NextIndex is the id that the next one gets, 0 standing for 1.
+	Indexes   []Index `json:"indexes,omitempty"`
+	NextIndex IndexID `json:"next_index,omitempty"`
+	// Checks are the conditions that every row meets.
+	Checks []Check `json:"checks,omitempty"`
 	// SharedScope: a STREAM table whose rows belong to all (SCOPE = 'shared').
 	SharedScope bool          `json:"shared_scope,omitempty"`
 	Access      AccessLevel   `json:"access,omitempty"`
@@ -196,6 +203,52 @@ type Table struct {
 	// Query is the text of a View; empty otherwise.
 	Query   string `json:"query,omitempty"`
 	Comment string `json:"comment,omitempty"`
+}
+
+// IndexID names an index of a table for ever; ids are never reused in a table. 0 is the primary key.
+type IndexID uint32
+
+// Index is a key by which rows are found, and which is unique or not. A row with a NULL in one of the columns is not in
+// it: NULLs are distinct.
+type Index struct {
+	ID      IndexID    `json:"id"`
+	Name    string     `json:"name"`
+	Columns []ColumnID `json:"columns"`
+	Unique  bool       `json:"unique,omitempty"`
+	// Constraint: it was made by a UNIQUE constraint, and goes with it.
+	Constraint bool `json:"constraint,omitempty"`
+}
+
+// Check is a condition on a row, as SQL text over the table's columns. A row meets it unless it is false.
+type Check struct {
+	Name string `json:"name"`
+	Text string `json:"text"`
+}
+
+// PrimaryName is the name of the primary key as a constraint.
+func (t *Table) PrimaryName() string {
+	if t.KeyName != "" {
+		return t.KeyName
+	}
+	return t.Name + "_pkey"
+}
+
+// Keys are all keys by which rows are found: the primary one first, if there is one, with the id 0.
+func (t *Table) Keys() []Index {
+	if len(t.Key) == 0 {
+		return t.Indexes
+	}
+	return append([]Index{{Name: t.PrimaryName(), Columns: t.Key, Unique: true, Constraint: true}}, t.Indexes...)
+}
+
+// Index finds a key of Keys by its id.
+func (t *Table) Index(id IndexID) (Index, bool) {
+	for _, x := range t.Keys() {
+		if x.ID == id {
+			return x, true
+		}
+	}
+	return Index{}, false
 }
 
 // DefaultRetention is the DELETED_RETENTION_HOURS of a table that does not say.

@@ -2,6 +2,7 @@ package segments
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -20,9 +21,11 @@ const narrowDigits = 18
 type stored struct {
 	manifest.Column
 	system bool
-	// key: part of the primary key, so never NULL, in small pages, and with a Bloom filter.
+	// key: part of the primary key, so never NULL.
 	key bool
-	enc pqenc.Column
+	// indexed: part of any key: in small pages, and with a Bloom filter.
+	indexed bool
+	enc     pqenc.Column
 }
 
 // storedColumns lists the columns of a new segment: those of the table, then, unless fixed, the system columns.
@@ -41,6 +44,10 @@ func storedColumns(t *manifest.Table, fixed bool) ([]stored, error) {
 		c := &columns[i]
 		for _, id := range t.Key {
 			c.key = c.key || id == c.ID
+		}
+		c.indexed = c.key
+		for _, x := range t.Indexes {
+			c.indexed = c.indexed || slices.Contains(x.Columns, c.ID)
 		}
 		var err error
 		if c.enc, err = encoding(c.Type); err != nil {

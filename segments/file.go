@@ -332,8 +332,8 @@ const (
 	bloomBytes = 1 << 20
 )
 
-// bloomOf is the filter of a key column, or of strings and UUIDs that are nearly all different and short: of what a
-// query asks for by equality. nil for the others.
+// bloomOf is the filter of a column of a key, or of strings and UUIDs that are nearly all different and short: of what
+// a query asks for by equality. nil for the others.
 func bloomOf(c *stored, v *pqenc.Values, chunk *pqenc.Chunk) metadata.BloomFilterBuilder {
 	n := v.Rows - v.Nulls
 	distinct := c.Type.Kind == manifest.UUID ||
@@ -344,7 +344,7 @@ func bloomOf(c *stored, v *pqenc.Values, chunk *pqenc.Chunk) metadata.BloomFilte
 	case manifest.Boolean, manifest.Float, manifest.Double, manifest.JSON:
 		return nil
 	}
-	if n == 0 || c.system || c.enc.List > 0 || !c.key && !distinct {
+	if n == 0 || c.system || c.enc.List > 0 || !c.indexed && !distinct {
 		return nil
 	}
 	values := n

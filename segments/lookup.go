@@ -14,19 +14,22 @@ import (
 	"kalamflight/manifest"
 )
 
-// Lookup finds the rows with the given encoded primary keys (manifest.AppendKey): for each key all row versions,
-// ascending; nil when there are none. Row groups are left out by their statistics and Bloom filters, pages by their
-// bounds.
-func (f *Files) Lookup(ctx context.Context, t manifest.Tablet, s *manifest.Segment, keys [][]byte) ([][]uint32, error) {
+// Lookup finds the rows with the given encoded keys (manifest.AppendKey) of one of the table's indexes, 0 for the
+// primary key: for each key all row versions, ascending; nil when there are none. Row groups are left out by their
+// statistics and Bloom filters, pages by their bounds. A segment that is older than the index has no filters for it and
+// larger pages, so that more of it is read.
+func (f *Files) Lookup(ctx context.Context, t manifest.Tablet, s *manifest.Segment, id manifest.IndexID,
+	keys [][]byte) ([][]uint32, error) {
 	found := make([][]uint32, len(keys))
-	if len(t.Table.Key) == 0 {
-		return nil, fmt.Errorf("look up keys in table %d, which has none: %w", t.Table.ID, fault.ErrInvalid)
+	index, ok := t.Table.Index(id)
+	if !ok {
+		return nil, fmt.Errorf("look up keys in table %d, which has no index %d: %w", t.Table.ID, id, fault.ErrInvalid)
 	}
-	l := newLookup(t.Table, s, keys)
+	l := newLookup(t.Table, s, index, keys)
 	if len(l.keys) == 0 {
 		return found, nil
 	}
-	scan, err := f.Scan(ctx, ScanRequest{Tablet: t, Segment: s, Columns: t.Table.Key})
+	scan, err := f.Scan(ctx, ScanRequest{Tablet: t, Segment: s, Columns: index.Columns})
 	if err != nil {
 		return nil, err
 	}
@@ -62,10 +65,10 @@ type lookup struct {
 	values [][]any
 }
 
-func newLookup(t *manifest.Table, s *manifest.Segment, keys [][]byte) *lookup {
-	l := &lookup{types: t.KeyTypes(), place: make(map[string]int, len(keys))}
+func newLookup(t *manifest.Table, s *manifest.Segment, index manifest.Index, keys [][]byte) *lookup {
+	l := &lookup{types: t.TypesOf(index.Columns), place: make(map[string]int, len(keys))}
 	for _, k := range keys {
-		if s.FirstKey != nil && (bytes.Compare(k, s.FirstKey) < 0 || bytes.Compare(k, s.LastKey) > 0) {
+		if index.ID == 0 && s.FirstKey != nil && (bytes.Compare(k, s.FirstKey) < 0 || bytes.Compare(k, s.LastKey) > 0) {
 			continue
 		}
 		if _, ok := l.place[string(k)]; ok {
@@ -111,10 +114,16 @@ func (l *lookup) group(ctx context.Context, g *Group) error {
 	s := g.scan
 	rowGroup := &s.handle.file.groups[g.index]
 	leaf := s.columns[0].leaf
-	if leaf == nil {
-		return fmt.Errorf("file without key column %s: %w", s.columns[0].Name, fault.ErrCorrupt)
+	var sum summary
+	if leaf != nil {
+		sum = chunkSummary(l.types[0], rowGroup, leaf.index)
+	} else {
+		// The column was added later: all rows have the same value, or NULL, which is in no index.
+		sum, _ = s.madeUp(s.columns[0].ID, rowGroup)
 	}
-	sum := chunkSummary(l.types[0], rowGroup, leaf.index)
+	if sum.nulls == sum.rows {
+		return nil
+	}
 	first, end := l.between(sum.least, sum.most)
 	may := make([]bool, len(l.keys))
 	any := false
@@ -177,6 +186,9 @@ func (l *lookup) mayContain(s *Scan, g *rowGroup, key int) (bool, error) {
 
 // spans are the rows of the pages whose first key column may hold one of the keys.
 func (l *lookup) spans(g *Group, leaf *leaf, may []bool) ([]span, error) {
+	if leaf == nil {
+		return []span{{g.first, g.end}}, nil
+	}
 	index, err := g.scan.handle.file.pages(g.index, leaf.index)
 	if err != nil {
 		return nil, err
@@ -203,7 +215,7 @@ func (l *lookup) spans(g *Group, leaf *leaf, may []bool) ([]span, error) {
 // match compares rows with the keys.
 func (l *lookup) match(first uint32, columns []arrow.Array) error {
 	if ints, ok := columns[0].(*array.Int64); ok && len(columns) == 1 && len(l.keys) == 1 &&
-		l.types[0].Kind == manifest.BigInt {
+		l.types[0].Kind == manifest.BigInt && ints.NullN() == 0 {
 		want := l.values[0][0].(int64)
 		for i, v := range ints.Int64Values() {
 			if v == want {
@@ -212,12 +224,12 @@ func (l *lookup) match(first uint32, columns []arrow.Array) error {
 		}
 		return nil
 	}
-	keys, err := manifest.EncodeKeys(l.types, columns)
+	keys, err := manifest.EncodeNullable(l.types, columns)
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, fault.ErrCorrupt)
 	}
 	for i := range keys.Len() {
-		if at, ok := l.place[string(keys.At(i))]; ok {
+		if at, ok := l.place[string(keys.At(i))]; ok && len(keys.At(i)) > 0 {
 			l.rows[at] = append(l.rows[at], first+uint32(i))
 		}
 	}

@@ -402,7 +402,7 @@ const (
 // in two batches.
 func pageRows(c *stored, v *pqenc.Values) int {
 	rows := BatchRows
-	if c.key {
+	if c.indexed {
 		rows = keyPageRows
 	}
 	bytes := len(v.Bytes) + len(v.Fixed) + 4*len(v.Int32) + 8*len(v.Int64)

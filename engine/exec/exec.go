@@ -35,6 +35,8 @@ type Source struct {
 
 // ScanStats is what a scan read and what it could leave out.
 type ScanStats struct {
+	// Lookup: the rows were found by their keys, without a scan.
+	Lookup        bool
 	HotRows       int64
 	SegmentsTotal int64
 	SegmentsRead  int64

@@ -83,7 +83,11 @@ func (p *profile) write(b *strings.Builder, depth int, analyze bool) {
 	}
 	b.WriteByte('\n')
 	if s := p.Scan; s != nil {
-		fmt.Fprintf(b, "%s  hot rows=%d segments=%d of %d groups=%d of %d", indent, s.HotRows, s.SegmentsRead,
+		lookup := ""
+		if s.Lookup {
+			lookup = "key lookup "
+		}
+		fmt.Fprintf(b, "%s  %shot rows=%d segments=%d of %d groups=%d of %d", indent, lookup, s.HotRows, s.SegmentsRead,
 			s.SegmentsTotal, s.GroupsRead, s.GroupsTotal)
 		if analyze {
 			fmt.Fprintf(b, " rows read=%d bytes read=%d marks applied=%d", s.RowsRead, s.BytesRead, s.MarksApplied)

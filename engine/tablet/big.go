@@ -20,9 +20,16 @@ import (
 type bigInsert struct {
 	segments []manifest.Segment
 	rows     int64
-	// keys is nil in a table without a key.
-	keys keyList
-	held *bigKeys
+	// keys are those of the rows by index of the table, nil for an index that is not unique.
+	keys    []keyList
+	indexes []manifest.Index
+	// primary are the keys of the primary key among them; nil in a table without one.
+	primary *bigKeys
+}
+
+// outgrown tells that the primary keys are not held and not all above a key.
+func (b *bigInsert) outgrown(largest []byte) bool {
+	return b.primary != nil && b.primary.gone && bytes.Compare(b.primary.first, largest) <= 0
 }
 
 // bigKeys are the keys of a big insert by row, as long as they fit. A run of ascending keys above every other needs no
@@ -38,6 +45,8 @@ type bigKeys struct {
 	first, last []byte
 	// gone: the keys are not held; only their number and bounds are known.
 	gone bool
+	// primary: they are of the primary key, and may go.
+	primary bool
 }
 
 // Len counts the keys.
@@ -74,7 +83,7 @@ func (k *bigKeys) add(keys *manifest.Keys, most int64, above []byte) error {
 		k.bytes += int64(len(keys.At(i)) + 8)
 	}
 	if k.bytes > most || k.gone {
-		if !k.ascending || bytes.Compare(k.first, above) <= 0 {
+		if !k.primary || !k.ascending || bytes.Compare(k.first, above) <= 0 {
 			return (&fault.SQL{Kind: fault.ErrExhausted, Code: "53200",
 				Message: fmt.Sprintf("the keys of one insert take more than %d bytes", most)}).
 				WithHint("insert the rows in the order of their key, or in several statements")
@@ -96,16 +105,25 @@ func (s *Store) writeBig(ctx context.Context, p *pendingWrite,
 	if err != nil {
 		return nil, err
 	}
-	if len(t.Table.Key) > 0 {
-		big.held = &bigKeys{}
-		big.keys = big.held
+	big.indexes = t.Table.Keys()
+	held := make([]*bigKeys, len(big.indexes))
+	big.keys = make([]keyList, len(big.indexes))
+	for i, x := range big.indexes {
+		if !x.Unique {
+			continue
+		}
+		held[i] = &bigKeys{primary: x.ID == 0}
+		big.keys[i] = held[i]
+		if x.ID == 0 {
+			big.primary = held[i]
+		}
 	}
 	taken := func() (arrow.RecordBatch, error) {
 		rows, err := next()
 		if err != nil {
 			return nil, err
 		}
-		if err := big.take(s, t, rows, above); err != nil {
+		if err := big.take(s, t, rows, held, above); err != nil {
 			rows.Release()
 			return nil, err
 		}
@@ -119,19 +137,24 @@ func (s *Store) writeBig(ctx context.Context, p *pendingWrite,
 	return big, nil
 }
 
-func (b *bigInsert) take(s *Store, t manifest.Tablet, rows arrow.RecordBatch, above []byte) error {
+func (b *bigInsert) take(s *Store, t manifest.Tablet, rows arrow.RecordBatch, held []*bigKeys, above []byte) error {
 	if b.rows += rows.NumRows(); b.rows > s.opts.RowsMax {
 		return fmt.Errorf("more than %d rows in one commit: %w", s.opts.RowsMax, fault.ErrExhausted)
 	}
-	if b.held == nil {
-		return nil
-	}
 	h := &hotRows{rows: rows, ids: columnIDs(rows.Schema())}
-	keys, err := encodeKeys(t.Table, h.column)
-	if err != nil {
-		return err
+	for i, x := range b.indexes {
+		if held[i] == nil {
+			continue
+		}
+		keys, err := encodeKeys(t.Table, x, h.column)
+		if err != nil {
+			return err
+		}
+		if err := held[i].add(keys, s.opts.KeyBytes, above); err != nil {
+			return err
+		}
 	}
-	return b.held.add(keys, s.opts.KeyBytes, above)
+	return nil
 }
 
 // largestKey is no smaller than any key that the writer sees in the tablet now.
@@ -160,12 +183,10 @@ func (p *pendingWrite) largestLocked() []byte {
 // many rows the write ends.
 func (p *pendingWrite) outgrown(refs int) bool {
 	if p.draft != nil {
-		return slices.ContainsFunc(p.draft.bigs, func(b *bigInsert) bool {
-			return b.held != nil && b.held.gone && bytes.Compare(b.held.first, p.st.largest) <= 0
-		})
+		return slices.ContainsFunc(p.draft.bigs, func(b *bigInsert) bool { return b.outgrown(p.st.largest) })
 	}
 	b := p.big
-	return b != nil && b.held != nil && b.held.gone && (bytes.Compare(b.held.first, p.largestLocked()) <= 0 || refs > 0)
+	return b != nil && (b.outgrown(p.largestLocked()) || refs > 0 && b.primary != nil && b.primary.gone)
 }
 
 // finish puts the segments in the change, and marks: of rows that inserted ones replace, and of inserted rows that do
@@ -186,8 +207,8 @@ func (b *bigInsert) finish(p *pendingWrite, o *overrides, small int) {
 		p.change.Marks = append(p.change.Marks, manifest.Mark{By: -1,
 			Target: manifest.RowRef{Segment: b.segments[g].ID, Row: uint32(i - starts[g])}})
 	}
-	for i, ref := range o.over {
-		p.change.Marks = append(p.change.Marks, manifest.Mark{Target: ref, By: int32(first) + int32(i)})
+	for i := range o.over {
+		p.change.Marks = append(p.change.Marks, o.marks(i, int32(first)+int32(i))...)
 	}
 }
 

@@ -25,8 +25,10 @@ type pendingWrite struct {
 	*Write
 	st *state
 	// insert and replace are the new rows in the log's schema; nil for none.
-	insert, replace         arrow.RecordBatch
-	insertKeys, replaceKeys keyList
+	insert, replace arrow.RecordBatch
+	// indexes are the keys of the table; insertKeys and replaceKeys are those of the rows, by index, nil without rows.
+	indexes                 []manifest.Index
+	insertKeys, replaceKeys []keyList
 	// big holds an insert that went to segments; insert is nil then.
 	big *bigInsert
 	// bigOver are the rows of a draft's big inserts that do not count, or that replace others; nil but for a draft's
@@ -34,20 +36,23 @@ type pendingWrite struct {
 	bigOver *overrides
 	// staging is the draft that the write goes to, nil when it goes to the log.
 	staging *Draft
-	// probe is what segments had of the keys, looked up without the lock.
-	probe *probe
+	// probes are what segments had of the keys, looked up without the lock.
+	probes map[manifest.IndexID]*probe
 
-	// change is what the log gets, once resolved; kept maps its first ordinals to rows of insert, nil when all are kept.
+	// change is what the log gets, once resolved; kept maps its first ordinals to rows of insert, nil when all are kept;
+	// rows counts what it changes.
 	change hotlog.Change
 	kept   []int
 	rows   int64
+	// skipped are the rows of the insert that are left out.
+	skipped map[int]bool
 }
 
 // Commit makes writes to different tablets durable, all or nothing, as one commit: seq, which is the newest durable Seq
 // when nothing was to be done. rows counts the rows inserted, replaced and deleted. Every RowRef must still be what the
 // snapshot of AsOf showed; else it is fault.ErrConflict, and so is a write by reference while another caller holds
-// Exclusive. A key that is taken is fault.ErrExists, unless OnConflict says otherwise. After fault.ErrUnknown it is not
-// known whether the commit is durable.
+// Exclusive. A key of a unique index that is taken is a TakenError, unless OnConflict says otherwise. After
+// fault.ErrUnknown it is not known whether the commit is durable.
 func (s *Store) Commit(ctx context.Context, writes []Write, o CommitOptions) (seq manifest.Seq, rows int64, err error) {
 	pending, err := s.begin(ctx, writes)
 	defer func() {
@@ -67,6 +72,9 @@ func (s *Store) Commit(ctx context.Context, writes []Write, o CommitOptions) (se
 	}
 	for _, p := range pending {
 		rows += p.rows
+		if p.Left != nil {
+			p.Left(func(row int) bool { return p.skipped[row] })
+		}
 	}
 	if ticket == nil {
 		return s.opts.Log.Head(), rows, nil
@@ -131,14 +139,15 @@ func (p *pendingWrite) release(err error) {
 	if p.big != nil && p.draft == nil && err != nil && !errors.Is(err, fault.ErrUnknown) {
 		p.st.store.discard(p.Tablet, p.big.segments)
 	}
-	if p.probe != nil {
-		p.probe.close()
+	for _, b := range p.probes {
+		b.close()
 	}
 	p.st.store.leave(p.st)
 }
 
 func (p *pendingWrite) prepare(ctx context.Context) error {
 	t := p.Tablet.Table
+	p.indexes = t.Keys()
 	switch {
 	case p.draft != nil:
 		return p.fold()
@@ -155,7 +164,7 @@ func (p *pendingWrite) prepare(ctx context.Context) error {
 		if p.replace, err = stored(schema, t, p.ReplaceRows); err != nil {
 			return err
 		}
-		if p.replaceKeys, err = keysOf(t, p.replace); err != nil {
+		if p.replaceKeys, err = keysOf(t, p.indexes, p.replace); err != nil {
 			return err
 		}
 	}
@@ -167,7 +176,7 @@ func (p *pendingWrite) prepare(ctx context.Context) error {
 	if p.insert == nil {
 		return nil
 	}
-	p.insertKeys, err = keysOf(t, p.insert)
+	p.insertKeys, err = keysOf(t, p.indexes, p.insert)
 	return err
 }
 
@@ -311,11 +320,21 @@ func (s *Store) enqueue(ctx context.Context, pending []*pendingWrite, o CommitOp
 			return ticket, err
 		}
 		for _, p := range probes {
-			if err := p.probe.run(ctx, s, p.Tablet); err != nil {
-				return nil, p.st.writing(err)
+			if err := p.runProbes(ctx); err != nil {
+				return nil, err
 			}
 		}
 	}
+}
+
+// runProbes looks up keys in segments without a lock.
+func (p *pendingWrite) runProbes(ctx context.Context) error {
+	for _, b := range p.probes {
+		if err := b.run(ctx, p.st.store, p.Tablet); err != nil {
+			return p.st.writing(err)
+		}
+	}
+	return nil
 }
 
 // enqueueLocked does it, or says which writes want their keys looked up first.
@@ -372,32 +391,36 @@ func (p *pendingWrite) applyLocked(ticket *hotlog.Pending) {
 		return
 	}
 	for _, m := range c.Marks {
-		st.ended[m.Target] = ticket.Seq()
+		st.noteEnd(m.Target, ticket.Seq())
 	}
 	for _, g := range c.Segments {
 		g.FirstSeq, g.LastSeq, g.FirstTime, g.LastTime = ticket.Seq(), ticket.Seq(), ticket.Time(), ticket.Time()
 		st.fixed = append(st.fixed, g)
 		st.raise(g.LastKey)
 	}
-	ord := uint32(0)
-	put := func(key []byte) {
-		st.keys.put(key, hotKey{seq: ticket.Seq(), ord: ord, time: ticket.Time()})
-		st.raise(key)
-		ord++
+	if len(st.hot) > len(p.indexes) {
+		st.ready = false // an index was dropped, or is newer than this definition: hot is made anew
+		return
 	}
-	if p.insertKeys != nil {
-		for i := range p.insertKeys.Len() {
-			if p.kept == nil {
-				put(p.insertKeys.At(i))
+	for i, x := range p.indexes {
+		place := slices.IndexFunc(st.hot, func(h hotIndex) bool { return h.id == x.ID })
+		ord := uint32(0)
+		put := func(key []byte) {
+			st.putLocked(place, x.ID, key, hotKey{seq: ticket.Seq(), ord: ord, time: ticket.Time()})
+			ord++
+		}
+		if p.insertKeys != nil && p.kept == nil {
+			for row := range p.insertKeys[i].Len() {
+				put(p.insertKeys[i].At(row))
 			}
 		}
-		for _, i := range p.kept {
-			put(p.insertKeys.At(i))
+		for _, row := range p.kept {
+			put(p.insertKeys[i].At(row))
 		}
-	}
-	if p.replaceKeys != nil {
-		for i := range p.replaceKeys.Len() {
-			put(p.replaceKeys.At(i))
+		if p.replaceKeys != nil {
+			for row := range p.replaceKeys[i].Len() {
+				put(p.replaceKeys[i].At(row))
+			}
 		}
 	}
 }

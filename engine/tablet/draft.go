@@ -32,8 +32,8 @@ type Draft struct {
 	steps []step
 	// The fields below it follow from steps and belong to mu.
 	//
-	// keys finds the newest of its own versions of a key; it may have ended. largest is no smaller than any of its keys.
-	keys    keyMap
+	// hot finds its own versions of a key, ended ones too, by index. largest is no smaller than any of its primary keys.
+	hot     []hotIndex
 	largest []byte
 	// ended are the rows that its marks end, its own and others; origin says which committed row one of its own replaces.
 	ended  map[manifest.RowRef]struct{}
@@ -48,9 +48,9 @@ type Draft struct {
 type step struct {
 	seq  manifest.Seq
 	time int64
-	// rows are in the log, nil for none, with keys, nil in a table without a key.
+	// rows are in the log, nil for none, with their keys by index.
 	rows     *hotRows
-	keys     keyList
+	keys     []keyList
 	marks    []manifest.Mark
 	segments []manifest.Segment
 	big      *bigInsert
@@ -121,8 +121,8 @@ func (d *Draft) Stage(ctx context.Context, w Write) (rows int64, err error) {
 		if !want {
 			return p.rows, nil
 		}
-		if err := p.probe.run(ctx, s, p.Tablet); err != nil {
-			return 0, d.st.writing(err)
+		if err := p.runProbes(ctx); err != nil {
+			return 0, err
 		}
 	}
 }
@@ -169,16 +169,14 @@ func (d *Draft) stepOf(p *pendingWrite) (step, error) {
 	rows := withSystem(d, p.change.Rows, next.seq, next.time)
 	var err error
 	if next.rows, err = newHotRows(rows); err == nil {
-		next.keys, err = keysOf(d.tablet.Table, rows)
+		next.keys, err = keysOf(d.tablet.Table, d.tablet.Table.Keys(), rows)
 	}
 	if err != nil {
 		rows.Release()
 		return step{}, err
 	}
 	next.bytes += batchBytes(rows)
-	if next.keys != nil {
-		next.bytes += int64(next.keys.Len()) * markBytes
-	}
+	next.bytes += int64(len(next.keys)) * rows.NumRows() * markBytes
 	return next, nil
 }
 
@@ -212,7 +210,10 @@ func withSystem(d *Draft, rows arrow.RecordBatch, seq manifest.Seq, at int64) ar
 
 // resetLocked forgets what follows from the steps.
 func (d *Draft) resetLocked() {
-	d.keys, d.largest, d.bigs = keyMap{}, nil, nil
+	d.hot, d.largest, d.bigs = nil, nil, nil
+	for _, x := range d.tablet.Table.Keys() {
+		d.hot = append(d.hot, hotIndex{id: x.ID})
+	}
 	d.ended, d.origin = map[manifest.RowRef]struct{}{}, map[manifest.RowRef]manifest.RowRef{}
 }
 
@@ -237,11 +238,16 @@ func (d *Draft) indexLocked(s *step) error {
 			d.origin[s.ref(uint32(m.By))] = target
 		}
 	}
-	if s.keys != nil {
-		for i := range s.keys.Len() {
-			key := s.keys.At(i)
-			d.keys.put(key, hotKey{seq: s.seq, ord: uint32(i), time: s.time})
-			d.raise(key)
+	for k, keys := range s.keys {
+		for i := range keys.Len() {
+			key := keys.At(i)
+			if len(key) == 0 {
+				continue
+			}
+			d.hot[k].keys.put(key, hotKey{seq: s.seq, ord: uint32(i), time: s.time})
+			if d.hot[k].id == 0 {
+				d.raise(key)
+			}
 		}
 	}
 	return nil
@@ -279,18 +285,32 @@ func (d *Draft) owns(ref manifest.RowRef) bool {
 	return false
 }
 
-// find is the live row of the draft that is in its log and has the key.
-func (d *Draft) find(key []byte) (manifest.RowRef, bool) {
+// find is the live row of the draft that is in its log and has the key of an index.
+func (d *Draft) find(index manifest.IndexID, key []byte) (manifest.RowRef, bool) {
+	for _, v := range d.versions(index, key) {
+		return v, true
+	}
+	return manifest.RowRef{}, false
+}
+
+// versions are the live rows of the draft that are in its log and have the key of an index.
+func (d *Draft) versions(index manifest.IndexID, key []byte) []manifest.RowRef {
 	if d == nil {
-		return manifest.RowRef{}, false
+		return nil
 	}
-	own, ok := d.keys.get(key)
-	if !ok {
-		return manifest.RowRef{}, false
+	var refs []manifest.RowRef
+	for i := range d.hot {
+		if d.hot[i].id != index {
+			continue
+		}
+		for v := range d.hot[i].keys.versions(key) {
+			ref := manifest.RowRef{Seq: v.seq, Ordinal: v.ord}
+			if _, gone := d.ended[ref]; !gone {
+				refs = append(refs, ref)
+			}
+		}
 	}
-	ref := manifest.RowRef{Seq: own.seq, Ordinal: own.ord}
-	_, gone := d.ended[ref]
-	return ref, !gone
+	return refs
 }
 
 // segments are those of the draft's big inserts.

@@ -46,11 +46,43 @@ type draftCase struct {
 	steps   []int
 }
 
-// look reads what a draft, or nil, sees at a Seq, and where the rows are.
+// rows reads what a draft, or nil, sees at a Seq, and where the rows are. Keys that are looked up must give the same.
 func (d *drafting) rows(asOf manifest.Seq, own *tablet.Draft) (kv, map[int64]manifest.RowRef, error) {
-	columns := []manifest.ColumnID{1, 2, manifest.ColumnSeq, manifest.ColumnRow}
-	snap, err := d.store.Read(context.Background(), d.tablet,
-		tablet.ReadOptions{AsOf: asOf, Columns: columns, Draft: own})
+	state, refs, err := d.read(tablet.ReadOptions{AsOf: asOf, Draft: own})
+	if err != nil {
+		return nil, nil, err
+	}
+	byKey := map[int64]string{}
+	o := tablet.ReadOptions{AsOf: asOf, Draft: own, Keys: [][]byte{}}
+	for k := range int64(keys) {
+		if d.rng.IntN(3) > 0 {
+			continue
+		}
+		if v, ok := state[k]; ok {
+			byKey[k] = v
+		}
+		key, err := manifest.AppendKey(nil, d.tablet.Table.KeyTypes(), []any{k})
+		if err != nil {
+			return nil, nil, err
+		}
+		o.Keys = append(o.Keys, key)
+	}
+	found, foundRefs, err := d.read(o)
+	if err != nil || !maps.Equal(found, byKey) {
+		return nil, nil, fmt.Errorf("keys looked up as of %d give\n%v (%v), want\n%v", asOf, found, err, byKey)
+	}
+	for k, ref := range foundRefs {
+		if ref != refs[k] {
+			return nil, nil, fmt.Errorf("key %d is at %v when it is looked up, and at %v", k, ref, refs[k])
+		}
+	}
+	return state, refs, nil
+}
+
+// read is what a read of the tablet gives, and where the rows are.
+func (d *drafting) read(o tablet.ReadOptions) (kv, map[int64]manifest.RowRef, error) {
+	o.Columns = []manifest.ColumnID{1, 2, manifest.ColumnSeq, manifest.ColumnRow}
+	snap, err := d.store.Read(context.Background(), d.tablet, o)
 	if err != nil {
 		return nil, nil, err
 	}

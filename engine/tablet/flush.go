@@ -227,7 +227,7 @@ func (s *Store) evict(ctx context.Context, st *state, t manifest.Tablet) (work W
 	work.Dropped = rows
 	s.count.dropped.Add(rows)
 	st.mu.Lock()
-	st.ready, st.keys, st.ended = false, keyMap{}, nil // rebuilt from what is left
+	st.ready, st.hot, st.ended = false, nil, nil // rebuilt from what is left
 	st.mu.Unlock()
 	return work, nil
 }

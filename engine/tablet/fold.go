@@ -102,19 +102,22 @@ func (p *pendingWrite) foldBig(d *Draft, replaced map[manifest.RowRef]struct{}) 
 	for ref, from := range d.origin {
 		start, ok := starts[ref.Segment]
 		if _, gone := d.ended[ref]; ok && !gone {
-			p.bigOver.over = put(p.bigOver.over, start+int(ref.Row), from)
+			p.bigOver.over = put(p.bigOver.over, start+int(ref.Row), []manifest.RowRef{from})
 			replaced[from] = struct{}{}
 		}
 	}
-	p.big.keys = d.bigKeys(p.bigOver.skip)
+	p.big.keys = make([]keyList, len(p.indexes))
+	for i := range p.indexes {
+		p.big.keys[i] = d.bigKeys(i, p.bigOver.skip)
+	}
 }
 
-// bigKeys are the keys of the big inserts that are held, without those of skipped rows.
-func (d *Draft) bigKeys(skip map[int]bool) (all keyList) {
+// bigKeys are the keys of an index of the big inserts that are held, without those of skipped rows.
+func (d *Draft) bigKeys(index int, skip map[int]bool) (all keyList) {
 	first := 0
 	for _, b := range d.bigs {
-		keys := b.keys
-		if b.held != nil && b.held.gone {
+		keys := b.keys[index]
+		if b.primary != nil && b.primary.gone && keys == keyList(b.primary) {
 			keys = nil // outgrown knows about them
 		}
 		if keys != nil && len(skip) > 0 {
@@ -153,14 +156,14 @@ func (k someKeys) At(i int) []byte { return k.all.At(k.at[i]) }
 // gatherFolded copies the rows that are left into the batches of the write, with their keys.
 func (p *pendingWrite) gatherFolded(inserts, replaces []piece) (err error) {
 	t := p.Tablet.Table
-	gathered := func(pieces []piece) (rows arrow.RecordBatch, keys keyList, err error) {
+	gathered := func(pieces []piece) (rows arrow.RecordBatch, keys []keyList, err error) {
 		if len(pieces) == 0 {
 			return nil, nil, nil
 		}
 		if rows, err = gather(p.st.store.alloc, pieces, newColumnSet(t.Columns)); err != nil {
 			return nil, nil, err
 		}
-		keys, err = keysOf(t, rows)
+		keys, err = keysOf(t, p.indexes, rows)
 		return rows, keys, err
 	}
 	if p.insert, p.insertKeys, err = gathered(inserts); err != nil {

@@ -56,6 +56,9 @@ func (s *subject) check(rng *rand.Rand) {
 		if want := describe(s.model.State(at), n); !slices.Equal(got, want) {
 			s.Fatalf("tablet %s: state at %d is\n%v, want\n%v", s.tablet.ID(), at, got, want)
 		}
+		if rng.IntN(4) == 0 {
+			s.checkKeys(rng, manifest.Seq(at), rows)
+		}
 		through := s.model.Head
 		if rng.IntN(3) == 0 {
 			through = at + rng.Int64N(through-at+1)
@@ -66,6 +69,38 @@ func (s *subject) check(rng *rand.Rand) {
 		}
 		if want := s.wantChanges(at, through); !slices.Equal(changed, want) {
 			s.Fatalf("tablet %s: changes (%d, %d] are\n%v, want\n%v", s.tablet.ID(), at, through, changed, want)
+		}
+	}
+}
+
+// checkKeys looks rows up by their keys and compares them with the state at a Seq.
+func (s *subject) checkKeys(rng *rand.Rand, at manifest.Seq, state []seen) {
+	s.Helper()
+	types := s.tablet.Table.TypesOf([]manifest.ColumnID{1, 2})
+	for _, x := range s.tablet.Table.Keys() {
+		column := int(x.Columns[0]) - 1
+		values := map[any]bool{}
+		o := tablet.ReadOptions{AsOf: at, Index: x.ID}
+		for _, v := range s.model.Versions() {
+			if v := v.Row[column]; v != nil && rng.IntN(4) == 0 {
+				values[v] = true
+				key, err := manifest.AppendKey(nil, types[column:column+1], []any{v})
+				if err != nil {
+					s.Fatal(err)
+				}
+				o.Keys = append(o.Keys, key)
+			}
+		}
+		want := slices.DeleteFunc(slices.Clone(state), func(r seen) bool { return !values[r.row[column]] })
+		if o.Keys == nil {
+			continue
+		}
+		got, err := s.rowsOf(o)
+		if err != nil {
+			s.Fatalf("tablet %s: look up at %d: %v", s.tablet.ID(), at, err)
+		}
+		if !slices.EqualFunc(got, want, func(a, b seen) bool { return a.String() == b.String() && a.ref == b.ref }) {
+			s.Fatalf("tablet %s: by index %d at %d: the rows are\n%v, want\n%v", s.tablet.ID(), x.ID, at, got, want)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"kalamflight/hotlog"
 	"kalamflight/internal/fault"
@@ -113,13 +114,40 @@ func (h *hotRows) unexpired(after int64) int {
 	return sort.Search(len(h.times), func(i int) bool { return int64(h.times[i]) > after })
 }
 
-// encodeKeys encodes the keys of rows whose columns are found by column.
-func encodeKeys(t *manifest.Table, column func(manifest.ColumnID) arrow.Array) (*manifest.Keys, error) {
-	columns := make([]arrow.Array, len(t.Key))
-	for i, id := range t.Key {
+// encodeKeys encodes the keys of an index, of rows whose columns are found by column. A row that is not in the index,
+// because a column is NULL, has no bytes.
+func encodeKeys(t *manifest.Table, x manifest.Index, column func(manifest.ColumnID) arrow.Array) (*manifest.Keys,
+	error) {
+	columns := make([]arrow.Array, len(x.Columns))
+	for i, id := range x.Columns {
 		if columns[i] = column(id); columns[i] == nil {
 			return nil, fmt.Errorf("batch without the key column %d: %w", id, fault.ErrInvalid)
 		}
 	}
-	return manifest.EncodeKeys(t.KeyTypes(), columns)
+	if x.ID == 0 {
+		return manifest.EncodeKeys(t.TypesOf(x.Columns), columns)
+	}
+	return manifest.EncodeNullable(t.TypesOf(x.Columns), columns)
+}
+
+// columnsWith finds a batch's columns by id; a column that the batch is older than is made up.
+func (h *hotRows) columnsWith(alloc memory.Allocator, t *manifest.Table) (column func(manifest.ColumnID) arrow.Array,
+	release func()) {
+	var made []arrow.Array
+	column = func(id manifest.ColumnID) arrow.Array {
+		if have := h.column(id); have != nil {
+			return have
+		}
+		c, ok := t.Column(id)
+		if !ok {
+			return nil
+		}
+		a, err := constant(alloc, c, h.len())
+		if err != nil {
+			return nil
+		}
+		made = append(made, a)
+		return a
+	}
+	return column, func() { releaseAll(made) }
 }

@@ -3,19 +3,20 @@ package tablet
 import (
 	"bytes"
 	"hash/maphash"
+	"iter"
 
 	"kalamflight/manifest"
 )
 
-// hotKey is where the newest hot version of a key is, and when its commit was made.
+// hotKey is where a hot row version with a key is, and when its commit was made.
 type hotKey struct {
 	seq  manifest.Seq
 	time int64
 	ord  uint32
 }
 
-// keyMap finds hot keys. It holds no pointers, so that a store with millions of hot keys costs the garbage collector
-// nothing. The zero value is empty. It is for one goroutine.
+// keyMap finds the hot row versions of a key, the newest first. It holds no pointers, so that a store with millions of
+// hot keys costs the garbage collector nothing. The zero value is empty. It is for one goroutine.
 type keyMap struct {
 	seed maphash.Seed
 	// slots are 1-based places in entries, 0 when empty; their number is a power of two.
@@ -28,7 +29,9 @@ type keyEntry struct {
 	hash   uint32
 	length uint32
 	offset uint64
-	value  hotKey
+	// older is the 1-based place of the version of this key that was put before; 0 when there is none.
+	older uint32
+	value hotKey
 }
 
 // find is the slot that has the key, or the empty one where it belongs.
@@ -48,32 +51,42 @@ func (k *keyMap) find(key []byte, hash uint32) (slot int, entry *keyEntry) {
 
 func (k *keyMap) key(e *keyEntry) []byte { return k.bytes[e.offset : e.offset+uint64(e.length)] }
 
-// get finds a key.
+// get finds the newest version of a key.
 func (k *keyMap) get(key []byte) (hotKey, bool) {
-	if len(k.entries) == 0 {
-		return hotKey{}, false
+	for v := range k.versions(key) {
+		return v, true
 	}
-	_, e := k.find(key, uint32(maphash.Bytes(k.seed, key)))
-	if e == nil {
-		return hotKey{}, false
-	}
-	return e.value, true
+	return hotKey{}, false
 }
 
-// put adds a key or gives it a new value; the key is copied.
+// versions are those of a key, the newest first.
+func (k *keyMap) versions(key []byte) iter.Seq[hotKey] {
+	return func(yield func(hotKey) bool) {
+		if len(k.entries) == 0 {
+			return
+		}
+		_, e := k.find(key, uint32(maphash.Bytes(k.seed, key)))
+		for e != nil && yield(e.value) && e.older != 0 {
+			e = &k.entries[e.older-1]
+		}
+	}
+}
+
+// put adds a version of a key that is newer than the others; the key is copied.
 func (k *keyMap) put(key []byte, value hotKey) {
 	if 4*(len(k.entries)+1) > 3*len(k.slots) {
 		k.grow()
 	}
 	hash := uint32(maphash.Bytes(k.seed, key))
 	slot, e := k.find(key, hash)
+	added := keyEntry{hash: hash, length: uint32(len(key)), value: value}
 	if e != nil {
-		e.value = value
-		return
+		added.offset, added.older = e.offset, k.slots[slot]
+	} else {
+		added.offset = uint64(len(k.bytes))
+		k.bytes = append(k.bytes, key...)
 	}
-	k.entries = append(k.entries, keyEntry{hash: hash, length: uint32(len(key)), offset: uint64(len(k.bytes)),
-		value: value})
-	k.bytes = append(k.bytes, key...)
+	k.entries = append(k.entries, added)
 	k.slots[slot] = uint32(len(k.entries))
 }
 
@@ -82,17 +95,15 @@ func (k *keyMap) grow() {
 		k.seed = maphash.MakeSeed()
 	}
 	k.slots = make([]uint32, max(16, 2*len(k.slots)))
-	mask := len(k.slots) - 1
 	for i := range k.entries {
-		slot := int(k.entries[i].hash) & mask
-		for k.slots[slot] != 0 {
-			slot = (slot + 1) & mask
-		}
+		// Versions follow each other: the last one put is the one that its slot names.
+		e := &k.entries[i]
+		slot, _ := k.find(k.key(e), e.hash)
 		k.slots[slot] = uint32(i + 1)
 	}
 }
 
-// after is a map of the keys whose newest version is of a commit after seq.
+// after is a map of the versions of commits after seq.
 func (k *keyMap) after(seq manifest.Seq) keyMap {
 	var kept keyMap
 	for i := range k.entries {

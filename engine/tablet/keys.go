@@ -21,13 +21,18 @@ type keyList interface {
 	At(i int) []byte
 }
 
-// keysOf are the keys of a batch in the log's schema; nil for a table without a key.
-func keysOf(t *manifest.Table, rows arrow.RecordBatch) (keyList, error) {
-	if len(t.Key) == 0 {
-		return nil, nil
-	}
+// keysOf are the keys of a batch in the log's schema, by index.
+func keysOf(t *manifest.Table, indexes []manifest.Index, rows arrow.RecordBatch) ([]keyList, error) {
 	h := &hotRows{rows: rows, ids: columnIDs(rows.Schema())}
-	return encodeKeys(t, h.column)
+	lists := make([]keyList, len(indexes))
+	for i, x := range indexes {
+		keys, err := encodeKeys(t, x, h.column)
+		if err != nil {
+			return nil, err
+		}
+		lists[i] = keys
+	}
+	return lists, nil
 }
 
 // ascending tells that every key is larger than the one before it.
@@ -40,26 +45,43 @@ func ascending(keys keyList) bool {
 	return true
 }
 
-// exists is the failure of a taken key. It names the key's columns and no values: the row may be somebody else's in
-// another sense.
-func exists(t *manifest.Table) error {
-	names := make([]string, len(t.Key))
-	for i, id := range t.Key {
+// TakenError is the failure of a write whose key is taken: a fault.SQL of kind fault.ErrExists. It names the key's
+// columns and no values: the row may be somebody else's in another sense.
+type TakenError struct {
+	// Index is the key that is taken.
+	Index manifest.IndexID
+	sql   *fault.SQL
+}
+
+// Error says which key is taken.
+func (e *TakenError) Error() string { return e.sql.Error() }
+
+// Unwrap is the failure as a client sees it.
+func (e *TakenError) Unwrap() error { return e.sql }
+
+func exists(t *manifest.Table, x manifest.Index) error {
+	names := make([]string, len(x.Columns))
+	for i, id := range x.Columns {
 		c, _ := t.Column(id)
 		names[i] = c.Name
 	}
-	return (&fault.SQL{Kind: fault.ErrExists, Code: "23505",
-		Message: fmt.Sprintf("a row of %s.%s with this key (%s) exists already", t.Namespace, t.Name,
+	what := "this key"
+	if x.ID != 0 {
+		what = fmt.Sprintf("this key of %q", x.Name)
+	}
+	return &TakenError{Index: x.ID, sql: (&fault.SQL{Kind: fault.ErrExists, Code: "23505",
+		Message: fmt.Sprintf("a row of %s.%s with %s (%s) exists already", t.Namespace, t.Name, what,
 			strings.Join(names, ", "))}).
-		WithHint("use ON CONFLICT DO NOTHING, or UPDATE the row")
+		WithHint("use ON CONFLICT DO NOTHING, or UPDATE the row")}
 }
 
-// probe looks up keys in the segments of one moment, without a lock: which row versions have them, whether they live or
-// not.
+// probe looks up keys of an index in the segments of one moment, without a lock: which row versions have them, whether
+// they live or not.
 type probe struct {
+	index manifest.IndexID
 	lease *lease
 	fixed []manifest.Segment
-	// keys are those to look up; at says which key of the write each is.
+	// keys are those to look up.
 	keys [][]byte
 	// found are the row versions by key; done says that run ended.
 	found        [][]manifest.RowRef
@@ -80,18 +102,21 @@ func (b *probe) close() {
 	}
 }
 
-// run looks the keys up and gives back the lease.
+// run looks the keys up and gives back the lease. It does nothing when it did so before.
 func (b *probe) run(ctx context.Context, s *Store, t manifest.Tablet) error {
+	if b.closed {
+		return nil
+	}
 	defer b.close()
 	var err error
-	b.found, err = s.lookup(ctx, t, b.lease.man, b.fixed, b.keys)
+	b.found, err = s.lookup(ctx, t, b.index, b.lease.man, b.fixed, b.keys)
 	b.done = err == nil
 	return err
 }
 
-// lookup finds the row versions of keys in segments, the newest segments first.
-func (s *Store) lookup(ctx context.Context, t manifest.Tablet, m *manifest.Manifest, fixed []manifest.Segment,
-	keys [][]byte) ([][]manifest.RowRef, error) {
+// lookup finds the row versions of keys of an index in segments, the newest segments first.
+func (s *Store) lookup(ctx context.Context, t manifest.Tablet, index manifest.IndexID, m *manifest.Manifest,
+	fixed []manifest.Segment, keys [][]byte) ([][]manifest.RowRef, error) {
 	found := make([][]manifest.RowRef, len(keys))
 	var some [][]byte
 	var at []int
@@ -100,7 +125,7 @@ func (s *Store) lookup(ctx context.Context, t manifest.Tablet, m *manifest.Manif
 			g := &list[i]
 			some, at = some[:0], at[:0]
 			for k, key := range keys {
-				if bytes.Compare(key, g.FirstKey) >= 0 && bytes.Compare(key, g.LastKey) <= 0 {
+				if index != 0 || bytes.Compare(key, g.FirstKey) >= 0 && bytes.Compare(key, g.LastKey) <= 0 {
 					some, at = append(some, key), append(at, k)
 				}
 			}
@@ -108,7 +133,7 @@ func (s *Store) lookup(ctx context.Context, t manifest.Tablet, m *manifest.Manif
 				continue
 			}
 			s.count.probes.Add(int64(len(some)))
-			rows, err := s.opts.Files.Lookup(ctx, t, g, some)
+			rows, err := s.opts.Files.Lookup(ctx, t, g, index, some)
 			if err != nil {
 				return nil, fmt.Errorf("look up keys in segment %016x: %w", uint64(g.ID), err)
 			}
@@ -122,47 +147,44 @@ func (s *Store) lookup(ctx context.Context, t manifest.Tablet, m *manifest.Manif
 	return found, nil
 }
 
-// findTakenLocked finds the live row of each of the keys, the zero RowRef where a key is free; nil when all are free.
-// mu is held. want says that the keys should be looked up in segments first: p.probe is ready to run.
-func (p *pendingWrite) findTakenLocked(ctx context.Context, m *manifest.Manifest, keys keyList,
-	mayProbe bool) (refs []manifest.RowRef,
-	want bool, err error) {
+// findTakenLocked finds the live row of each of the keys of an index, the zero RowRef where a key is free; nil when all
+// are free. mu is held. want says that the keys should be looked up in segments first: a probe is ready to run.
+func (p *pendingWrite) findTakenLocked(ctx context.Context, m *manifest.Manifest, x manifest.Index, keys keyList,
+	mayProbe bool) (refs []manifest.RowRef, want bool, err error) {
 	st, t := p.st, p.Tablet
-	largest := p.largestLocked()
-	if keys.Len() == 0 || ascending(keys) && bytes.Compare(keys.At(0), largest) > 0 {
+	primary, largest := x.ID == 0, p.largestLocked()
+	if keys.Len() == 0 || primary && ascending(keys) && bytes.Compare(keys.At(0), largest) > 0 {
 		return nil, false, nil
 	}
 	st.store.count.lookups.Add(int64(keys.Len()))
 	refs = make([]manifest.RowRef, keys.Len())
 	expired := expiredBefore(t.Table, time.Now())
+	hot := st.hotKeys(x.ID)
 	var cold [][]byte
 	var at []int
 	for i := range keys.Len() {
 		key := keys.At(i)
-		if bytes.Compare(key, largest) > 0 {
+		if len(key) == 0 || primary && bytes.Compare(key, largest) > 0 {
 			continue
 		}
-		if own, ok := p.staging.find(key); ok {
+		if own, ok := p.staging.find(x.ID, key); ok {
 			refs[i] = own
 			continue
 		}
-		if hot, ok := st.keys.get(key); ok {
-			ref := manifest.RowRef{Seq: hot.seq, Ordinal: hot.ord}
-			live, err := p.livesLocked(ctx, m, ref)
-			if err != nil {
-				return nil, false, err
-			}
-			if live && hot.time > expired {
-				refs[i] = ref
-				continue
-			}
+		ref, ok, err := p.hotTakenLocked(ctx, m, hot, key, primary, expired)
+		if err != nil {
+			return nil, false, err
+		}
+		if ok {
+			refs[i] = ref
+			continue
 		}
 		cold, at = append(cold, key), append(at, i)
 	}
 	if len(cold) == 0 || len(m.Segments)+len(p.fixedLocked()) == 0 {
 		return refs, false, nil
 	}
-	found, want, err := p.coldLocked(ctx, m, cold, mayProbe)
+	found, want, err := p.coldLocked(ctx, m, x.ID, cold, mayProbe)
 	if err != nil || want {
 		return nil, want, err
 	}
@@ -180,24 +202,50 @@ func (p *pendingWrite) findTakenLocked(ctx context.Context, m *manifest.Manifest
 	return refs, false, nil
 }
 
+// hotTakenLocked finds the hot row that lives for the writer and has the key. In the primary key only the newest
+// version can live; rows may be older than another index, and then any of them.
+func (p *pendingWrite) hotTakenLocked(ctx context.Context, m *manifest.Manifest, hot *keyMap, key []byte, primary bool,
+	expired int64) (ref manifest.RowRef, ok bool, err error) {
+	for v := range hot.versions(key) {
+		ref = manifest.RowRef{Seq: v.seq, Ordinal: v.ord}
+		live, err := p.livesLocked(ctx, m, ref)
+		if err != nil {
+			return ref, false, err
+		}
+		if live && v.time > expired {
+			return ref, true, nil
+		}
+		if primary {
+			break
+		}
+	}
+	return manifest.RowRef{}, false, nil
+}
+
 // coldLocked looks keys up in segments: from the probe that was made for it, here when there are few, or never mind: it
 // wants a probe.
-func (p *pendingWrite) coldLocked(ctx context.Context, m *manifest.Manifest, cold [][]byte,
-	mayProbe bool) (found [][]manifest.RowRef,
-	want bool, err error) {
+func (p *pendingWrite) coldLocked(ctx context.Context, m *manifest.Manifest, index manifest.IndexID, cold [][]byte,
+	mayProbe bool) (found [][]manifest.RowRef, want bool, err error) {
 	st, fixed := p.st, p.fixedLocked()
-	if b := p.probe; b != nil && b.covers(m, fixed) && slices.EqualFunc(b.keys, cold, bytes.Equal) {
+	b := p.probes[index]
+	if b != nil && b.covers(m, fixed) && slices.EqualFunc(b.keys, cold, bytes.Equal) {
 		return b.found, false, nil
 	}
 	if len(cold) <= probesLocked || !mayProbe {
-		found, err = st.store.lookup(ctx, p.Tablet, m, fixed, cold)
+		found, err = st.store.lookup(ctx, p.Tablet, index, m, fixed, cold)
 		return found, false, err
 	}
 	l, err := st.lease(ctx, p.Tablet)
 	if err != nil {
 		return nil, false, err
 	}
-	p.probe = &probe{lease: l, fixed: slices.Clone(fixed), keys: cold}
+	if b != nil {
+		b.close()
+	}
+	if p.probes == nil {
+		p.probes = map[manifest.IndexID]*probe{}
+	}
+	p.probes[index] = &probe{index: index, lease: l, fixed: slices.Clone(fixed), keys: cold}
 	return nil, true, nil
 }
 

@@ -26,7 +26,7 @@ func (p *pendingWrite) resolveLocked(ctx context.Context, o CommitOptions, mayPr
 	}
 	p.change = hotlog.Change{Tablet: st.id}
 	p.kept, p.rows = nil, 0
-	if len(t.Table.Key) == 0 && refs == 0 {
+	if len(p.indexes) == 0 && refs == 0 {
 		return false, p.finish(nil)
 	}
 	if err := st.prepareLocked(ctx, t); err != nil {
@@ -40,23 +40,34 @@ func (p *pendingWrite) resolveLocked(ctx context.Context, o CommitOptions, mayPr
 	if err != nil {
 		return false, err
 	}
-	if len(t.Table.Key) == 0 {
-		return false, p.finish(nil)
-	}
 	if p.outgrown(refs) {
 		return false, conflict(t.Table) // the keys are not held any more, and no longer above every other
 	}
-	keys := p.allKeys()
-	taken, want, err := p.findTakenLocked(ctx, m, keys, mayProbe)
-	if want || err != nil {
-		return want, err
-	}
-	for i, ref := range taken {
-		if _, ok := freed[ref]; ok {
-			taken[i] = manifest.RowRef{}
+	r := resolution{write: p, n: p.inserts()}
+	for i, x := range p.indexes {
+		if !x.Unique {
+			continue
 		}
+		keys := p.allKeys(i)
+		taken, wants, err := p.findTakenLocked(ctx, m, x, keys, mayProbe)
+		if err != nil {
+			return false, err
+		}
+		want = want || wants
+		for i, ref := range taken {
+			if _, ok := freed[ref]; ok {
+				taken[i] = manifest.RowRef{}
+			}
+		}
+		r.add(x, keys, taken)
 	}
-	return false, p.resolveKeys(keys, taken)
+	if want {
+		return true, nil
+	}
+	if err := r.run(); err != nil {
+		return false, err
+	}
+	return false, p.finish(&r.overrides)
 }
 
 // freedLocked checks the rows that the write ends; their keys are free for its new rows.
@@ -107,54 +118,143 @@ func (k keyRange) At(i int) []byte {
 	return k.second.At(i)
 }
 
-// allKeys are the keys that have to be free: of the inserted rows, then of the replacing ones.
-func (p *pendingWrite) allKeys() keyRange {
-	inserted := p.insertKeys
-	switch {
-	case p.big != nil && inserted != nil:
-		inserted = keyRange{inserted, p.big.keys}
-	case p.big != nil:
-		inserted = p.big.keys
+// allKeys are the keys of an index that have to be free: of the inserted rows, then of the replacing ones.
+func (p *pendingWrite) allKeys(index int) keyRange {
+	var k keyRange
+	if p.insertKeys != nil {
+		k.first = p.insertKeys[index]
 	}
-	if p.SameKeys && inserted == nil {
+	if p.big != nil && p.big.keys != nil {
+		if big := p.big.keys[index]; k.first == nil {
+			k.first = big
+		} else if big != nil {
+			k.first = keyRange{k.first, big}
+		}
+	}
+	if p.SameKeys && k.first == nil {
 		return keyRange{} // they take the place of rows that have these keys
 	}
-	return keyRange{inserted, p.replaceKeys}
+	if p.replaceKeys != nil {
+		k.second = p.replaceKeys[index]
+	}
+	return k
 }
 
-// resolveKeys applies OnConflict to keys that are taken (by a live row, in taken) or come twice in the write.
-func (p *pendingWrite) resolveKeys(keys keyRange, taken []manifest.RowRef) error {
-	n := p.inserts()
-	if taken == nil || keys.Len() == 0 {
-		return p.finish(nil) // ascending, and larger than every other key
+// resolution applies OnConflict to the rows of a write whose keys are taken, by a live row or by another row of the
+// write.
+type resolution struct {
+	overrides
+	write *pendingWrite
+	// n counts the inserted rows; those that replace others come after them.
+	n     int
+	lists []uniqueKeys
+}
+
+// uniqueKeys are the keys of one unique index by row, with the live rows that have them, and the rows of the write that
+// had them so far.
+type uniqueKeys struct {
+	index manifest.Index
+	keys  keyRange
+	taken []manifest.RowRef
+	mine  keyMap
+}
+
+// add takes the keys of an index; with nil for taken all of them are free and ascend.
+func (r *resolution) add(x manifest.Index, keys keyRange, taken []manifest.RowRef) {
+	if taken != nil && keys.Len() > 0 {
+		r.lists = append(r.lists, uniqueKeys{index: x, keys: keys, taken: taken})
 	}
-	var over map[int]manifest.RowRef // the rows that inserted ones replace, by row of the insert
-	var skip map[int]bool
-	var mine keyMap
-	for i := range keys.Len() {
-		key := keys.At(i)
-		before, twice := mine.get(key)
-		ref := taken[i]
-		free := ref == manifest.RowRef{}
-		switch {
-		case (twice || !free) && (i >= n || p.OnConflict == Fail):
-			if p.draft != nil { // its statements have found the key free: another commit has taken it since
-				return conflict(p.Tablet.Table)
-			}
-			return exists(p.Tablet.Table)
-		case (twice || !free) && p.OnConflict == Nothing:
-			skip = put(skip, i, true)
+}
+
+// run goes through the rows in order. What it decides is in overrides.
+func (r *resolution) run() error {
+	if len(r.lists) == 0 {
+		return nil
+	}
+	rows := 0
+	for i := range r.lists {
+		rows = max(rows, r.lists[i].keys.Len())
+	}
+	for row := range rows {
+		left, err := r.takes(row)
+		if err != nil {
+			return err
+		}
+		if left {
+			r.skip = put(r.skip, row, true)
 			continue
-		case twice:
-			skip = put(skip, int(before.seq), true) // the last row of an upsert counts
-			delete(over, int(before.seq))
 		}
-		if !free {
-			over = put(over, i, ref)
+		for i := range r.lists {
+			r.settle(&r.lists[i], row)
 		}
-		mine.put(key, hotKey{seq: manifest.Seq(i)})
 	}
-	return p.finish(&overrides{over, skip})
+	return nil
+}
+
+// takes tells whether the row is left out because a key is taken, or fails.
+func (r *resolution) takes(row int) (left bool, err error) {
+	p := r.write
+	for i := range r.lists {
+		l := &r.lists[i]
+		key := l.key(row)
+		if len(key) == 0 {
+			continue
+		}
+		_, twice := l.mine.get(key)
+		if !twice && l.taken[row] == (manifest.RowRef{}) {
+			continue
+		}
+		onConflict := p.OnConflict
+		if row >= r.n || p.Arbiter != nil && *p.Arbiter != l.index.ID {
+			onConflict = Fail
+		}
+		switch onConflict {
+		case Fail:
+			if p.draft != nil { // its statements have found the key free: another commit has taken it since
+				return false, conflict(p.Tablet.Table)
+			}
+			return false, exists(p.Tablet.Table, l.index)
+		case Nothing:
+			left = true
+		}
+	}
+	return left, nil
+}
+
+// key is that of a row, no bytes for a row without one.
+func (l *uniqueKeys) key(row int) []byte {
+	if row >= l.keys.Len() {
+		return nil
+	}
+	return l.keys.At(row)
+}
+
+// settle gives the row its key in one index. What had the key ends: a live row, or an earlier row of the write, with
+// which goes what that one would have ended.
+func (r *resolution) settle(l *uniqueKeys, row int) {
+	key := l.key(row)
+	if len(key) == 0 {
+		return
+	}
+	if before, twice := l.mine.get(key); twice {
+		old := int(before.seq)
+		r.skip = put(r.skip, old, true)
+		for _, ref := range r.over[old] {
+			r.end(row, ref)
+		}
+		delete(r.over, old)
+	}
+	if ref := l.taken[row]; ref != (manifest.RowRef{}) {
+		r.end(row, ref)
+	}
+	l.mine.put(key, hotKey{seq: manifest.Seq(row)})
+}
+
+// end has a row of the write end a live one.
+func (r *resolution) end(row int, ref manifest.RowRef) {
+	if !slices.Contains(r.over[row], ref) {
+		r.over = put(r.over, row, append(r.over[row], ref))
+	}
 }
 
 func put[V any](m map[int]V, key int, value V) map[int]V {
@@ -165,18 +265,36 @@ func put[V any](m map[int]V, key int, value V) map[int]V {
 	return m
 }
 
-// overrides are what OnConflict made of the rows of an insert.
+// overrides are what OnConflict made of the rows of an insert: the live rows that they end, by row, and the rows that
+// are left out.
 type overrides struct {
-	over map[int]manifest.RowRef
+	over map[int][]manifest.RowRef
 	skip map[int]bool
 }
 
-// targets are the rows that inserted ones replace.
+// targets are the rows that inserted ones end.
 func (o *overrides) targets() []manifest.RowRef {
 	if o == nil {
 		return nil
 	}
-	return slices.Collect(maps.Values(o.over))
+	var all []manifest.RowRef
+	for refs := range maps.Values(o.over) {
+		all = append(all, refs...)
+	}
+	return all
+}
+
+// marks are those of the rows that an inserted row ends: it replaces the first of them.
+func (o *overrides) marks(row int, ordinal int32) []manifest.Mark {
+	var marks []manifest.Mark
+	for i, ref := range o.over[row] {
+		by := int32(-1)
+		if i == 0 {
+			by = ordinal
+		}
+		marks = append(marks, manifest.Mark{Target: ref, By: by})
+	}
+	return marks
 }
 
 // inserts counts the rows to insert.
@@ -198,7 +316,7 @@ func (p *pendingWrite) finish(o *overrides) error {
 		o = &overrides{}
 	}
 	n, first := p.inserts(), 0 // the ordinal of the first replacing row
-	p.rows = int64(n - len(o.skip) + len(p.Replace) + len(p.Delete))
+	p.rows, p.skipped = int64(n-len(o.skip)+len(p.Replace)+len(p.Delete)), o.skip
 	if p.insert != nil {
 		first = int(p.insert.NumRows())
 	}
@@ -220,9 +338,7 @@ func (p *pendingWrite) finish(o *overrides) error {
 	marks := p.change.Marks
 	if p.big == nil && len(o.over) > 0 {
 		for ord, i := range p.insertOrdinals(o) {
-			if ref, ok := o.over[i]; ok {
-				marks = append(marks, manifest.Mark{Target: ref, By: int32(ord)})
-			}
+			marks = append(marks, o.marks(i, int32(ord))...)
 		}
 	}
 	for i, ref := range p.Replace {

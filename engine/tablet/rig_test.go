@@ -114,7 +114,8 @@ func (r *rig) subject(id manifest.TableID, keyed bool, retention time.Duration) 
 		Columns: []manifest.Column{
 			{ID: 1, Name: "k", Type: manifest.Type{Kind: manifest.BigInt}, NotNull: true},
 			{ID: 2, Name: "a", Type: manifest.Type{Kind: manifest.Text}},
-			{ID: padColumn, Name: "pad", Type: manifest.Type{Kind: manifest.Text}}}}
+			{ID: padColumn, Name: "pad", Type: manifest.Type{Kind: manifest.Text}}},
+		Indexes: []manifest.Index{{ID: 1, Name: "by_a", Columns: []manifest.ColumnID{2}}}}
 	s := &subject{rig: r, tablet: manifest.Tablet{Table: t}, model: model.New(), refs: map[model.ID]manifest.RowRef{},
 		ids: map[model.ID]model.ID{}}
 	if keyed {
@@ -277,9 +278,14 @@ func (s *subject) decode(rows arrow.RecordBatch, i int) seen {
 
 // state is what the store says lives at a Seq; 0 is the head.
 func (s *subject) state(asOf manifest.Seq) ([]seen, error) {
+	return s.rowsOf(tablet.ReadOptions{AsOf: asOf})
+}
+
+// rowsOf is what a read of the columns gives.
+func (s *subject) rowsOf(o tablet.ReadOptions) ([]seen, error) {
 	columns := append(s.columns(), manifest.ColumnSeq, manifest.ColumnOrdinal)
-	snap, err := s.store.Read(context.Background(), s.tablet,
-		tablet.ReadOptions{AsOf: asOf, Columns: append(columns, manifest.ColumnRow)})
+	o.Columns = append(columns, manifest.ColumnRow)
+	snap, err := s.store.Read(context.Background(), s.tablet, o)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,8 @@ const rowBits = 32
 
 // ScanStats say what the scans of a snapshot have read so far.
 type ScanStats struct {
+	// Lookup: the rows were found by their keys, without a scan.
+	Lookup        bool
 	HotRows       int64
 	SegmentsTotal int64
 	SegmentsRead  int64
@@ -44,6 +46,8 @@ type Snapshot struct {
 	morsels []Morsel
 	pruned  int64
 	close   func() error
+	// points: the rows were looked up by keys.
+	points bool
 
 	groups, rows, marks atomic.Int64
 }
@@ -60,6 +64,8 @@ type source struct {
 	ids []manifest.ColumnID
 	// cut: the segment has rows of commits after the snapshot.
 	cut bool
+	// picks are the rows that were looked up; scan is nil then.
+	picks []uint32
 }
 
 // hotSource is a piece of the hot rows.
@@ -95,6 +101,12 @@ func (s *Store) Read(ctx context.Context, t manifest.Tablet, o ReadOptions) (*Sn
 	if err != nil {
 		return nil, err
 	}
+	if o.Keys != nil {
+		snap, err := s.readKeys(ctx, st, t, o, columns)
+		if snap != nil || err != nil {
+			return snap, err
+		}
+	}
 	for {
 		m, err := st.load(ctx, t)
 		if err != nil {
@@ -124,10 +136,15 @@ func (st *state) tooOld(asked, oldest manifest.Seq) error {
 	return fmt.Errorf("sequence %d is older than the oldest readable one, %d: %w", asked, oldest, fault.ErrOutOfRange)
 }
 
-// snapshot opens the segments that may match. The snapshot is returned also with an error: its Close closes the view.
-func (v *view) snapshot(ctx context.Context, columns *columnSet, where []manifest.Predicate) (*Snapshot, error) {
+func newSnapshot(v *view, columns *columnSet) *Snapshot {
 	s := &Snapshot{Seq: v.seq, view: v, columns: columns}
 	s.close = sync.OnceValue(s.closeOnce)
+	return s
+}
+
+// snapshot opens the segments that may match. The snapshot is returned also with an error: its Close closes the view.
+func (v *view) snapshot(ctx context.Context, columns *columnSet, where []manifest.Predicate) (*Snapshot, error) {
+	s := newSnapshot(v, columns)
 	for i, g := range v.segments {
 		if segments.Prune(g, where) {
 			s.pruned++
@@ -139,12 +156,18 @@ func (v *view) snapshot(ctx context.Context, columns *columnSet, where []manifes
 	}
 	ended := v.hotEnded()
 	for i, p := range v.hot {
-		s.hot = append(s.hot, hotSource{p, len(v.segments) + i, ended[i]})
-		for first := p.first; first < p.end; first += BatchRows {
-			s.morsels = append(s.morsels, Morsel{snap: s, group: i, first: first, end: min(first+BatchRows, p.end)})
-		}
+		s.addHot(p, len(v.segments)+i, ended[i])
 	}
 	return s, nil
+}
+
+// addHot adds a piece of the hot rows; the rows in ended do not count.
+func (s *Snapshot) addHot(p piece, number int, ended []uint32) {
+	group := len(s.hot)
+	s.hot = append(s.hot, hotSource{p, number, ended})
+	for first := p.first; first < p.end; first += BatchRows {
+		s.morsels = append(s.morsels, Morsel{snap: s, group: group, first: first, end: min(first+BatchRows, p.end)})
+	}
 }
 
 func (s *Snapshot) openSource(ctx context.Context, number int, g *manifest.Segment, where []manifest.Predicate) error {
@@ -202,10 +225,16 @@ func (s *Snapshot) Ref(row int64) manifest.RowRef {
 
 // Stats are what the scans have read up to now.
 func (s *Snapshot) Stats() ScanStats {
-	st := ScanStats{SegmentsTotal: int64(len(s.view.segments)), SegmentsRead: int64(len(s.sources)),
+	st := ScanStats{Lookup: s.points, SegmentsTotal: int64(len(s.view.segments)), SegmentsRead: int64(len(s.sources)),
 		GroupsRead: s.groups.Load(),
 		RowsRead:   s.rows.Load(), MarksApplied: s.marks.Load()}
+	if s.points {
+		st.SegmentsTotal = int64(len(s.view.man.Segments))
+	}
 	for _, src := range s.sources {
+		if src.scan == nil {
+			continue
+		}
 		scan := src.scan.Stats()
 		st.GroupsTotal += scan.Groups
 		st.BytesRead += scan.BytesRead
@@ -224,6 +253,16 @@ func (s *Snapshot) Count(ctx context.Context) (int64, error) {
 		n += int64(h.end - h.first - len(h.ended))
 	}
 	for _, src := range s.sources {
+		if src.picks != nil {
+			err := Morsel{snap: s, cold: src}.Scan(ctx, func(rows arrow.RecordBatch, sel []uint16) error {
+				n += selected(rows, sel)
+				return nil
+			})
+			if err != nil {
+				return 0, err
+			}
+			continue
+		}
 		if !src.cut && src.scan.Stats().GroupsPruned == 0 {
 			n += src.segment.Rows - int64(len(src.ended))
 			continue
@@ -254,7 +293,9 @@ func (s *Snapshot) Close() error { return s.close() }
 func (s *Snapshot) closeOnce() error {
 	var errs []error
 	for _, src := range s.sources {
-		errs = append(errs, src.scan.Close())
+		if src.scan != nil {
+			errs = append(errs, src.scan.Close())
+		}
 	}
 	s.view.close()
 	return errors.Join(errs...)
@@ -263,7 +304,10 @@ func (s *Snapshot) closeOnce() error {
 // Scan calls yield for the morsel's batches, in the order of their rows: the columns asked for, at most BatchRows rows,
 // and a selection of the rows that live, nil when all do. Both are borrowed until yield returns; Retain keeps a batch.
 func (m Morsel) Scan(ctx context.Context, yield func(rows arrow.RecordBatch, sel []uint16) error) error {
-	if m.cold != nil {
+	switch {
+	case m.cold != nil && m.cold.picks != nil:
+		return m.scanPicked(ctx, yield)
+	case m.cold != nil:
 		return m.scanCold(ctx, yield)
 	}
 	if err := ctx.Err(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"container/list"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -59,12 +60,12 @@ type state struct {
 	// ready: the fields below it hold what the log and the manifest say; a tablet without a key needs them only to end
 	// rows.
 	ready bool
-	// keys finds the newest hot version of a key; it may have ended.
-	keys keyMap
-	// largest is no smaller than any key ever written.
+	// hot finds the hot row versions of a key, ended ones too, by index.
+	hot []hotIndex
+	// largest is no smaller than any primary key ever written.
 	largest []byte
-	// ended are the rows that marks in the log end: hot rows, and rows of segments whose mark is in no mark file yet.
-	// Each has the Seq of its mark.
+	// ended are the rows that marks in the log end, with the commits that end them: hot rows, and rows of segments whose
+	// mark is in no mark file yet.
 	ended map[manifest.RowRef]manifest.Seq
 	// fixed are the segments of big commits that no manifest names yet.
 	fixed []manifest.Segment
@@ -84,6 +85,32 @@ type state struct {
 	drafts map[*Draft]struct{}
 	// garbage are files that no manifest names since a generation, and that a lease of an older one may still need.
 	garbage []garbage
+}
+
+// hotIndex are the hot keys of one index.
+type hotIndex struct {
+	id   manifest.IndexID
+	keys keyMap
+}
+
+// hotKeys are those of an index. mu is held, and prepareLocked was given a table that has the index.
+func (st *state) hotKeys(id manifest.IndexID) *keyMap {
+	for i := range st.hot {
+		if st.hot[i].id == id {
+			return &st.hot[i].keys
+		}
+	}
+	return &keyMap{}
+}
+
+// indexes tells whether all keys of the table are in hot.
+func (st *state) indexes(t *manifest.Table) bool {
+	for _, x := range t.Keys() {
+		if !slices.ContainsFunc(st.hot, func(h hotIndex) bool { return h.id == x.ID }) {
+			return false
+		}
+	}
+	return true
 }
 
 // garbage is the file of a segment, or a mark file of it.
@@ -221,16 +248,16 @@ func (st *state) oldestPin() (seq manifest.Seq, ok bool) {
 // forget drops what is in memory, so that the next call rebuilds it: after a drop, or when it is not known which
 // manifest is in the bucket. mu is held.
 func (st *state) forget() {
-	st.ready, st.keys, st.largest, st.ended, st.fixed = false, keyMap{}, nil, nil, nil
+	st.ready, st.hot, st.largest, st.ended, st.fixed = false, nil, nil, nil, nil
 	st.view.Lock()
 	st.man = nil
 	st.view.Unlock()
 }
 
-// prepareLocked rebuilds keys, ended and fixed from the log and the manifest, if that was not done yet. mu is held, so
-// that every commit of the tablet is in the log or not begun.
+// prepareLocked rebuilds hot, ended and fixed from the log and the manifest, if that was not done yet for all keys of
+// the table. mu is held, so that every commit of the tablet is in the log or not begun.
 func (st *state) prepareLocked(ctx context.Context, t manifest.Tablet) error {
-	if st.ready {
+	if st.ready && st.indexes(t.Table) {
 		return nil
 	}
 	m, err := st.load(ctx, t)
@@ -243,7 +270,11 @@ func (st *state) prepareLocked(ctx context.Context, t manifest.Tablet) error {
 		return fmt.Errorf("load tablet %s: %w", st.id, err)
 	}
 	defer tail.Release()
-	st.keys, st.largest, st.ended = keyMap{}, nil, map[manifest.RowRef]manifest.Seq{}
+	st.ready, st.largest, st.ended = false, nil, map[manifest.RowRef]manifest.Seq{}
+	st.hot = make([]hotIndex, 0, 1+len(t.Table.Indexes))
+	for _, x := range t.Table.Keys() {
+		st.hot = append(st.hot, hotIndex{id: x.ID})
+	}
 	for _, g := range m.Segments {
 		st.raise(g.LastKey)
 	}
@@ -253,7 +284,7 @@ func (st *state) prepareLocked(ctx context.Context, t manifest.Tablet) error {
 	}
 	for _, mark := range tail.Marks {
 		if fresh(m, st.fixed, mark) {
-			st.ended[mark.Target] = mark.Seq
+			st.noteEnd(mark.Target, mark.Seq)
 		}
 	}
 	for _, rows := range tail.Rows {
@@ -265,25 +296,45 @@ func (st *state) prepareLocked(ctx context.Context, t manifest.Tablet) error {
 	return nil
 }
 
+// noteEnd notes that a commit ends a row; the first one counts. mu is held.
+func (st *state) noteEnd(ref manifest.RowRef, seq manifest.Seq) {
+	if _, before := st.ended[ref]; !before {
+		st.ended[ref] = seq
+	}
+}
+
 // indexHot adds the keys of a batch of the log.
 func (st *state) indexHot(table *manifest.Table, flushed manifest.Seq, rows arrow.RecordBatch) error {
-	if len(table.Key) == 0 {
+	if len(st.hot) == 0 {
 		return nil
 	}
 	hot, err := newHotRows(rows)
 	if err != nil {
 		return err
 	}
-	keys, err := encodeKeys(table, hot.column)
-	if err != nil {
-		return err
-	}
-	for i := hot.after(flushed); i < hot.len(); i++ {
-		key := keys.At(i)
-		st.keys.put(key, hotKey{seq: hot.seq(i), ord: hot.ord(i), time: hot.time(i)})
-		st.raise(key)
+	column, release := hot.columnsWith(st.store.alloc, table)
+	defer release()
+	for k, x := range table.Keys() {
+		keys, err := encodeKeys(table, x, column)
+		if err != nil {
+			return err
+		}
+		for i := hot.after(flushed); i < hot.len(); i++ {
+			st.putLocked(k, x.ID, keys.At(i), hotKey{seq: hot.seq(i), ord: hot.ord(i), time: hot.time(i)})
+		}
 	}
 	return nil
+}
+
+// putLocked adds a hot key to the index at a place of hot.
+func (st *state) putLocked(place int, id manifest.IndexID, key []byte, value hotKey) {
+	if len(key) == 0 {
+		return
+	}
+	st.hot[place].keys.put(key, value)
+	if id == 0 {
+		st.raise(key)
+	}
 }
 
 // liveLocked checks that a referenced row version has not ended and has not moved. mu is held and the state is ready.

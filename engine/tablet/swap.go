@@ -162,7 +162,9 @@ func (w *swap) installLocked(next *manifest.Manifest) {
 	st, dir := w.st, w.tablet.Dir()
 	if st.ready {
 		if next.Flushed > w.base.Flushed {
-			st.keys = st.keys.after(next.Flushed)
+			for i := range st.hot {
+				st.hot[i].keys = st.hot[i].keys.after(next.Flushed)
+			}
 		}
 		st.fixed = slices.DeleteFunc(st.fixed, func(g manifest.Segment) bool { return g.FirstSeq <= next.Flushed })
 		for ref := range st.ended {

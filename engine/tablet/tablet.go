@@ -63,7 +63,7 @@ type Options struct {
 	RowsMax int64
 }
 
-// OnConflict says what an inserted row does whose key is taken.
+// OnConflict says what an inserted row does of which a unique key is taken.
 type OnConflict uint8
 
 // The ways. Fail is the default.
@@ -72,7 +72,8 @@ const (
 	Fail OnConflict = iota
 	// Nothing leaves the row out. Of several rows with one key the first is kept.
 	Nothing
-	// Replace ends the older version. Of several rows with one key the last is kept.
+	// Replace ends the older versions, every one that has one of the row's keys. Of several rows with one key the last is
+	// kept.
 	Replace
 )
 
@@ -85,10 +86,15 @@ type Write struct {
 	// InsertReader gives new rows until io.EOF, each batch taken over; instead of Insert. nil for none.
 	InsertReader func() (arrow.RecordBatch, error)
 	OnConflict   OnConflict
+	// Arbiter, when not nil, is the unique index that OnConflict is about; in the others a taken key is a failure.
+	Arbiter *manifest.IndexID
+	// Left, when not nil, is told which rows of the insert were left out, once the commit has its place.
+	Left func(row func(int) bool)
 	// Replace are the row versions that the rows of ReplaceRows replace, one for one.
 	Replace     []manifest.RowRef
 	ReplaceRows arrow.RecordBatch
-	// SameKeys says that every row of ReplaceRows has the key of the row that it replaces; no key is looked up then.
+	// SameKeys says that every row of ReplaceRows has, in every unique index, the key of the row that it replaces; no key
+	// is looked up then.
 	SameKeys bool
 	// Delete are the row versions that end.
 	Delete []manifest.RowRef
@@ -119,6 +125,10 @@ type ReadOptions struct {
 	Columns []manifest.ColumnID
 	// Where lets the read leave out rows that cannot match all of these; others may come back all the same.
 	Where []manifest.Predicate
+	// Keys, when not nil, are encoded keys (manifest.AppendKey) of the index Index: the read looks up the rows that have
+	// one of them instead of scanning. When it cannot, because rows keep moving meanwhile, other rows come back as well.
+	Keys  [][]byte
+	Index manifest.IndexID
 	// Pending also reads commits that are enqueued and not durable yet. Only for a caller that holds Exclusive; AsOf must
 	// be 0.
 	Pending bool
