@@ -2,6 +2,7 @@ package exec
 
 import (
 	"context"
+	"math/bits"
 	"slices"
 	"sync"
 
@@ -138,15 +139,20 @@ func (o *aggregateOp) bindSets(n *plan.Aggregate) error {
 	if n.Sets == nil {
 		return nil
 	}
-	if len(n.Groups) > 62 {
-		return &fault.SQL{Kind: fault.ErrExhausted, Code: "54000", Message: "grouping sets of more than 62 expressions"}
-	}
+	copies := map[int64]int64{}
 	for _, set := range n.Sets {
 		s := groupingSet{has: make([]bool, len(n.Groups)), id: 1<<uint(len(n.Groups)) - 1}
 		for _, g := range set {
 			s.has[g] = true
 			s.id &^= 1 << uint(len(n.Groups)-1-g)
 		}
+		// A set that is written twice has its groups twice: above the bits of the groups stands which one it is.
+		copied := copies[s.id]
+		copies[s.id]++
+		if len(n.Groups)+bits.Len64(uint64(copied)) > 62 {
+			return &fault.SQL{Kind: fault.ErrExhausted, Code: "54000", Message: "grouping sets of more than 62 expressions"}
+		}
+		s.id |= copied << uint(len(n.Groups))
 		o.sets = append(o.sets, s)
 	}
 	o.types = append(o.types, bigintType)

@@ -427,7 +427,7 @@ func regexpExtractAll(f *frame, n int, sel []uint16, args []*Vector) error {
 			return nil, err
 		}
 		list, s := []any{}, args[0].Slice(i)
-		for _, m := range re.FindAllSubmatchIndex(s, maxParts) {
+		for _, m := range re.FindAllSubmatchIndex(s, maxParts+1) {
 			part := ""
 			if m[2*g] >= 0 {
 				part = string(s[m[2*g]:m[2*g+1]])
@@ -446,7 +446,7 @@ func regexpSplit(f *frame, n int, sel []uint16, args []*Vector) error {
 			return nil, err
 		}
 		list := []any{}
-		for _, part := range re.Split(string(args[0].Slice(i)), maxParts) {
+		for _, part := range re.Split(string(args[0].Slice(i)), maxParts+1) {
 			list = append(list, part)
 		}
 		return list, nil
@@ -465,6 +465,9 @@ func (f *frame) lists(n int, sel []uint16, fn func(i int) ([]any, error)) error 
 		list, err := fn(i)
 		if list == nil && err == nil {
 			f.setNull(i)
+		}
+		if len(list) > maxParts {
+			return exhausted("a list would have more than %d elements", maxParts)
 		}
 		if items = append(items, list...); len(items) > 16*maxParts {
 			return exhausted("a batch of lists would have more than %d elements", 16*maxParts)
@@ -485,17 +488,24 @@ func (f *frame) lists(n int, sel []uint16, fn func(i int) ([]any, error)) error 
 	return nil
 }
 
-func splitText(f *frame, n int, sel []uint16, args []*Vector) error {
-	return f.lists(n, sel, func(i int) ([]any, error) {
-		s, sep := args[0].str(i), args[1].str(i)
-		list := []any{}
-		if s == "" {
+// splitText is string_split, and string_to_array, which makes no part of an empty text and does not cut without a
+// separator.
+func splitText(array bool) maker {
+	return plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
+		return f.lists(n, sel, func(i int) ([]any, error) {
+			s, sep := args[0].str(i), args[1].str(i)
+			switch {
+			case array && s == "":
+				return []any{}, nil
+			case s == "" || array && sep == "":
+				return []any{strings.Clone(s)}, nil
+			}
+			list := []any{}
+			for _, part := range strings.SplitN(s, sep, maxParts+1) {
+				list = append(list, strings.Clone(part))
+			}
 			return list, nil
-		}
-		for _, part := range strings.SplitN(s, sep, maxParts) {
-			list = append(list, strings.Clone(part))
-		}
-		return list, nil
+		})
 	})
 }
 

@@ -129,7 +129,8 @@ func stringLibrary() map[string]maker {
 			return utf8.RuneCount(s[:at]) + 1, nil
 		}),
 		"split_part":      written(splitPart),
-		"string_split":    plain(splitText),
+		"string_split":    splitText(false),
+		"string_to_array": splitText(true),
 		"array_to_string": written(joinList),
 		"starts_with":     tested2(bytes.HasPrefix), "ends_with": tested2(bytes.HasSuffix),
 		"contains": tested2(bytes.Contains),

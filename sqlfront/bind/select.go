@@ -361,12 +361,23 @@ func (x *selecting) output(p *plan.Project, keys []orderKey) {
 // groupAll makes GROUP BY ALL the items without aggregates.
 func (x *selecting) groupAll() {
 	for _, it := range x.items {
-		if !hasPlaceholder(it.expr) {
-			if _, constant := it.expr.(*plan.Literal); !constant {
-				x.addGroup(x.b.settle(it.expr, it.at))
-			}
+		if !hasPlaceholder(it.expr) && hasColumn(it.expr) {
+			x.addGroup(x.b.settle(it.expr, it.at))
 		}
 	}
+}
+
+// hasColumn tells whether x depends on the row: GROUP BY ALL does not group by constants.
+func hasColumn(x plan.Expr) bool {
+	found := false
+	visit(x, func(y plan.Expr) bool {
+		switch y.(type) {
+		case *plan.ColumnRef, *plan.Subquery:
+			found = true
+		}
+		return !found
+	})
+	return found
 }
 
 // hasPlaceholder tells whether an aggregate or window is in x.
@@ -500,7 +511,7 @@ func (x *selecting) groupExpr(g ast.Expr) plan.Expr {
 // aggregate puts the Aggregate on the node when the query needs one, and makes the map from the rows of FROM to those
 // that the items are computed of.
 func (x *selecting) aggregate() {
-	needed := len(x.sel.aggregates) > 0 || len(x.s.Group) > 0 || x.s.GroupAll || x.s.Having != nil ||
+	needed := len(x.sel.aggregates) > 0 || len(x.s.Group) > 0 || len(x.groups) > 0 || x.s.Having != nil ||
 		len(x.sel.groupings) > 0
 	x.rows = &rowMap{b: x.b, sel: x.sel, grouped: needed, sets: x.sets != nil}
 	if !needed {

@@ -3,32 +3,41 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
-	"strings"
 )
 
 // kind is the type of an expression as the generator sees it: enough that both sides accept what it writes.
 type kind int
 
+// The kinds below kinds are those of columns; an interval exists only in expressions.
 const (
 	integer kind = iota
 	long
+	small
 	money
+	wide
 	double
 	text
 	date
 	timestamp
+	clock
 	boolean
 	kinds
+	interval
 )
 
-// columns are those of every table, one of each kind behind the key.
-var columns = [kinds]string{"i", "b", "d", "f", "s", "dt", "ts", "bo"}
+// columns are those of every table, one of each kind behind the key, and a JSON column j.
+var columns = [kinds]string{"i", "b", "sm", "d", "w", "f", "s", "dt", "ts", "tm", "bo"}
 
-// tables with their rows; the last one is empty, so that every query also meets no rows.
+// types are how the kinds are written in a CAST.
+var types = [...]string{"INTEGER", "BIGINT", "SMALLINT", "DECIMAL(10,2)", "DECIMAL(24,6)", "DOUBLE", "VARCHAR", "DATE",
+	"TIMESTAMP", "TIME", "BOOLEAN", "", "INTERVAL"}
+
+// tables with their rows; one is empty, so that every query also meets no rows, and one is large enough for more than
+// one batch and worker.
 var tables = []struct {
 	name string
 	rows int
-}{{"t0", 300}, {"t1", 60}, {"t2", 12}, {"t3", 0}}
+}{{"t0", 300}, {"t1", 60}, {"t2", 12}, {"t3", 0}, {"t4", 4000}}
 
 // generator writes random queries over the tables. It is for one goroutine.
 type generator struct {
@@ -41,9 +50,14 @@ type scope []string
 
 func (g *generator) pick(all ...string) string { return all[g.IntN(len(all))] }
 
+func (g *generator) kindOf(all ...kind) kind { return all[g.IntN(len(all))] }
+
 func (g *generator) chance(percent int) bool { return g.IntN(100) < percent }
 
 func (g *generator) kind() kind { return kind(g.IntN(int(kinds))) }
+
+// numeric is a kind of numbers.
+func (g *generator) numeric() kind { return g.kindOf(integer, long, small, money, wide, double) }
 
 func (g *generator) alias() string {
 	g.aliases++
@@ -64,23 +78,49 @@ func (g *generator) literal(k kind) string {
 		return fmt.Sprint(g.IntN(12))
 	case long:
 		return fmt.Sprintf("CAST(%d AS BIGINT)", g.IntN(60)-10)
+	case small:
+		return fmt.Sprintf("CAST(%d AS SMALLINT)", g.IntN(20)-5)
 	case money:
 		return fmt.Sprintf("CAST('%d.%02d' AS DECIMAL(10,2))", g.IntN(30)-10, g.IntN(100))
+	case wide:
+		return fmt.Sprintf("CAST('%d.%06d' AS DECIMAL(24,6))", g.Int64N(4_000_000_000_000)-10,
+			g.IntN(1_000_000)/1000*1000)
 	case double:
 		return fmt.Sprintf("CAST(%d.%s AS DOUBLE)", g.IntN(20), g.pick("0", "25", "5", "75"))
 	case text:
-		return g.pick("''", "'a'", "'ab'", "'Abc'", "'b%'", "'zoë'", "' x '", "'10'")
+		return g.pick("''", "'a'", "'ab'", "'Abc'", "'b%'", "'zoë'", "' x '", "'10'", "'a-b-c'", "'it''s'",
+			"'twelve bytes'", "'a text that is longer than twelve bytes'")
 	case date:
-		return fmt.Sprintf("DATE '2023-%02d-%02d'", 1+g.IntN(12), 1+g.IntN(28))
+		return fmt.Sprintf("DATE '%d-%02d-%02d'", 2022+g.IntN(3), 1+g.IntN(12), 1+g.IntN(28))
 	case timestamp:
-		return fmt.Sprintf("TIMESTAMP '2023-%02d-%02d %02d:30:00'", 1+g.IntN(12), 1+g.IntN(28), g.IntN(24))
+		return fmt.Sprintf("TIMESTAMP '2023-%02d-%02d %02d:30:%02d'", 1+g.IntN(12), 1+g.IntN(28), g.IntN(24), g.IntN(60))
+	case clock:
+		return fmt.Sprintf("TIME '%02d:%02d:%02d'", g.IntN(24), g.IntN(4)*15, g.IntN(2)*30)
+	case interval:
+		return fmt.Sprintf("INTERVAL '%d %s'", g.IntN(40)-5,
+			g.pick("days", "hours", "months", "minutes", "years", "seconds", "weeks"))
 	default:
 		return g.pick("TRUE", "FALSE", "CAST(NULL AS BOOLEAN)")
 	}
 }
 
+// document is a JSON value with the members that expressions look for, now and then missing or null.
+func (g *generator) document() string {
+	switch g.IntN(8) {
+	case 0:
+		return `'{}'`
+	case 1:
+		return `'{"n": null, "l": []}'`
+	}
+	return fmt.Sprintf(`'{"n": %d, "s": "%s", "l": [%d, "%s", {"x": %d}], "o": {"p": %s}}'`, g.IntN(20),
+		g.pick("a", "b", "zoë", "q r", ""), g.IntN(5), g.pick("u", "v"), g.IntN(9), g.pick("true", "false", "null", "1.5"))
+}
+
 // expr is a random expression of a kind, at most depth calls deep.
 func (g *generator) expr(s scope, k kind, depth int) string {
+	if k == interval {
+		return g.interval(func(k kind) string { return g.expr(s, k, depth-1) }, depth)
+	}
 	if depth <= 0 || g.chance(25) {
 		if len(s) == 0 || g.chance(15) {
 			return g.literal(k)
@@ -89,7 +129,7 @@ func (g *generator) expr(s scope, k kind, depth int) string {
 	}
 	d := depth - 1
 	e := func(k kind) string { return g.expr(s, k, d) }
-	switch g.IntN(8) {
+	switch g.IntN(10) {
 	case 0:
 		return fmt.Sprintf("CASE WHEN %s THEN %s ELSE %s END", e(boolean), e(k), e(k))
 	case 1:
@@ -98,64 +138,164 @@ func (g *generator) expr(s scope, k kind, depth int) string {
 		return fmt.Sprintf("NULLIF(%s, %s)", e(k), e(k))
 	case 3:
 		return fmt.Sprintf("%s(%s, %s)", g.pick("GREATEST", "LEAST"), e(k), e(k))
+	case 4:
+		of := g.kind()
+		return fmt.Sprintf("CASE %s WHEN %s THEN %s WHEN %s THEN %s END", e(of), g.literal(of), e(k), e(of), e(k))
 	}
 	switch k {
 	case integer:
-		return g.integer(e)
+		return g.integer(s, e)
 	case long:
-		return g.pick(
-			fmt.Sprintf("(%s %s %s)", e(long), g.pick("+", "-"), e(integer)), "CAST("+e(integer)+" AS BIGINT)",
-			"abs("+e(long)+")", "length("+e(text)+")", "strpos("+e(text)+", "+e(text)+")",
-			"CAST(date_diff('day', "+e(date)+", "+e(date)+") AS BIGINT)",
-			fmt.Sprintf("CAST(extract(%s FROM %s) AS BIGINT)", g.pick("year", "month", "day", "doy", "dow", "quarter"), e(date)),
-			fmt.Sprintf("CAST(date_part('%s', %s) AS BIGINT)", g.pick("hour", "week", "isodow", "minute"), e(timestamp)))
-	case money:
-		return g.pick("CAST("+e(money)+" + "+e(money)+" AS DECIMAL(10,2))", "CAST("+e(money)+" * 2 AS DECIMAL(10,2))",
-			"abs("+e(money)+")", "(-"+e(money)+")", "CAST("+e(integer)+" AS DECIMAL(10,2))")
+		return g.long(s, e)
+	case small:
+		return g.pick("CAST("+e(small)+" % 7 AS SMALLINT)", "CAST(length("+e(text)+") AS SMALLINT)",
+			"CAST(month("+e(date)+") AS SMALLINT)", "CAST("+e(boolean)+" AS SMALLINT)")
+	case money, wide:
+		return g.decimal(k, e)
 	case double:
-		return g.pick("("+e(double)+g.pick(" + ", " - ", " * ")+e(double)+")", "CAST("+e(integer)+" AS DOUBLE)",
-			"CAST("+e(money)+" AS DOUBLE)", g.pick("floor", "ceil", "abs", "round", "sign")+"("+e(double)+")",
-			"sqrt(abs("+e(double)+"))", "("+e(double)+" / 4)")
+		return g.double(e)
 	case text:
-		return g.text(e)
+		return g.text(s, e)
 	case date:
-		return g.pick("("+e(date)+" + CAST("+e(integer)+" AS INTEGER))", "CAST("+e(timestamp)+" AS DATE)",
-			fmt.Sprintf("CAST(date_trunc('%s', %s) AS DATE)", g.pick("month", "year", "week", "quarter"), e(date)),
-			"CAST("+e(date)+" + INTERVAL '1 month' AS DATE)", "last_day("+e(date)+")")
+		return g.date(e)
 	case timestamp:
-		return g.pick("CAST("+e(date)+" AS TIMESTAMP)", "("+e(timestamp)+g.pick(" + ", " - ")+"INTERVAL '3 hours')",
-			fmt.Sprintf("date_trunc('%s', %s)", g.pick("hour", "day", "month", "minute"), e(timestamp)))
+		return g.timestamp(e)
+	case clock:
+		return g.pick("CAST("+e(timestamp)+" AS TIME)", "("+e(clock)+g.pick(" + ", " - ")+"INTERVAL '45 minutes')")
 	default:
 		return g.predicate(s, d)
 	}
 }
 
-func (g *generator) integer(e func(kind) string) string {
-	return g.pick(fmt.Sprintf("(%s %s %s)", e(integer), g.pick("+", "-", "*"), e(integer)),
+func (g *generator) integer(s scope, e func(kind) string) string {
+	all := []string{fmt.Sprintf("(%s %s %s)", e(integer), g.pick("+", "-", "*"), e(integer)),
 		// by zero is an error here and NULL there
-		fmt.Sprintf("(%s %s %d)", e(integer), g.pick("%", "/"), 1+g.IntN(9)), "abs("+e(integer)+")", "(-"+e(integer)+")",
-		"CAST(round("+e(double)+") AS INTEGER)", "CAST("+e(money)+" AS INTEGER)")
+		fmt.Sprintf("(%s %s %d)", e(integer), g.pick("%", "/"), 1+g.IntN(9)), "abs(" + e(integer) + ")", "(-" + e(integer) +
+			")",
+		"CAST(round(" + e(double) + ") AS INTEGER)", "CAST(" + e(money) + " AS INTEGER)", "CAST(" + e(double) +
+			" AS INTEGER)",
+		"TRY_CAST(" + e(text) + " AS INTEGER)", "CAST(" + e(small) + " AS INTEGER)", "(" + e(small) + " + " + e(integer) +
+			")",
+		fmt.Sprintf("(%s %s %s)", e(integer), g.pick("&", "|"), e(integer)), "CAST(" + e(boolean) + " AS INTEGER)"}
+	if len(s) > 0 {
+		all = append(all, "CAST("+g.pick(s...)+".j ->> 'n' AS INTEGER)",
+			"CAST(json_extract_string("+g.pick(s...)+".j, '$.l[0]') AS INTEGER)")
+	}
+	return g.pick(all...)
 }
 
-func (g *generator) text(e func(kind) string) string {
-	return g.pick("("+e(text)+" || "+e(text)+")", g.pick("upper", "lower", "trim", "ltrim", "rtrim", "reverse", "md5")+"("+
-		e(text)+")",
-		"substring("+e(text)+", "+g.pick("1", "2", "0")+", "+g.pick("1", "2", "5")+")",
-		"replace("+e(text)+", 'a', "+e(text)+")", "CAST("+e(g.scalar())+" AS VARCHAR)",
-		"left("+e(text)+", "+g.pick("1", "-1", "2")+")", "right("+e(text)+", "+g.pick("1", "-1", "2")+")",
-		"concat("+e(text)+", "+e(text)+")", "lpad("+e(text)+", 4, '*')", "concat_ws('-', "+e(text)+", "+e(text)+")",
-		"strftime("+e(timestamp)+", '%Y/%m/%d %H')", "split_part("+e(text)+", 'b', 1)", "repeat("+e(text)+", 2)")
+func (g *generator) long(s scope, e func(kind) string) string {
+	all := []string{
+		fmt.Sprintf("(%s %s %s)", e(long), g.pick("+", "-"), e(integer)), "CAST(" + e(integer) + " AS BIGINT)",
+		"abs(" + e(long) + ")", "length(" + e(text) + ")", "strpos(" + e(text) + ", " + e(text) + ")",
+		fmt.Sprintf("CAST(%s('%s', %s, %s) AS BIGINT)", g.pick("date_diff", "date_sub"),
+			g.pick("day", "month", "year", "week", "quarter"), e(date), e(date)),
+		fmt.Sprintf("CAST(%s('%s', %s, %s) AS BIGINT)", g.pick("date_diff", "date_sub"),
+			g.pick("hour", "minute", "day", "month", "second", "year"), e(timestamp), e(timestamp)),
+		fmt.Sprintf("CAST(extract(%s FROM %s) AS BIGINT)",
+			g.pick("year", "month", "day", "doy", "dow", "quarter", "isodow", "week", "isoyear", "decade", "century"), e(date)),
+		fmt.Sprintf("CAST(date_part('%s', %s) AS BIGINT)",
+			g.pick("hour", "week", "isodow", "minute", "second", "millisecond"), e(timestamp)),
+		fmt.Sprintf("CAST(extract(%s FROM %s) AS BIGINT)", g.pick("day", "month", "year", "hour", "minute"), e(interval)),
+		fmt.Sprintf("CAST(%s(%s) AS BIGINT)", g.pick("year", "month", "day", "quarter", "week", "dayofyear"), e(date)),
+		fmt.Sprintf("CAST(%s(%s) AS BIGINT)", g.pick("hour", "minute", "second"), e(clock)),
+		"CAST(epoch(" + e(timestamp) + ") AS BIGINT)", "strlen(" + e(text) + ")",
+		"CAST(len([" + e(integer) + ", " + e(integer) + "]) AS BIGINT)", "([" + e(long) + ", " + e(long) + "])[1]",
+		"([" + e(long) + ", NULL, " + e(long) + "])[" + g.pick("3", "-1", "4", "2", "0") + "]",
+		"CAST(length(regexp_replace(" + e(text) + ", '[ab]', '', 'g')) AS BIGINT)"}
+	if len(s) > 0 {
+		all = append(all, "CAST(json_array_length("+g.pick(s...)+".j -> 'l') AS BIGINT)")
+	}
+	return g.pick(all...)
+}
+
+func (g *generator) decimal(k kind, e func(kind) string) string {
+	t := types[k]
+	p := 1 + g.IntN(38)
+	scale := g.IntN(min(p, 12) + 1)
+	return g.pick("CAST("+e(k)+" + "+e(k)+" AS "+t+")", "CAST("+e(k)+" * 2 AS "+t+")", "CAST("+e(k)+" - "+e(money)+
+		" AS "+t+")", "abs("+e(k)+")", "(-"+e(k)+")", "CAST("+e(integer)+" AS "+t+")", "CAST("+e(money)+" AS "+t+")",
+		"CAST(round("+e(k)+", "+g.pick("0", "1", "2")+") AS "+t+")", "CAST("+g.pick("floor", "ceil", "trunc")+"("+e(k)+
+			") AS "+t+")", fmt.Sprintf("CAST(TRY_CAST(%s AS DECIMAL(%d,%d)) AS %s)", e(k), p, scale, t),
+		"CAST("+e(k)+" % CAST('7.25' AS DECIMAL(5,2)) AS "+t+")", "CAST("+e(double)+" AS "+t+")",
+		"CAST("+e(money)+" * CAST("+e(small)+" AS DECIMAL(6,3)) AS "+t+")", "TRY_CAST("+e(text)+" AS "+t+")")
+}
+
+func (g *generator) double(e func(kind) string) string {
+	return g.pick("("+e(double)+g.pick(" + ", " - ", " * ")+e(double)+")", "CAST("+e(integer)+" AS DOUBLE)",
+		"CAST("+e(money)+" AS DOUBLE)", "CAST("+e(wide)+" AS DOUBLE)",
+		g.pick("floor", "ceil", "abs", "round", "sign", "trunc")+"("+e(double)+")",
+		"sqrt(abs("+e(double)+"))", "("+e(double)+" / 4)", "("+e(money)+" / 8)", "round("+e(double)+", 1)",
+		"exp("+e(small)+" / 8.0)", "ln(1 + abs("+e(double)+"))", "power("+e(double)+", 2)", "("+e(integer)+" * 1.5e0)",
+		"CAST('"+g.pick("1e3", "-2.5", " 7 ", ".5")+"' AS DOUBLE)", "atan2("+e(double)+", 2)",
+		"epoch("+e(timestamp)+")")
+}
+
+func (g *generator) text(s scope, e func(kind) string) string {
+	all := []string{"(" + e(text) + " || " + e(text) + ")",
+		g.pick("upper", "lower", "trim", "ltrim", "rtrim", "reverse", "md5", "sha256") + "(" + e(text) + ")",
+		"substring(" + e(text) + ", " + g.pick("1", "2", "0") + ", " + g.pick("1", "2", "5") + ")",
+		"substring(" + e(text) + " FROM 2)", "trim(" + g.pick("LEADING", "TRAILING", "BOTH") + " 'a' FROM " + e(text) + ")",
+		"replace(" + e(text) + ", 'a', " + e(text) + ")", "CAST(" + e(g.scalar()) + " AS VARCHAR)",
+		"left(" + e(text) + ", " + g.pick("1", "-1", "2") + ")", "right(" + e(text) + ", " + g.pick("1", "-1", "2") + ")",
+		"concat(" + e(text) + ", " + e(g.scalar()) + ")", g.pick("lpad", "rpad") + "(" + e(text) + ", 4, '*')",
+		"concat_ws('-', " + e(text) + ", " + e(text) + ")",
+		"strftime(" + e(timestamp) + ", '" + g.pick("%Y/%m/%d %H", "%a %d %b %y", "%A, %B %-d", "%j %I:%M %p", "%H:%M:%S") +
+			"')",
+		"split_part(" + e(text) + ", '" + g.pick("b", "-") + "', " + g.pick("1", "2", "-1", "9") + ")",
+		"repeat(" + e(text) + ", 2)", "translate(" + e(text) + ", 'abz', 'xy')", g.pick("monthname", "dayname") + "(" +
+			e(date) + ")", "regexp_replace(" + e(text) + ", '" + g.pick("[aeiou]", "b+", "^a", "\\s") + "', '<\\0>'" +
+			g.pick("", ", 'g'") + ")",
+		"regexp_extract(" + e(text) + ", '" + g.pick("[a-c]+", "([a-z])([a-z])", "x|t") + "')",
+		"regexp_extract(" + e(text) + ", '([a-z])([a-z]*)', " + g.pick("0", "1", "2") + ")",
+		"CAST(" + e(interval) + " AS VARCHAR)", "array_to_string(['x', " + e(text) + "], ',')",
+		"(string_split(" + e(text) + ", '-'))[1]", "CAST([" + e(integer) + ", " + e(integer) + "] AS VARCHAR)"}
+	if len(s) > 0 {
+		t := g.pick(s...)
+		all = append(all, "("+t+".j ->> 's')", "("+t+".j -> 'l' ->> 1)", "json_extract_string("+t+".j, '$.o.p')",
+			"("+t+".j ->> '$.l[2].x')")
+	}
+	return g.pick(all...)
+}
+
+func (g *generator) date(e func(kind) string) string {
+	return g.pick("("+e(date)+g.pick(" + ", " - ")+"CAST("+e(integer)+" AS INTEGER))", "CAST("+e(timestamp)+" AS DATE)",
+		fmt.Sprintf("CAST(date_trunc('%s', %s) AS DATE)", g.pick("month", "year", "week", "quarter", "decade"), e(date)),
+		"CAST("+e(date)+" + INTERVAL '1 month' AS DATE)", "last_day("+e(date)+")",
+		"make_date(2023, "+fmt.Sprint(1+g.IntN(12))+", "+fmt.Sprint(1+g.IntN(28))+")",
+		"CAST("+e(date)+" - "+e(interval)+" AS DATE)", "CAST(strftime("+e(date)+", '%Y-%m-%d') AS DATE)",
+		"TRY_CAST("+e(text)+" AS DATE)")
+}
+
+func (g *generator) timestamp(e func(kind) string) string {
+	return g.pick("CAST("+e(date)+" AS TIMESTAMP)", "("+e(timestamp)+g.pick(" + ", " - ")+e(interval)+")",
+		fmt.Sprintf("date_trunc('%s', %s)", g.pick("hour", "day", "month", "minute", "week", "second"), e(timestamp)),
+		"("+e(date)+g.pick(" + ", " - ")+e(interval)+")", "("+e(date)+" + "+e(clock)+")",
+		"time_bucket(INTERVAL '"+g.pick("15 minutes", "1 day", "3 hours", "1 month", "1 week")+"', "+e(timestamp)+")",
+		"CAST(CAST("+e(timestamp)+" AS VARCHAR) AS TIMESTAMP)", "strptime(strftime("+e(timestamp)+
+			", '%d.%m.%Y %H:%M'), '%d.%m.%Y %H:%M')", "make_timestamp(2023, 5, 1 + abs("+e(small)+" % 5), 3, 4, 5.5)",
+		"(CAST("+e(timestamp)+" AS TIMESTAMPTZ) AT TIME ZONE '"+g.pick("UTC", "Europe/Berlin", "America/New_York")+"')")
+}
+
+func (g *generator) interval(e func(kind) string, depth int) string {
+	if depth <= 0 {
+		return g.literal(interval)
+	}
+	return g.pick(g.literal(interval), g.literal(interval), "("+e(interval)+g.pick(" + ", " - ")+e(interval)+")",
+		"("+e(timestamp)+" - "+e(timestamp)+")", "age("+e(timestamp)+", "+e(timestamp)+")",
+		g.pick("to_days", "to_hours", "to_months", "to_minutes")+"(CAST("+e(small)+" AS INTEGER))",
+		"("+e(integer)+" * INTERVAL '1 day')", "(-"+e(interval)+")")
 }
 
 // scalar is a kind whose values both sides write as the same text.
 func (g *generator) scalar() kind {
-	return []kind{integer, long, money, text, date, timestamp, boolean}[g.IntN(7)]
+	return g.kindOf(integer, long, small, money, wide, text, date, timestamp, clock, boolean)
 }
 
 func (g *generator) predicate(s scope, depth int) string {
 	k := g.kind()
 	e := func(k kind) string { return g.expr(s, k, depth) }
-	switch g.IntN(10) {
+	switch g.IntN(14) {
 	case 0, 1:
 		return fmt.Sprintf("(%s %s %s)", e(k), g.pick("=", "<>", "<", "<=", ">", ">="), e(k))
 	case 2:
@@ -166,197 +306,23 @@ func (g *generator) predicate(s scope, depth int) string {
 		return fmt.Sprintf("(%s %sBETWEEN %s AND %s)", e(k), g.pick("", "NOT "), e(k), e(k))
 	case 5:
 		return fmt.Sprintf("(%s %s%s %s)", e(text), g.pick("", "NOT "), g.pick("LIKE", "ILIKE"),
-			g.pick("'a%'", "'%b%'", "'_b'", "'%'", "''", "'z__'"))
+			g.pick("'a%'", "'%b%'", "'_b'", "'%'", "''", "'z__'", "'%a_b%'", "'%s'", "'a%b%c'"))
 	case 6:
 		return fmt.Sprintf("(%s %s %s)", g.predicate(s, depth-1), g.pick("AND", "OR"), g.predicate(s, depth-1))
 	case 7:
 		return "(NOT " + g.predicate(s, depth-1) + ")"
 	case 8:
 		return fmt.Sprintf("(%s IS %sDISTINCT FROM %s)", e(k), g.pick("", "NOT "), e(k))
+	case 9: // a comparison of two kinds of number
+		return fmt.Sprintf("(%s %s %s)", e(g.numeric()), g.pick("=", "<>", "<", ">="), e(g.numeric()))
+	case 10:
+		return fmt.Sprintf("%s(%s, '%s')", g.pick("regexp_matches", "regexp_full_match"), e(text),
+			g.pick("^a", "b$", "[a-c]{2}", "a.*b", "x|y", "\\d+"))
+	case 11:
+		return fmt.Sprintf("(%s IS %s%s)", e(boolean), g.pick("", "NOT "), g.pick("TRUE", "FALSE", "NULL"))
+	case 12:
+		return fmt.Sprintf("%s(%s, %s)", g.pick("starts_with", "contains", "ends_with"), e(text), e(text))
 	default:
 		return "(" + e(boolean) + ")"
 	}
-}
-
-// subquery is a predicate with a subquery, correlated when there is something to correlate with.
-func (g *generator) subquery(s scope) string {
-	a, k := g.alias(), g.kind()
-	from := fmt.Sprintf("FROM %s %s", g.table(), a)
-	where := " WHERE " + g.predicate(scope{a}, 1)
-	if g.chance(60) {
-		c := g.kind()
-		where += fmt.Sprintf(" AND %s = %s", g.column(scope{a}, c), g.column(s, c))
-	}
-	switch g.IntN(4) {
-	case 0:
-		return fmt.Sprintf("(%sEXISTS (SELECT 1 %s%s))", g.pick("", "NOT "), from, where)
-	case 1:
-		return fmt.Sprintf("(%s %sIN (SELECT %s %s%s))", g.expr(s, k, 1), g.pick("", "NOT "), g.expr(scope{a}, k, 1), from,
-			where)
-	case 2:
-		return fmt.Sprintf("(%s %s (SELECT %s(%s) %s%s))", g.expr(s, k, 1), g.pick("=", "<", ">="), g.extreme(k),
-			g.column(scope{a}, k), from, where)
-	default:
-		return fmt.Sprintf("((SELECT count(*) %s%s) %s %d)", from, where, g.pick(">", "=", "<"), g.IntN(4))
-	}
-}
-
-func (g *generator) extreme(k kind) string { return g.pick("min", "max") }
-
-func (g *generator) table() string { return "{n}." + tables[g.IntN(len(tables))].name }
-
-// from is a FROM clause of one to three tables.
-func (g *generator) from() (string, scope) {
-	a := g.alias()
-	clause, s := "FROM "+g.table()+" "+a, scope{a}
-	for g.chance(45) && len(s) < 3 {
-		b := g.alias()
-		small := fmt.Sprintf("{n}.%s %s", tables[1+g.IntN(3)].name, b)
-		if g.chance(10) {
-			clause += " CROSS JOIN " + fmt.Sprintf("{n}.t2 %s", b)
-			s = append(s, b)
-			continue
-		}
-		k := g.kind()
-		on := fmt.Sprintf("%s = %s", g.column(s, k), g.column(scope{b}, k))
-		if g.chance(30) {
-			on += " AND " + g.predicate(append(s[:len(s):len(s)], b), 1)
-		}
-		clause += fmt.Sprintf(" %s JOIN %s ON %s", g.pick("INNER", "LEFT", "RIGHT", "FULL"), small, on)
-		s = append(s, b)
-	}
-	return clause, s
-}
-
-func (g *generator) where(s scope) string {
-	switch g.IntN(4) {
-	case 0:
-		return ""
-	case 1:
-		return " WHERE " + g.subquery(s)
-	case 2:
-		return " WHERE " + g.predicate(s, 2) + " AND " + g.subquery(s)
-	default:
-		return " WHERE " + g.predicate(s, 2)
-	}
-}
-
-// sel is a SELECT whose columns are c0, c1, ... of the kinds given.
-func (g *generator) sel(out []kind) string {
-	from, s := g.from()
-	items := make([]string, len(out))
-	for i, k := range out {
-		items[i] = fmt.Sprintf("%s AS c%d", g.expr(s, k, 2), i)
-	}
-	return fmt.Sprintf("SELECT %s%s %s%s", g.pick("", "", "DISTINCT "), strings.Join(items, ", "), from, g.where(s))
-}
-
-func (g *generator) aggregate(s scope) string {
-	k := g.kind()
-	var call string
-	switch g.IntN(6) {
-	case 0:
-		call = "count(*)"
-	case 1:
-		call = fmt.Sprintf("count(%s%s)", g.pick("", "DISTINCT "), g.expr(s, k, 1))
-	case 2:
-		call = fmt.Sprintf("%s(%s)", g.extreme(k), g.expr(s, k, 1))
-	case 3:
-		call = fmt.Sprintf("%s(%s%s)", g.pick("sum", "avg"), g.pick("", "DISTINCT "),
-			g.expr(s, []kind{integer, long, money, double}[g.IntN(4)], 1))
-	case 4:
-		call = fmt.Sprintf("%s(%s)", g.pick("bool_and", "bool_or"), g.expr(s, boolean, 1))
-	default:
-		call = fmt.Sprintf("%s(%s)", g.pick("median", "stddev_samp", "var_pop"),
-			g.column(s, []kind{integer, double}[g.IntN(2)]))
-	}
-	if g.chance(25) {
-		call += fmt.Sprintf(" FILTER (WHERE %s)", g.predicate(s, 1))
-	}
-	return call
-}
-
-func (g *generator) grouped() string {
-	from, s := g.from()
-	keys := g.IntN(3)
-	var items, by []string
-	for i := range keys {
-		items = append(items, fmt.Sprintf("%s AS c%d", g.expr(s, g.kind(), 1), i))
-		by = append(by, fmt.Sprint(i+1))
-	}
-	for i := range 1 + g.IntN(3) {
-		items = append(items, fmt.Sprintf("%s AS c%d", g.aggregate(s), keys+i))
-	}
-	q := fmt.Sprintf("SELECT %s %s%s", strings.Join(items, ", "), from, g.where(s))
-	if keys > 0 {
-		q += " GROUP BY " + strings.Join(by, ", ")
-	}
-	if g.chance(30) {
-		q += fmt.Sprintf(" HAVING count(*) %s %d", g.pick(">", "<", "<>"), g.IntN(5))
-	}
-	return q
-}
-
-func (g *generator) windowed() string {
-	from, s := g.from()
-	if len(s) > 1 { // the order of a window must be total for one answer
-		a := g.alias()
-		from, s = "FROM "+g.table()+" "+a, scope{a}
-	}
-	over := "OVER (PARTITION BY " + g.column(s, g.kind()) + " ORDER BY " + g.column(s, g.kind()) + g.pick("", " DESC") +
-		", " + s[0] + ".id"
-	frame := g.pick("", " ROWS BETWEEN 2 PRECEDING AND CURRENT ROW", " ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING",
-		" ROWS BETWEEN 1 PRECEDING AND 3 FOLLOWING", " GROUPS BETWEEN 1 PRECEDING AND 1 FOLLOWING",
-		" ROWS BETWEEN 2 PRECEDING AND 2 FOLLOWING EXCLUDE CURRENT ROW")
-	k := g.kind()
-	call := g.pick("row_number()", "rank()", "dense_rank()", "ntile(3)", "percent_rank()", "cume_dist()",
-		"lag("+g.column(s, k)+", 2)", "lead("+g.column(s, k)+")")
-	if g.chance(60) {
-		call = g.pick("sum("+g.column(s, []kind{integer, money, double}[g.IntN(3)])+")", "count("+g.column(s, k)+")", "min("+
-			g.column(s, k)+")",
-			"avg("+g.column(s, integer)+")", "first_value("+g.column(s, k)+")", "last_value("+g.column(s, k)+")")
-		over += frame
-	}
-	q := fmt.Sprintf("SELECT %s.id AS c0, %s %s) AS c1 %s%s", s[0], call, over, from, g.where(s))
-	if g.chance(15) {
-		q = "SELECT * FROM (" + q + ") AS w WHERE c1 IS NOT NULL"
-	}
-	return q
-}
-
-// query is a whole query, and whether its rows come in one order.
-func (g *generator) query() (text string, ordered bool) {
-	g.aliases = 0
-	out := []kind{g.kind(), g.kind(), g.kind()}[:1+g.IntN(3)]
-	switch g.IntN(7) {
-	case 0, 1:
-		text = g.sel(out)
-	case 2, 3:
-		return g.grouped(), false
-	case 4:
-		return g.windowed(), false
-	case 5:
-		text = g.sel(out) + " " + g.pick("UNION", "UNION ALL", "INTERSECT", "EXCEPT", "INTERSECT ALL", "EXCEPT ALL") + " " +
-			g.sel(out)
-	default:
-		inner := g.sel(out)
-		return fmt.Sprintf(
-			"WITH w AS (%s) SELECT x.c0, count(*) AS n FROM w AS x %s JOIN w AS y ON x.c0 = y.c0 GROUP BY x.c0",
-			inner, g.pick("INNER", "LEFT")), false
-	}
-	if g.chance(40) {
-		by := make([]string, len(out))
-		for i := range out {
-			by[i] = fmt.Sprintf("%d%s", i+1, g.pick("", " DESC", " ASC NULLS FIRST", " DESC NULLS LAST"))
-		}
-		text += " ORDER BY " + strings.Join(by, ", ")
-		ordered = true
-		if g.chance(60) {
-			text += fmt.Sprintf(" LIMIT %d", g.IntN(20))
-		}
-		if g.chance(20) {
-			text += fmt.Sprintf(" OFFSET %d", g.IntN(5))
-		}
-	}
-	return text, ordered
 }
