@@ -279,7 +279,7 @@ func (c *serveCommand) Run(ctx context.Context, p *process) error {
 		Durability: durability,
 		QueryBytes: int64(c.QueryBytes), TotalBytes: int64(c.TotalBytes), HotBytes: int64(c.HotBytes),
 		LogBytes: int64(c.LogBytes), SpillDir: c.SpillDir, SpillBytes: int64(c.SpillBytes),
-		Workers:  c.Workers, QueriesMax: c.QueriesMax, Version: build(), Settings: p.settings, Logger: p.log})
+		Workers: c.Workers, QueriesMax: c.QueriesMax, Version: build(), Settings: p.settings, Logger: p.log})
 	if err != nil {
 		return err
 	}

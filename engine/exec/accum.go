@@ -26,6 +26,19 @@ type accumulator interface {
 	size() int64
 }
 
+// storeOf is where an accumulator keeps rows, which has an account of its own; nil for one that keeps none.
+func storeOf(a accumulator) *rowStore {
+	switch a := a.(type) {
+	case *collectAcc:
+		return a.store
+	case *best:
+		return a.store
+	case *distinctAcc:
+		return storeOf(a.inner)
+	}
+	return nil
+}
+
 // aggInput is rows for an accumulator: row sel[i] (sel nil: row i), for i below n, belongs to groups[i]; groups nil
 // means that all belong to group 0. order are the values of the call's ORDER BY.
 type aggInput struct {

@@ -136,23 +136,34 @@ func (t *aggTable) absorb(src *aggTable, ids []uint32) error {
 // emitParts merges partition by partition, in parallel: the groups of the workers' tables and the rows they handed on.
 func (r *aggRun) emitParts(ctx context.Context, out sink) error {
 	o := r.op
-	bits := aggPartBits
-	for i := range o.calls {
-		if o.calls[i].collects() || o.calls[i].distinct {
-			// Merging these reads all of a table for every partition; rows handed on are in 64 partitions all the same.
-			bits = min(bits, 3)
-		}
+	bits := partBits
+	if o.keeps() && !r.bypassed() {
+		// Merging these reads all of a table for every partition; rows handed on are in 64 partitions all the same.
+		bits = 3
 	}
-	if r.bypassed() {
-		bits = aggPartBits
-	}
-	parts, err := r.divide(ctx, bits)
+	lists := make([][][]uint32, len(r.locals))
+	err := o.exec.each(ctx, &o.opInfo, len(r.locals), len(r.locals), nil,
+		func(ctx context.Context, _ *worker, i int) (err error) {
+			l := r.locals[i]
+			if l.parts != nil && l.parts.file != nil {
+				// What was about to be written would only take the room of partitions.
+				if err := l.parts.flush(); err != nil {
+					return err
+				}
+			}
+			lists[i], err = l.divide(ctx, bits, 0)
+			return err
+		})
 	if err != nil {
 		return err
 	}
 	return o.exec.each(ctx, &o.opInfo, 1<<bits, o.exec.env.Workers, out,
 		func(ctx context.Context, w *worker, p int) error {
-			return r.emitPart(ctx, w, parts, p)
+			var in aggPart
+			for i, l := range r.locals {
+				in.add(l.aggTable, lists[i][p], l.parts, p)
+			}
+			return o.emitPart(ctx, w, &in, 1)
 		})
 }
 
@@ -165,63 +176,77 @@ func (r *aggRun) bypassed() bool {
 	return false
 }
 
-// divide lists, for each worker's table, the groups of each partition.
-func (r *aggRun) divide(ctx context.Context, bits int) ([][][]uint32, error) {
-	o := r.op
-	out := make([][][]uint32, len(r.locals))
-	err := o.exec.each(ctx, &o.opInfo, len(r.locals), len(r.locals), nil,
-		func(ctx context.Context, _ *worker, i int) error {
-			t := r.locals[i].aggTable
-			lists := make([][]uint32, 1<<bits)
-			cols := make([]expr.Vector, len(o.types))
-			keys := make([]*expr.Vector, len(cols))
-			hashes := make([]uint64, chunkRows)
-			ids := allGroups(t.len())
-			for first := 0; first < len(ids); first += chunkRows {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				part := ids[first:min(first+chunkRows, len(ids))]
-				for k := range cols {
-					if err := t.groups.column(&cols[k], k, part); err != nil {
-						return err
-					}
-					keys[k] = &cols[k]
-				}
-				hashRows(hashes, keys, nil, len(part), o.exec.seed)
-				for j, id := range part {
-					p := hashes[j] >> (64 - uint(bits))
-					lists[p] = append(lists[p], id)
-				}
+// divide lists the groups of each partition of a level.
+func (t *aggTable) divide(ctx context.Context, bits int, level uint) ([][]uint32, error) {
+	lists := make([][]uint32, 1<<bits)
+	cols := make([]expr.Vector, len(t.op.types))
+	keys := make([]*expr.Vector, len(cols))
+	hashes := make([]uint64, chunkRows)
+	ids := allGroups(t.len())
+	for first := 0; first < len(ids); first += chunkRows {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		part := ids[first:min(first+chunkRows, len(ids))]
+		for k := range cols {
+			if err := t.groups.column(&cols[k], k, part); err != nil {
+				return nil, err
 			}
-			out[i] = lists
-			return nil
-		})
-	return out, err
+			keys[k] = &cols[k]
+		}
+		hashRows(hashes, keys, nil, len(part), t.op.exec.partSeed(level))
+		for j, id := range part {
+			p := hashes[j] >> (64 - uint(bits))
+			lists[p] = append(lists[p], id)
+		}
+	}
+	return lists, nil
 }
 
-func (r *aggRun) emitPart(ctx context.Context, w *worker, lists [][][]uint32, p int) error {
-	t, err := r.op.table()
+// aggPart is one partition of the groups: groups of tables, and rows.
+type aggPart struct {
+	tables []*aggTable
+	ids    [][]uint32
+	rows   []*rowParts
+	part   int
+}
+
+// add adds groups of a table, and partition part of rows unless that is nil.
+func (a *aggPart) add(t *aggTable, ids []uint32, rows *rowParts, part int) {
+	a.tables, a.ids, a.part = append(a.tables, t), append(a.ids, ids), part
+	if rows != nil {
+		a.rows = append(a.rows, rows)
+	}
+}
+
+// emitPart aggregates a partition and pushes its groups. When they do not fit either, it is cut again: level counts.
+func (o *aggregateOp) emitPart(ctx context.Context, w *worker, in *aggPart, level uint) error {
+	t, err := o.table()
 	if err != nil {
 		return err
 	}
-	defer t.mem.free()
-	for i, l := range r.locals {
-		if err := t.absorb(l.aggTable, lists[i][p]); err != nil {
+	defer t.free()
+	if level >= partLevels {
+		t.mem.over = 0
+	}
+	for i, src := range in.tables {
+		if err := t.absorb(src, in.ids[i]); err != nil {
 			return err
 		}
 	}
-	for _, l := range r.locals {
-		if l.parts == nil {
-			continue
-		}
-		if err := t.addStored(ctx, l.parts[p]); err != nil {
+	a := aggStored{aggTable: t, level: level}
+	defer func() { a.rest.free() }()
+	for _, rows := range in.rows {
+		if err := rows.each(ctx, in.part, a.add); err != nil {
 			return err
 		}
-		l.parts[p].free()
+		rows.drop(in.part)
 	}
-	for _, a := range t.accs {
-		if err := a.seal(); err != nil {
+	if a.rest != nil {
+		return a.emitRest(ctx, w)
+	}
+	for _, acc := range t.accs {
+		if err := acc.seal(); err != nil {
 			return err
 		}
 	}
@@ -233,36 +258,67 @@ func (r *aggRun) emitPart(ctx context.Context, w *worker, lists [][][]uint32, p 
 	return nil
 }
 
-// addStored aggregates rows that scatter stored.
-func (t *aggTable) addStored(ctx context.Context, rows *rowStore) error {
-	var in aggInput
-	var wsel []uint16
-	var wgroup []uint32
-	var vectors []*expr.Vector
-	keys := make([]*expr.Vector, len(t.op.types))
-	for _, c := range rows.chunks {
-		if err := ctx.Err(); err != nil {
-			return err
+// aggStored aggregates the rows of a partition.
+type aggStored struct {
+	*aggTable
+	level uint
+	in    aggInput
+	split aggSplit
+	// rest are the rows that the table has no room for; nil while it takes all.
+	rest *rowParts
+}
+
+// add aggregates a chunk of rows that were put into partitions.
+func (a *aggStored) add(c *chunk) error {
+	o := a.op
+	stored := c.batch(nil).Vectors
+	keys, values := make([]*expr.Vector, len(o.types)), stored
+	if o.sets != nil {
+		copy(keys, stored)
+		values = stored[len(keys):]
+	} else {
+		for i, k := range o.keys {
+			keys[i] = stored[k]
 		}
-		b := c.batch(vectors)
-		vectors = b.Vectors
-		values := b.Vectors
-		if t.op.sets != nil {
-			copy(keys, values)
-			values = values[len(keys):]
-		} else {
-			for i, k := range t.op.keys {
-				keys[i] = values[k]
+	}
+	if a.rest != nil {
+		var sel []uint16
+		n := c.rows
+		if !o.keeps() {
+			var err error
+			if sel, err = a.addKnown(keys, nil, n, values, &a.in, &a.split); err != nil {
+				return err
 			}
+			n = len(sel)
 		}
-		groups, err := t.assign(keys, nil, b.Len)
-		if err != nil {
-			return err
-		}
-		if err := t.update(values, nil, b.Len, groups, &in, &wsel, &wgroup); err != nil {
-			return err
-		}
-		if err := t.hold(); err != nil {
+		return a.rest.add(keys, stored, sel, n)
+	}
+	groups, err := a.assign(keys, nil, c.rows)
+	if err != nil {
+		return err
+	}
+	if err := a.update(values, nil, c.rows, groups, &a.in); err != nil {
+		return err
+	}
+	if err := a.hold(); err != nil {
+		return err
+	}
+	if a.full(a.level, 0) {
+		a.rest = o.parts(a.level)
+	}
+	return nil
+}
+
+// emitRest aggregates in smaller partitions what is in the table and what is not.
+func (a *aggStored) emitRest(ctx context.Context, w *worker) error {
+	lists, err := a.divide(ctx, partBits, a.level)
+	if err != nil {
+		return err
+	}
+	for p := range lists {
+		var in aggPart
+		in.add(a.aggTable, lists[p], a.rest, p)
+		if err := a.op.emitPart(ctx, w, &in, a.level+1); err != nil {
 			return err
 		}
 	}

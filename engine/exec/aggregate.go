@@ -13,8 +13,6 @@ import (
 )
 
 const (
-	// aggParts is into how many partitions large aggregations are cut, by the hash of the key.
-	aggPartBits = 6
 	// aggBypassGroups and aggBypassRatio: a worker whose table has that many groups, and fewer than ratio rows for each,
 	// stops grouping and hands rows to partitions: a table that does not reduce only misses the cache.
 	aggBypassGroups = 64 << 10
@@ -197,11 +195,14 @@ type aggTable struct {
 	mem    account
 	buf    []uint32
 	counts []int64
+	wsel   []uint16
+	wgroup []uint32
 }
 
 func (o *aggregateOp) table() (*aggTable, error) {
 	t := &aggTable{op: o, mem: o.exec.account("the aggregate")}
 	if len(o.types) > 0 {
+		t.mem = o.exec.lenient("the aggregate")
 		t.groups = newGrouper(o.types, o.exec.seed)
 	}
 	for _, i := range o.accs {
@@ -261,13 +262,20 @@ type aggLocal struct {
 	ev   *exprEval
 	keys []*expr.Vector
 	rows int64
-	// parts are the partitions of rows once the table was given up; nil before.
-	parts  []*rowStore
-	hashes []uint64
-	lists  [][]uint16
-	in     aggInput
-	wsel   []uint16
-	wgroup []uint32
+	// parts are the rows that are not in the table, once it does not take all; nil before. known: the rows of groups that
+	// it has still go there, for it is full, not useless.
+	parts *rowParts
+	known bool
+	in    aggInput
+	split aggSplit
+}
+
+// aggSplit is scratch that parts rows whose group exists from others.
+type aggSplit struct {
+	finder finder
+	groups []uint32
+	in     []uint16
+	out    []uint16
 }
 
 // aggRun is what the stages of one run leave for the merge.
@@ -321,24 +329,135 @@ func (l *aggLocal) push(_ context.Context, b *expr.Batch) error {
 func (l *aggLocal) add(vectors []*expr.Vector, sel []uint16, n, rows int) error {
 	l.rows += int64(n)
 	if l.parts != nil {
-		return l.scatter(vectors, sel, n)
+		return l.divert(l.keys, l.stored(vectors), sel, n, vectors)
 	}
 	groups, err := l.assign(l.keys, sel, n)
 	if err != nil {
 		return err
 	}
-	if err := l.update(vectors, sel, n, groups, &l.in, &l.wsel, &l.wgroup); err != nil {
+	if err := l.update(vectors, sel, n, groups, &l.in); err != nil {
 		return err
 	}
-	if g := l.len(); g > aggBypassGroups && l.rows < aggBypassRatio*int64(g) {
-		l.bypass()
+	if err := l.hold(); err != nil {
+		return err
 	}
-	return l.hold()
+	switch g := l.len(); {
+	case g > aggBypassGroups && l.rows < aggBypassRatio*int64(g):
+		l.parts = l.op.parts(0)
+	case l.full(0, l.op.reserve()):
+		l.parts, l.known = l.op.parts(0), !l.op.keeps()
+	}
+	return nil
+}
+
+// stored are the vectors of a row that goes to a partition; with grouping sets, the keys stand in front.
+func (l *aggLocal) stored(vectors []*expr.Vector) []*expr.Vector {
+	if l.op.sets == nil {
+		return vectors
+	}
+	return append(append([]*expr.Vector(nil), l.keys...), vectors...)
+}
+
+// divert takes rows once there are partitions: the rows of known groups go to the table, when that is wanted.
+func (l *aggLocal) divert(keys, stored []*expr.Vector, sel []uint16, n int, vectors []*expr.Vector) error {
+	if l.known {
+		var err error
+		if sel, err = l.addKnown(keys, sel, n, vectors, &l.in, &l.split); err != nil {
+			return err
+		}
+		n = len(sel)
+	}
+	return l.parts.add(keys, stored, sel, n)
+}
+
+// addKnown adds the rows whose group exists and returns the others.
+func (t *aggTable) addKnown(keys []*expr.Vector, sel []uint16, n int, vectors []*expr.Vector, in *aggInput,
+	s *aggSplit) ([]uint16, error) {
+	s.groups = room(s.groups, n)
+	if err := t.groups.find(&s.finder, keys, sel, n, s.groups); err != nil {
+		return nil, err
+	}
+	s.in, s.out = room(s.in, n)[:0], room(s.out, n)[:0]
+	known := s.groups[:0]
+	for i, g := range s.groups {
+		r := uint16(i)
+		if sel != nil {
+			r = sel[i]
+		}
+		if g == noID {
+			s.out = append(s.out, r)
+			continue
+		}
+		s.in = append(s.in, r)
+		known = append(known, g)
+	}
+	if len(known) == 0 {
+		return s.out, nil
+	}
+	if err := t.update(vectors, s.in, len(known), known, in); err != nil {
+		return nil, err
+	}
+	return s.out, t.hold()
+}
+
+// full tells whether the table should take no more groups, for memory is tight when reserve bytes stay free; at each
+// level more of it may be used.
+func (t *aggTable) full(level uint, reserve int64) bool {
+	return t.groups != nil && level < partLevels && t.op.exec.tightAt(reserve, level) &&
+		t.held() >= t.op.exec.flushBytes()
+}
+
+// reserve is what a worker leaves free for the merge, beside the half that no worker takes: the more, the larger a
+// partition's table is.
+func (o *aggregateOp) reserve() int64 {
+	if o.keeps() {
+		return o.exec.env.MemoryBytes / 4
+	}
+	return 0
+}
+
+// held is the memory of the table and of the rows that accumulators keep.
+func (t *aggTable) held() int64 {
+	n := t.mem.held
+	for _, a := range t.accs {
+		if s := storeOf(a); s != nil {
+			n += s.mem.held
+		}
+	}
+	return n
+}
+
+// free gives the memory back.
+func (t *aggTable) free() {
+	t.mem.free()
+	for _, a := range t.accs {
+		if s := storeOf(a); s != nil {
+			s.free()
+		}
+	}
+}
+
+// keeps tells whether some accumulator keeps values, so that rows of groups that exist take memory too.
+func (o *aggregateOp) keeps() bool {
+	for i := range o.calls {
+		if o.calls[i].collects() || o.calls[i].distinct {
+			return true
+		}
+	}
+	return false
+}
+
+// parts makes partitions for rows.
+func (o *aggregateOp) parts(level uint) *rowParts {
+	types := o.set.types
+	if o.sets != nil {
+		types = append(append([]manifest.Type(nil), o.types...), types...)
+	}
+	return newRowParts(o.exec, &o.opInfo, types, "the aggregate", level)
 }
 
 // update feeds rows to every accumulator.
-func (t *aggTable) update(vectors []*expr.Vector, sel []uint16, n int, groups []uint32, in *aggInput, wsel *[]uint16,
-	wgroup *[]uint32) error {
+func (t *aggTable) update(vectors []*expr.Vector, sel []uint16, n int, groups []uint32, in *aggInput) error {
 	counts := t.count(groups, n)
 	for i, call := range t.op.accs {
 		c := &t.op.calls[call]
@@ -351,7 +470,7 @@ func (t *aggTable) update(vectors []*expr.Vector, sel []uint16, n int, groups []
 		}
 		in.sel, in.n, in.groups, in.counts = sel, n, groups, counts
 		if c.where >= 0 {
-			in.only(vectors[c.where], wsel, wgroup)
+			in.only(vectors[c.where], &t.wsel, &t.wgroup)
 		}
 		if in.n == 0 {
 			continue
@@ -401,49 +520,6 @@ func (in *aggInput) only(where *expr.Vector, sel *[]uint16, groups *[]uint32) {
 
 func (l *aggLocal) finish(context.Context) error { return nil }
 
-// bypass starts to hand rows to partitions.
-func (l *aggLocal) bypass() {
-	types := l.op.set.types
-	if l.op.sets != nil {
-		types = append(append([]manifest.Type(nil), l.op.types...), types...)
-	}
-	l.parts = make([]*rowStore, 1<<aggPartBits)
-	l.lists = make([][]uint16, len(l.parts))
-	for i := range l.parts {
-		l.parts[i] = newRowStore(types, l.op.exec.account("the aggregate"))
-	}
-}
-
-// scatter stores rows by the partition of their key; with grouping sets, the keys stand in front.
-func (l *aggLocal) scatter(vectors []*expr.Vector, sel []uint16, n int) error {
-	l.hashes = room(l.hashes, n)
-	hashRows(l.hashes, l.keys, sel, n, l.op.exec.seed)
-	for i := range l.lists {
-		l.lists[i] = l.lists[i][:0]
-	}
-	for i, h := range l.hashes {
-		r := uint16(i)
-		if sel != nil {
-			r = sel[i]
-		}
-		p := h >> (64 - aggPartBits)
-		l.lists[p] = append(l.lists[p], r)
-	}
-	all := vectors
-	if l.op.sets != nil {
-		all = append(append([]*expr.Vector(nil), l.keys...), vectors...)
-	}
-	for p, list := range l.lists {
-		if len(list) == 0 {
-			continue
-		}
-		if err := l.parts[p].append(all, list, len(list)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (o *aggregateOp) run(ctx context.Context, out sink) error {
 	out = o.counted(out)
 	r := &aggRun{op: o}
@@ -467,10 +543,8 @@ func (o *aggregateOp) run(ctx context.Context, out sink) error {
 }
 
 func (l *aggLocal) free() {
-	l.mem.free()
-	for _, p := range l.parts {
-		p.free()
-	}
+	l.aggTable.free()
+	l.parts.free()
 }
 
 // emptySets makes the group of each empty grouping set exist: it has a row even when there are no rows.

@@ -91,7 +91,8 @@ const reserveStep = 64 << 10
 // overdraftMax is by how much one step of an operator that spills may go over the limit.
 const overdraftMax = 4 << 20
 
-// account is what one operator in one worker holds of a budget. It is for one goroutine.
+// account is what one operator in one worker holds of a budget; without a budget nothing is counted. It is for one
+// goroutine.
 type account struct {
 	budget *Budget
 	who    string
@@ -102,7 +103,7 @@ type account struct {
 
 // hold makes the account hold at least n bytes; it only grows.
 func (a *account) hold(n int64) error {
-	if n <= a.held {
+	if n <= a.held || a.budget == nil {
 		return nil
 	}
 	step := max(n-a.held, min(max(reserveStep, a.held/8), 16<<20))

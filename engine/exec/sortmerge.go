@@ -12,14 +12,8 @@ func (r *sortRun) relieve(ctx context.Context, sel []uint16, n int) error {
 	if !r.op.exec.spills() || len(r.entries)+len(r.done) == 0 {
 		return nil
 	}
-	more := int64(len(r.entries)+n) * entryBytes // sorting needs a second copy of the entries
-	for i, t := range r.op.types {
-		if w := expr.Width(t); w > 0 {
-			more += int64(w * n)
-		} else if expr.Stringy(t) {
-			more += textBytes(r.vectors[i], sel, 0, n)
-		}
-	}
+	// Sorting needs a second copy of the entries.
+	more := int64(len(r.entries)+n)*entryBytes + rowsBytes(r.op.types, r.vectors, sel, n)
 	if r.store.mem.held+r.mem.held < r.op.exec.flushBytes() || !r.op.exec.tight(more) {
 		return nil
 	}

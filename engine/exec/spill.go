@@ -31,7 +31,10 @@ func (x *execution) spills() bool { return x.env.Spill != nil }
 
 // tight tells whether n more bytes would bring the query, or all queries, close to a limit: time to spill. What is left
 // beyond is for the operators that cannot.
-func (x *execution) tight(n int64) bool { return x.spills() && x.budget.tight(n, 1) }
+func (x *execution) tight(n int64) bool { return x.tightAt(n, 1) }
+
+// tightAt is tight for an operator that goes on in smaller and smaller parts: each level leaves half as much free.
+func (x *execution) tightAt(n int64, level uint) bool { return x.spills() && x.budget.tight(n, level) }
 
 // blockBytes is about how large blocks are.
 func (x *execution) blockBytes() int64 {
@@ -39,7 +42,7 @@ func (x *execution) blockBytes() int64 {
 }
 
 // flushBytes is from how many bytes on rows are worth writing.
-func (x *execution) flushBytes() int64 { return min(spillFlushMin, x.env.MemoryBytes/32) }
+func (x *execution) flushBytes() int64 { return min(spillFlushMin, x.env.MemoryBytes/8) }
 
 // spillFile is a temporary file of one operator. Blocks are appended by one goroutine.
 type spillFile struct {

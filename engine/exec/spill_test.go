@@ -140,7 +140,10 @@ func spillingPlans(t *testing.T, rows int64) map[string]plan.Node {
 	}
 	key := []plan.SortKey{{Expr: col(bigintType, 0), Desc: true}}
 	return map[string]plan.Node{
-		"the sort": &plan.Sort{Input: big(), Keys: key},
+		"the sort":      &plan.Sort{Input: big(), Keys: key},
+		"the aggregate": aggregateNode(big(), []plan.Agg{call(t, "count")}, types, []int{0, 1}),
+		"the list": aggregateNode(big(), []plan.Agg{call(t, "array_agg", col(textType, 1)),
+			call(t, "sum", col(bigintType, 0))}, types, []int{0}),
 	}
 }
 
@@ -168,7 +171,7 @@ func TestFullDisk(t *testing.T) {
 func TestSpillingKeepsTheLimit(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	w := newWorld(t, newAlloc(t), newRand(t))
-	const rows, limit = 500_000, 8 << 20
+	const rows, limit = 700_000, 16 << 20
 	for name, n := range spillingPlans(t, rows) {
 		disk := &memoryDisk{}
 		env := w.env(2)
