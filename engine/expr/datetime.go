@@ -624,12 +624,6 @@ func timeLibrary() map[string]maker {
 			})
 		}),
 		"make_timestamp": plain(makeTimestamp),
-		"to_timestamp": plain(checked1(func(s float64) (int64, error) {
-			if !(math.Abs(s) < math.MaxInt64/1e6) {
-				return 0, invalid(codeDate, "TIMESTAMP out of range")
-			}
-			return checkMicros(int64(math.Round(s*1e6)), true)
-		})),
 		"last_day": func(b *binding) (kernel, error) {
 			zone := b.env.zone()
 			return func(f *frame, n int, sel []uint16, args []*Vector) error {

@@ -440,8 +440,46 @@ func jsonLibrary() map[string]maker {
 				return append(dst, ']'), nil
 			}), nil
 		},
-		"json_object": jsonObject,
+		"json_object":     jsonObject,
+		"json_exists_key": jsonHas(false),
+		"json_exists_any": jsonHas(false),
+		"json_exists_all": jsonHas(true),
 	}
+}
+
+// jsonHas is the kernel of PostgreSQL's ?, ?| and ?&: whether an object has the name, or an array the text, of argument
+// 1; of a list one of them, or with all every one.
+func jsonHas(all bool) maker {
+	return plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
+		out := payload[byte](f, n)
+		return each(n, sel, func(i int) error {
+			if args[1].Type.Kind != manifest.List {
+				out[i] = byte(one(jsonHasKey(args[0].Slice(i), args[1].str(i))))
+				return nil
+			}
+			has := all
+			for _, e := range elements(args[1], i) {
+				if found := !e.null() && jsonHasKey(args[0].Slice(i), e.v.str(e.i)); found != all {
+					has = found
+					break
+				}
+			}
+			out[i] = byte(one(has))
+			return nil
+		})
+	})
+}
+
+func jsonHasKey(s []byte, key string) bool {
+	found := false
+	jsonItems(s, func(name, value []byte) bool {
+		if name == nil && len(value) > 0 && value[0] == '"' {
+			name = value
+		}
+		found = name != nil && jsonText(name) == key
+		return !found
+	})
+	return found
 }
 
 func jsonObject(b *binding) (kernel, error) {

@@ -79,11 +79,21 @@ func listLibrary() map[string]maker {
 				if through < 0 {
 					through = size + 1 + max(through, -size-1)
 				}
-				from, through = max(from, 1), min(through, size)
-				if from > through {
-					return []any{}, nil
+				step := int64(1)
+				if len(args) > 3 {
+					if step = number(args, 3, i); step < 1 {
+						return nil, invalid(codeParameter, "the step of a slice is 1 or more, not %d", step)
+					}
 				}
-				return list[from-1 : through], nil
+				out := []any{}
+				through = min(through, size)
+				for k := max(from, 1); k <= through; k += step {
+					out = append(out, list[k-1])
+					if step > through-k {
+						break
+					}
+				}
+				return out, nil
 			})
 		}),
 		"l2_norm": plain(func(f *frame, n int, sel []uint16, args []*Vector) error {

@@ -303,16 +303,6 @@ func patternLibrary() map[string]maker {
 		"regexp_full_match": matching("", whole, (*regexp.Regexp).Match),
 		"regexp_replace":    plain(regexpReplace), "regexp_extract": plain(regexpExtract),
 		"regexp_extract_all": plain(regexpExtractAll), "regexp_split_to_array": plain(regexpSplit),
-		"regexp_count": plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
-			cache, out := remembered(f, compileRegexp), payload[int64](f, n)
-			return each(n, sel, func(i int) error {
-				re, err := cache.of(args[1].str(i), "")
-				if err == nil {
-					out[i] = int64(len(re.FindAllIndex(args[0].Slice(i), -1)))
-				}
-				return err
-			})
-		}),
 	}
 }
 
@@ -502,6 +492,10 @@ func splitText(array bool) maker {
 			}
 			list := []any{}
 			for _, part := range strings.SplitN(s, sep, maxParts+1) {
+				if len(args) > 2 && args[2].IsValid(i) && part == args[2].str(i) {
+					list = append(list, nil)
+					continue
+				}
 				list = append(list, strings.Clone(part))
 			}
 			return list, nil
@@ -514,13 +508,17 @@ func joinList(dst []byte, args []*Vector, i int) ([]byte, error) {
 	child, from, to := args[0].span(i)
 	first := true
 	for j := from; j < to; j++ {
-		if !child.IsValid(j) {
+		if !child.IsValid(j) && len(args) < 3 {
 			continue
 		}
 		if !first {
 			dst = append(dst, args[1].Slice(i)...)
 		}
 		first = false
+		if !child.IsValid(j) {
+			dst = append(dst, args[2].Slice(i)...)
+			continue
+		}
 		dst = append(dst, child.Slice(j)...)
 	}
 	return dst, nil

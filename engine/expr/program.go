@@ -413,6 +413,11 @@ func (c *compiler) call(e *plan.Call) (node, error) {
 		if len(e.Args) == 3 {
 			return c.choice(&plan.Case{Whens: []plan.When{{Cond: e.Args[0], Then: e.Args[1]}}, Else: e.Args[2], Type: e.Type})
 		}
+	case "nvl2":
+		if len(e.Args) == 3 {
+			given := &plan.IsNull{Arg: e.Args[0], Negate: true}
+			return c.choice(&plan.Case{Whens: []plan.When{{Cond: given, Then: e.Args[1]}}, Else: e.Args[2], Type: e.Type})
+		}
 	}
 	f, ok := functions.Lookup(e.Name)
 	if !ok || f.Class != functions.Scalar {

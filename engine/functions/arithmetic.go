@@ -218,15 +218,19 @@ func listAsText() overload {
 	texts := manifest.Type{Kind: manifest.List, Elem: &text}
 	number := typ(manifest.Int)
 	return overload{
-		text: "(T[], TEXT) TEXT",
+		text: "(T[], TEXT [, TEXT]) TEXT",
 		rule: func(args []manifest.Type) (match, int, bool) {
-			if len(args) != 2 || args[0].Kind != manifest.List && args[0].Kind != manifest.Null {
+			if len(args) < 2 || len(args) > 3 || args[0].Kind != manifest.List && args[0].Kind != manifest.Null {
 				return match{}, 0, false
 			}
 			_, ok := implicitCost(args[1], text)
-			return match{[]manifest.Type{texts, text}, text}, 1, ok
+			if len(args) == 2 {
+				return match{[]manifest.Type{texts, text}, text}, 1, ok
+			}
+			_, fine := implicitCost(args[2], text)
+			return match{[]manifest.Type{texts, text, text}, text}, 1, ok && fine
 		},
-		examples: [][]manifest.Type{{texts, text}, {{Kind: manifest.List, Elem: &number}, text}},
+		examples: [][]manifest.Type{{texts, text}, {texts, text, text}, {{Kind: manifest.List, Elem: &number}, text}},
 	}
 }
 

@@ -93,7 +93,7 @@ type registry struct {
 // table builds the registry at the first use; it never changes afterwards.
 var table = sync.OnceValue(func() *registry {
 	r := &registry{byName: map[string]*Function{}}
-	for _, specs := range [][]spec{operators(), texts(), numbers(), times(), documents(), others(), aggregates(),
+	for _, specs := range [][]spec{operators(), texts(), numbers(), times(), documents(), others(), lists(), aggregates(),
 		windows(), tables()} {
 		for _, s := range specs {
 			r.all = append(r.all, s.function())

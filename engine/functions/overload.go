@@ -13,7 +13,7 @@ import (
 //	any  any type, each on its own     T  any type, all alike
 //	N    a numeric type, all alike     I  an integer type, all alike
 //
-// T[] is a list. "..." repeats the last parameter any number of times, also zero.
+// T[] is a list, T[][] one of lists. "..." repeats the last parameter any number of times, also zero.
 type spec struct {
 	names      string
 	class      Class
@@ -58,7 +58,8 @@ type match struct {
 type pattern struct {
 	variable byte // 'T', 'N', 'I', 'A' for any, or 0
 	kind     manifest.TypeKind
-	list     bool
+	// lists is how many lists the type is wrapped in.
+	lists int
 }
 
 func patternKinds() map[string]manifest.TypeKind {
@@ -72,8 +73,8 @@ func patternKinds() map[string]manifest.TypeKind {
 
 func parsePattern(s string, kinds map[string]manifest.TypeKind) pattern {
 	p := pattern{}
-	if rest, ok := strings.CutSuffix(s, "[]"); ok {
-		p.list, s = true, rest
+	for strings.HasSuffix(s, "[]") {
+		p.lists, s = p.lists+1, strings.TrimSuffix(s, "[]")
 	}
 	switch s {
 	case "T", "N", "I":
@@ -170,7 +171,7 @@ func (o *overload) unify(args []manifest.Type) (manifest.Type, bool) {
 			continue
 		}
 		letter = p.variable
-		if p.list {
+		for range p.lists {
 			switch a.Kind {
 			case manifest.List:
 				a = *a.Elem
@@ -227,7 +228,7 @@ func (p pattern) resolve(a, variable manifest.Type) manifest.Type {
 		switch {
 		case p.kind == manifest.Decimal && a.Integer():
 			t, _ = AsDecimal(a)
-		case p.kind == a.Kind && !p.list:
+		case p.kind == a.Kind && p.lists == 0:
 			t = a
 			t.Length = lengthOf(a)
 		case p.kind == manifest.Decimal:
@@ -236,8 +237,14 @@ func (p pattern) resolve(a, variable manifest.Type) manifest.Type {
 			t.Length = 0
 		}
 	}
-	if p.list {
-		return manifest.Type{Kind: manifest.List, Elem: &t}
+	return listOf(t, p.lists)
+}
+
+// listOf wraps a type in so many lists.
+func listOf(t manifest.Type, lists int) manifest.Type {
+	for range lists {
+		elem := t
+		t = manifest.Type{Kind: manifest.List, Elem: &elem}
 	}
 	return t
 }
@@ -277,10 +284,7 @@ func (p pattern) sample(variable manifest.Type) manifest.Type {
 	case p.kind == manifest.Embedding:
 		t.Length = 3
 	}
-	if p.list {
-		return manifest.Type{Kind: manifest.List, Elem: &t}
-	}
-	return t
+	return listOf(t, p.lists)
 }
 
 func variableSamples(letter byte) []manifest.Type {

@@ -42,6 +42,12 @@ func (e *env) call(n *ast.Call) plan.Expr {
 		}
 	case "grouping", "grouping_id":
 		return e.grouping(n)
+	case "first_value", "last_value":
+		if n.Over == nil { // without a window they are the aggregates first and last
+			aggregate := *n
+			aggregate.Name = n.Name[:len(n.Name)-len("_value")]
+			return e.aggregate(&aggregate)
+		}
 	}
 	f, known := functions.Lookup(n.Name)
 	if !known {

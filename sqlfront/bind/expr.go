@@ -280,15 +280,25 @@ func (e *env) binary(n *ast.Binary) plan.Expr {
 		op, negate = "~~", true
 	case "!~~*":
 		op, negate = "~~*", true
-	case "<@":
-		op, left, right = "@>", right, left
+	case "@>", "<@":
+		if left.ExprType().Kind == manifest.List || right.ExprType().Kind == manifest.List {
+			op = map[string]string{"@>": "list_has_all", "<@": "list_contained_by"}[op]
+			break
+		}
+		if op == "<@" {
+			left, right = right, left
+		}
+		op = "json_contains"
+	case "&&":
+		op = "list_has_any"
+	case "?|":
+		op = "json_exists_any"
+	case "?&":
+		op = "json_exists_all"
 	case "#>":
 		op = "json_extract_path"
 	case "#>>":
 		op = "json_extract_path_text"
-	case "&&", "?", "?|", "?&":
-		e.b.unsupported(at, "operator %s is not supported", op)
-		return null()
 	}
 	if folded, ok := foldDate(op, left, right); ok {
 		return folded
