@@ -37,8 +37,8 @@ func equality(t manifest.Type) func(a, b element) bool {
 	}
 }
 
-// made is the kernel of a function that makes a list of elements of its arguments; equal compares them. It is called for
-// rows whose first argument is not NULL. Without a list the result is NULL.
+// made is the kernel of a function that makes a list of elements of its arguments; equal compares them. It is called
+// for rows whose first argument is not NULL. Without a list the result is NULL.
 func made(fn func(args []*Vector, i int, equal func(a, b element) bool) ([]element, error)) maker {
 	return func(b *binding) (kernel, error) {
 		equal := equality(*b.result.Elem)
@@ -100,7 +100,8 @@ func setOperation(both bool, keep func(inSecond bool) bool) maker {
 	})
 }
 
-// overlap is the kernel of list_has_any, and with all of list_has_all: whether the first list has the second's elements.
+// overlap is the kernel of list_has_any, and with all of list_has_all: whether the first list has the second's
+// elements.
 func overlap(all bool) maker {
 	return func(b *binding) (kernel, error) {
 		equal := equality(*b.types[0].Elem)
