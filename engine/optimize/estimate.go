@@ -32,10 +32,12 @@ type ColumnStatistics struct {
 const (
 	// unknownRows is taken for the rows of what nothing is known of.
 	unknownRows = 1000
-	// equalPart, rangePart and likePart are the parts of the rows that a comparison keeps.
-	equalPart = 0.05
-	rangePart = 0.3
-	likePart  = 0.1
+	// equalPart, rangePart and likePart are the parts of the rows that a comparison keeps; havingPart is that of groups by
+	// what was aggregated.
+	equalPart  = 0.05
+	rangePart  = 0.3
+	likePart   = 0.1
+	havingPart = 0.1
 )
 
 func (o Options) tableRows(t *manifest.Table) float64 {
@@ -116,6 +118,16 @@ func (o Options) distinct(n plan.Node, e plan.Expr) float64 {
 	return o.distinctOf(scan.Table, id)
 }
 
+// unique tells whether no two rows of the table that a column comes from have the same value of it.
+func unique(n plan.Node, e plan.Expr) bool {
+	c, ok := e.(*plan.ColumnRef)
+	if !ok {
+		return false
+	}
+	scan, id := origin(n, c.Index)
+	return scan != nil && len(scan.Table.Key) == 1 && scan.Table.Key[0] == id
+}
+
 func (o Options) distinctOf(t *manifest.Table, id manifest.ColumnID) float64 {
 	rows := o.tableRows(t)
 	if len(t.Key) == 1 && t.Key[0] == id || id == manifest.ColumnSeq {
@@ -125,6 +137,25 @@ func (o Options) distinctOf(t *manifest.Table, id manifest.ColumnID) float64 {
 		return 0
 	}
 	return min(rows, o.Statistics.Column(t, id).Distinct)
+}
+
+// Estimate is about how many rows an optimized plan has, for EXPLAIN.
+func Estimate(n plan.Node, o Options) float64 {
+	o.note(n)
+	return o.estimate(n)
+}
+
+// note remembers the bodies of CTEs, to estimate what reads them.
+func (o *Options) note(n plan.Node) {
+	o.bodies = map[int]plan.Node{}
+	var walk nodeFunc
+	walk = func(n plan.Node) (plan.Node, error) {
+		if c, ok := n.(*plan.CTE); ok {
+			o.bodies[c.ID] = c.Body
+		}
+		return mapChildren(n, walk)
+	}
+	walk(n)
 }
 
 // estimate is about how many rows a plan has.
@@ -170,6 +201,10 @@ func (o Options) estimate(n plan.Node) float64 {
 		return o.estimate(x.LeftSide)
 	case *plan.Join:
 		return o.estimateJoin(x)
+	case *plan.CTERef:
+		if body := o.bodies[x.ID]; body != nil {
+			return o.estimate(body)
+		}
 	}
 	return unknownRows
 }
@@ -230,7 +265,14 @@ func (o Options) keyPart(x *plan.Join, left, right float64) float64 {
 		if l == 0 && r == 0 {
 			l = max(1, min(left, right)) / 2
 		}
-		divisor *= max(l, r, 1)
+		switch { // a column that refers to a key has the key's values
+		case unique(x.RightSide, x.RightKeys[i]):
+			divisor *= r
+		case unique(x.LeftSide, x.LeftKeys[i]):
+			divisor *= l
+		default:
+			divisor *= max(l, r, 1)
+		}
 	}
 	return 1 / min(divisor, max(1, left, right))
 }
@@ -335,6 +377,9 @@ func (o Options) termSelectivity(t plan.Expr, in plan.Node) float64 {
 			return o.equalSelectivity(x.Left, x.Right, in)
 		case plan.Ne, plan.DistinctFrom:
 			return 1 - o.equalSelectivity(x.Left, x.Right, in)
+		}
+		if a, ok := in.(*plan.Aggregate); ok && !within(x, 0, len(a.Groups)) {
+			return havingPart
 		}
 		return rangePart
 	case *plan.In:

@@ -274,10 +274,15 @@ func comparesOnly(t plan.Expr, at int) bool {
 // measure estimates the different values of a class by input.
 func (g *joinGraph) measure(c *class) {
 	c.distinct = map[int]float64{}
+	keys := 0.0
 	for _, i := range c.columns {
 		rel := g.owner[i]
 		r := g.rels[rel]
-		d := g.o.distinct(r.node, &plan.ColumnRef{Index: i - r.first})
+		ref := &plan.ColumnRef{Index: i - r.first}
+		d := g.o.distinct(r.node, ref)
+		if unique(r.node, ref) {
+			keys = max(keys, d)
+		}
 		if a, ok := r.node.(*plan.Aggregate); ok && len(a.Groups) == 1 && i == r.first { // each value has one row
 			d = r.rows
 		}
@@ -286,6 +291,11 @@ func (g *joinGraph) measure(c *class) {
 		}
 		if old, ok := c.distinct[rel]; !ok || d < old {
 			c.distinct[rel] = d
+		}
+	}
+	for rel, d := range c.distinct { // what refers to a key has the key's values
+		if keys > 0 {
+			c.distinct[rel] = min(d, keys)
 		}
 	}
 }

@@ -164,20 +164,44 @@ func (w *world) run(n plan.Node, outer []row) ([]row, error) {
 }
 
 func shiftRefs(e plan.Expr, n int) plan.Expr {
+	one := func(e plan.Expr) plan.Expr {
+		if e == nil {
+			return nil
+		}
+		return shiftRefs(e, n)
+	}
+	all := func(list []plan.Expr) []plan.Expr {
+		var out []plan.Expr
+		for _, a := range list {
+			out = append(out, shiftRefs(a, n))
+		}
+		return out
+	}
 	switch x := e.(type) {
 	case *plan.ColumnRef:
 		return &plan.ColumnRef{Index: x.Index + n, Type: x.Type}
+	case *plan.Literal, *plan.OuterRef:
+		return e
 	case *plan.Cast:
-		return &plan.Cast{Arg: shiftRefs(x.Arg, n), Type: x.Type, Pos: -1}
+		return &plan.Cast{Arg: one(x.Arg), Type: x.Type, Pos: -1}
 	case *plan.Call:
 		c := *x
-		c.Args = nil
-		for _, a := range x.Args {
-			c.Args = append(c.Args, shiftRefs(a, n))
-		}
+		c.Args = all(x.Args)
 		return &c
+	case *plan.Compare:
+		return &plan.Compare{Op: x.Op, Left: one(x.Left), Right: one(x.Right)}
+	case *plan.IsNull:
+		return &plan.IsNull{Arg: one(x.Arg), Negate: x.Negate}
+	case *plan.Coalesce:
+		return &plan.Coalesce{Args: all(x.Args), Type: x.Type}
+	case *plan.Case:
+		c := &plan.Case{Type: x.Type, Else: one(x.Else)}
+		for _, w := range x.Whens {
+			c.Whens = append(c.Whens, plan.When{Cond: one(w.Cond), Then: one(w.Then)})
+		}
+		return c
 	}
-	return e
+	panic(fmt.Sprintf("shift %T", e))
 }
 
 func satisfies(v any, p manifest.Predicate) bool {

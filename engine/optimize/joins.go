@@ -18,7 +18,7 @@ func (o Options) orderJoins(n plan.Node) plan.Node {
 	j, ok := n.(*plan.Join)
 	if !ok || j.Kind != plan.Inner || j.NullEqual {
 		n, _ = mapChildren(n, func(c plan.Node) (plan.Node, error) { return o.orderJoins(c), nil })
-		return n
+		return o.flip(n)
 	}
 	g := &joinGraph{o: o}
 	g.collect(j, 0)
@@ -43,8 +43,7 @@ func restored(r joined, cols []plan.Column) plan.Node {
 	return &plan.Project{Input: r.node, Exprs: exprs, Cols: cols}
 }
 
-// sink moves a semi or anti join below an inner join, to the relation that it restricts, when its right side is so
-// small that it drops most of that relation's rows.
+// sink moves a semi join below an inner join, to the relation that it restricts, when that is cheaper.
 func (o Options) sink(n plan.Node) plan.Node {
 	semi, ok := n.(*plan.Join)
 	if !ok || semi.Kind != plan.Semi || o.Statistics == nil {
@@ -77,14 +76,14 @@ func (o Options) sink(n plan.Node) plan.Node {
 	case high == 0:
 		return semi
 	case high <= width:
-		if o.estimate(semi.RightSide)*5 > o.estimate(inner.LeftSide) {
+		if !o.sinks(semi, inner, inner.LeftSide) {
 			return semi
 		}
 		s.LeftSide, s.Cols = inner.LeftSide, inner.Cols[:width]
 		s.Where = renumberIf(semi.Where, func(i int) int { return moved(i, all, width) })
 		c.LeftSide = o.sink(&s)
 	case low >= width:
-		if o.estimate(semi.RightSide)*5 > o.estimate(inner.RightSide) {
+		if !o.sinks(semi, inner, inner.RightSide) {
 			return semi
 		}
 		s.LeftSide, s.Cols = inner.RightSide, inner.Cols[width:]
@@ -95,6 +94,13 @@ func (o Options) sink(n plan.Node) plan.Node {
 		return semi
 	}
 	return &c
+}
+
+// sinks tells whether a semi join is better off on a side of the inner join below it: when it drops most rows of the
+// side, or the side has no more rows to look up than the join.
+func (o Options) sinks(semi, inner *plan.Join, side plan.Node) bool {
+	rows := o.estimate(side)
+	return o.estimate(semi.RightSide)*5 <= rows || rows <= o.estimate(inner)
 }
 
 // moved is where a column of a semi join is when its left side shrinks from all columns to width.
@@ -110,4 +116,24 @@ func renumberIf(e plan.Expr, to func(int) int) plan.Expr {
 		return nil
 	}
 	return renumber(e, to)
+}
+
+// flip turns a left join around when its left side is the smaller one: the hash table is built of the right.
+func (o Options) flip(n plan.Node) plan.Node {
+	j, ok := n.(*plan.Join)
+	if !ok || j.Kind != plan.Left || len(j.LeftKeys) == 0 || o.Statistics == nil ||
+		o.estimate(j.LeftSide)*2 > o.estimate(j.RightSide) {
+		return n
+	}
+	left, right := len(j.LeftSide.Columns()), len(j.RightSide.Columns())
+	r := &plan.Join{Kind: plan.Right, LeftSide: j.RightSide, RightSide: j.LeftSide, LeftKeys: j.RightKeys,
+		RightKeys: j.LeftKeys, NullEqual: j.NullEqual}
+	r.Where = renumberIf(j.Where, func(i int) int {
+		if i < left {
+			return i + right
+		}
+		return i - left
+	})
+	r.Cols = append(append(make([]plan.Column, 0, len(j.Cols)), j.Cols[left:]...), j.Cols[:left]...)
+	return &plan.Project{Input: r, Exprs: append(refs(j.Cols[:left], right), refs(j.Cols[left:], 0)...), Cols: j.Cols}
 }

@@ -16,6 +16,9 @@ type Options struct {
 	// Env lets expressions that depend on the statement (its time, zone and user) be computed here, so that storage can
 	// prune by them; nil leaves them in the plan.
 	Env *expr.Env
+
+	// bodies are those of the CTEs of the plan, for estimates.
+	bodies map[int]plan.Node
 }
 
 // Optimize rewrites a plan. The result has the same columns and, but for the order of rows where none is asked for, the
@@ -28,7 +31,8 @@ func Optimize(node plan.Node, o Options) (plan.Node, error) {
 		}
 	}
 	node = push(node, nil)
-	node = o.orderJoins(node)
+	o.note(node)
+	node = o.orderJoins(push(o.reduce(node), nil))
 	node = push(node, nil)
 	width := len(node.Columns())
 	node = pruneRoot(node, width)

@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
-	"time"
 
 	"kalamflight/engine/optimize"
 	"kalamflight/engine/plan"
+	"kalamflight/internal/testkit"
 	"kalamflight/manifest"
 )
 
@@ -250,8 +250,7 @@ func (m *maker) query(outer [][]plan.Column, depth int) plan.Node {
 
 // TestOptimizeKeepsMeaning runs random plans before and after over random tables.
 func TestOptimizeKeepsMeaning(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	_, seed := testkit.Rand(t)
 	kept := 0
 	for i := range uint64(1500) {
 		r := rand.New(rand.NewPCG(seed, i))

@@ -470,7 +470,7 @@ func (s *site) scalar(l lifted) plan.Expr {
 	result, there2 := s.joined(value), s.joined(there)
 	empty := plan.Expr(&plan.Literal{Type: value.ExprType()})
 	if l.empty != nil {
-		empty = s.joined(l.empty[0])
+		empty, _ = mapExpr(s.joined(l.empty[0]), s.o.simplify)
 	}
 	s.join(kind, p, terms)
 	if lit, ok := empty.(*plan.Literal); ok && lit.Value == nil && inside {
