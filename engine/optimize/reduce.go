@@ -54,7 +54,8 @@ func (o Options) reduceSide(side plan.Node, keys []plan.Expr, other plan.Node, o
 	return side
 }
 
-func (o Options) reduceAggregate(x *plan.Aggregate, keys []plan.Expr, other plan.Node, otherKeys []plan.Expr) plan.Node {
+func (o Options) reduceAggregate(x *plan.Aggregate, keys []plan.Expr, other plan.Node,
+	otherKeys []plan.Expr) plan.Node {
 	if x.Sets != nil || len(x.Groups) == 0 {
 		return x
 	}
