@@ -130,10 +130,7 @@ func (e *Engine) insert(ctx context.Context, s *Session, ins *plan.Insert) (Resu
 	if err := writable(st.who, ins.Table); err != nil {
 		return Result{}, err
 	}
-	conflict, err := conflictAction(ins)
-	if err != nil {
-		return Result{}, err
-	}
+	conflict := conflictAction(ins)
 	node, err := st.optimize(ins.Source)
 	if err != nil {
 		return Result{}, err
@@ -144,31 +141,30 @@ func (e *Engine) insert(ctx context.Context, s *Session, ins *plan.Insert) (Resu
 	}
 	defer q.Close()
 	next := func() (arrow.RecordBatch, error) { return q.Next(ctx) }
+	if upserts(ins) {
+		return e.upsert(ctx, st, ins, next)
+	}
 	if ins.Returning == nil {
-		n, err := e.write(ctx, st, ins.Table, next, conflict)
+		n, err := e.write(ctx, st, ins.Table, next, conflict, ins.Arbiter)
 		return Result{Rows: n}, err
 	}
 	return e.insertReturning(ctx, st, ins, next, conflict)
 }
 
-func conflictAction(ins *plan.Insert) (tablet.OnConflict, error) {
-	switch ins.OnConflict {
-	case plan.ConflictNothing:
-		return tablet.Nothing, nil
-	case plan.ConflictReplace:
-		return tablet.Replace, nil
-	case plan.ConflictUpdate:
-		return 0, unsupported("ON CONFLICT DO UPDATE clauses")
+// conflictAction is what storage does of a new row whose key is taken.
+func conflictAction(ins *plan.Insert) tablet.OnConflict {
+	switch {
+	case ins.OnConflict == plan.ConflictNothing:
+		return tablet.Nothing
+	case ins.OnConflict == plan.ConflictReplace, ins.Table.Kind == manifest.Stream:
+		return tablet.Replace
 	}
-	if ins.Table.Kind == manifest.Stream {
-		return tablet.Replace, nil
-	}
-	return tablet.Fail, nil
+	return tablet.Fail
 }
 
 // write commits the rows of next, which have the columns of t in table order, and returns how many were written.
 func (e *Engine) write(ctx context.Context, st *statement, t *manifest.Table, next func() (arrow.RecordBatch, error),
-	c tablet.OnConflict) (int64, error) {
+	c tablet.OnConflict, arbiter *manifest.IndexID) (int64, error) {
 	checked := func() (arrow.RecordBatch, error) {
 		b, err := next()
 		if err != nil {
@@ -180,9 +176,8 @@ func (e *Engine) write(ctx context.Context, st *statement, t *manifest.Table, ne
 		}
 		return b, nil
 	}
-	_, n, err := e.tablets.Commit(ctx, []tablet.Write{{Tablet: st.tablet(t), InsertReader: checked, OnConflict: c}},
-		tablet.CommitOptions{Admit: st.admit(t)})
-	return n, err
+	return st.commit(ctx,
+		tablet.Write{Tablet: st.tablet(t), InsertReader: checked, OnConflict: c, Arbiter: arbiter}, false)
 }
 
 // admit refuses a commit to a table, or of a user, that was dropped since the statement began, and holds off drops
@@ -248,9 +243,6 @@ const returningBytesMax = 64 << 20
 // insertReturning keeps what was written to compute RETURNING over it.
 func (e *Engine) insertReturning(ctx context.Context, st *statement, ins *plan.Insert,
 	next func() (arrow.RecordBatch, error), c tablet.OnConflict) (Result, error) {
-	if c == tablet.Nothing {
-		return Result{}, unsupported("RETURNING clauses with ON CONFLICT DO NOTHING")
-	}
 	out, err := e.newReturning(st, ins.Returning, ins.Cols, tableTypes(ins.Table))
 	if err != nil {
 		return Result{}, err
@@ -266,7 +258,7 @@ func (e *Engine) insertReturning(ctx context.Context, st *statement, ins *plan.I
 		}
 		return b, nil
 	}
-	n, err := e.write(ctx, st, ins.Table, tee, c)
+	n, err := e.write(ctx, st, ins.Table, tee, c, nil)
 	if err != nil {
 		out.rows.Close()
 		return Result{}, err
@@ -389,8 +381,7 @@ func (e *Engine) tryChange(ctx context.Context, st *statement, c change) (Result
 		defer all.Release()
 		w.Delete, w.Replace, w.ReplaceRows, w.SameKeys = nil, found.refs, all, c.keepsKeys()
 	}
-	o := tablet.CommitOptions{Exclusive: st.pending, Admit: st.admit(c.table)}
-	if _, _, err := e.tablets.Commit(ctx, []tablet.Write{w}, o); err != nil {
+	if _, err := st.commit(ctx, w, st.pending); err != nil {
 		return Result{}, err
 	}
 	return Result{Rows: int64(len(found.refs)), Returning: found.result()}, nil

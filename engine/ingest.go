@@ -288,7 +288,7 @@ func (e *Engine) ingestRows(ctx context.Context, s *Session, to target, schema *
 		conflict = tablet.Replace
 	}
 	if !to.clear {
-		return e.write(ctx, st, to.table, converted, conflict)
+		return e.write(ctx, st, to.table, converted, conflict, nil)
 	}
 	return e.replaceRows(ctx, st, to.table, converted, conflict)
 }

@@ -144,6 +144,22 @@ func (e *Engine) statement(s *Session, asOf manifest.Seq) *statement {
 	return &statement{engine: e, session: s, who: p, asOf: asOf, expr: e.exprEnv(s)}
 }
 
+// readOptions have the statement read the table that it changes.
+func (st *statement) readOptions() tablet.ReadOptions {
+	if st.pending {
+		return tablet.ReadOptions{Pending: true}
+	}
+	return tablet.ReadOptions{AsOf: st.asOf}
+}
+
+// commit makes a write durable; rows counts the rows inserted, replaced and deleted. exclusive says that the caller
+// holds the tablet's statement lock.
+func (st *statement) commit(ctx context.Context, w tablet.Write, exclusive bool) (rows int64, err error) {
+	_, rows, err = st.engine.tablets.Commit(ctx, []tablet.Write{w},
+		tablet.CommitOptions{Exclusive: exclusive, Admit: st.admit(w.Tablet.Table)})
+	return rows, err
+}
+
 func (e *Engine) exprEnv(s *Session) *expr.Env {
 	p := s.Principal()
 	return &expr.Env{

@@ -51,8 +51,10 @@ type Insert struct {
 	Source Node
 	// OnConflict and, with ConflictUpdate, Set and Where over (the existing row's columns, then the new row's columns).
 	OnConflict ConflictAction
-	Set        []Assignment
-	Where      Expr
+	// Arbiter, when not nil, is the unique index that OnConflict is about; in the others a taken key is an error.
+	Arbiter *manifest.IndexID
+	Set     []Assignment
+	Where   Expr
 	// Returning is over the columns of the table as written; nil for none.
 	Returning []Expr
 	Cols      []Column

@@ -44,8 +44,6 @@ type pendingWrite struct {
 	change hotlog.Change
 	kept   []int
 	rows   int64
-	// skipped are the rows of the insert that are left out.
-	skipped map[int]bool
 }
 
 // Commit makes writes to different tablets durable, all or nothing, as one commit: seq, which is the newest durable Seq
@@ -72,9 +70,6 @@ func (s *Store) Commit(ctx context.Context, writes []Write, o CommitOptions) (se
 	}
 	for _, p := range pending {
 		rows += p.rows
-		if p.Left != nil {
-			p.Left(func(row int) bool { return p.skipped[row] })
-		}
 	}
 	if ticket == nil {
 		return s.opts.Log.Head(), rows, nil

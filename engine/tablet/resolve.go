@@ -316,7 +316,7 @@ func (p *pendingWrite) finish(o *overrides) error {
 		o = &overrides{}
 	}
 	n, first := p.inserts(), 0 // the ordinal of the first replacing row
-	p.rows, p.skipped = int64(n-len(o.skip)+len(p.Replace)+len(p.Delete)), o.skip
+	p.rows = int64(n - len(o.skip) + len(p.Replace) + len(p.Delete))
 	if p.insert != nil {
 		first = int(p.insert.NumRows())
 	}

@@ -88,8 +88,6 @@ type Write struct {
 	OnConflict   OnConflict
 	// Arbiter, when not nil, is the unique index that OnConflict is about; in the others a taken key is a failure.
 	Arbiter *manifest.IndexID
-	// Left, when not nil, is told which rows of the insert were left out, once the commit has its place.
-	Left func(row func(int) bool)
 	// Replace are the row versions that the rows of ReplaceRows replace, one for one.
 	Replace     []manifest.RowRef
 	ReplaceRows arrow.RecordBatch

@@ -244,12 +244,12 @@ func (b *binder) insertQuery(t *manifest.Table, targets []int, defaults []plan.E
 // conflict binds ON CONFLICT: SET and WHERE see the row that is there, and the new one as excluded.
 func (b *binder) conflict(out *plan.Insert, n *ast.Insert) {
 	c, t := n.Conflict, out.Table
-	if len(t.Key) == 0 && !c.Replace {
-		b.invalid("42P10", c.Start, "table %s has no primary key to conflict with", t.Name)
+	if len(t.Keys()) == 0 && !c.Replace {
+		b.invalid("42P10", c.Start, "table %s has no primary key or UNIQUE constraint to conflict with", t.Name)
 		return
 	}
 	if len(c.Target) > 0 {
-		b.conflictTarget(t, c)
+		out.Arbiter = b.conflictTarget(t, c)
 	}
 	switch {
 	case c.Replace:
@@ -274,21 +274,31 @@ func (b *binder) conflict(out *plan.Insert, n *ast.Insert) {
 		e := &env{b: b, scope: s, clause: "WHERE"}
 		out.Where = e.condition(c.Where)
 	}
+	for _, a := range out.Set {
+		b.noSubquery(a.Value, c.Start, "ON CONFLICT DO UPDATE")
+	}
+	b.noSubquery(out.Where, c.Start, "ON CONFLICT DO UPDATE")
 }
 
-func (b *binder) conflictTarget(t *manifest.Table, c *ast.Conflict) {
+// conflictTarget finds the unique index whose columns ON CONFLICT names.
+func (b *binder) conflictTarget(t *manifest.Table, c *ast.Conflict) *manifest.IndexID {
 	got := make([]manifest.ColumnID, 0, len(c.Target))
 	for _, name := range c.Target {
 		if i := b.tableColumn(t, name); b.err == nil {
 			got = append(got, t.Columns[i].ID)
 		}
 	}
-	want := slices.Clone(t.Key)
 	slices.Sort(got)
-	slices.Sort(want)
-	if b.err == nil && !slices.Equal(got, want) {
-		b.invalid("42P10", c.Target[0].Start, "ON CONFLICT must name the columns of the primary key of %s", t.Name)
+	for _, x := range t.Keys() {
+		if x.Unique && slices.Equal(got, slices.Sorted(slices.Values(x.Columns))) {
+			return &x.ID
+		}
 	}
+	if b.err == nil {
+		b.invalid("42P10", c.Target[0].Start,
+			"ON CONFLICT must name the columns of the primary key or of a UNIQUE constraint of %s", t.Name)
+	}
+	return nil
 }
 
 // assignments binds SET.

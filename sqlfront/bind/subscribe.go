@@ -92,12 +92,12 @@ func (b *binder) subscribeQuery(sub *plan.Subscribe, sel *ast.Select, q *ast.Que
 		x := b.settle(it.expr, it.at)
 		sub.Project = append(sub.Project, x)
 		sub.Cols = append(sub.Cols, plan.Column{Name: it.name, Table: it.table, Type: x.ExprType(), Nullable: true})
-		b.noSubquery(x, it.at)
+		b.noSubquery(x, it.at, "a subscription")
 	}
 	if sel.Where != nil {
 		e.clause = "WHERE"
 		sub.Where = e.condition(sel.Where)
-		b.noSubquery(sub.Where, sel.Where.Place().Start)
+		b.noSubquery(sub.Where, sel.Where.Place().Start, "a subscription")
 	}
 	e.clause = "ORDER BY"
 	for _, it := range q.Order {
@@ -115,10 +115,11 @@ func (b *binder) subscribeQuery(sub *plan.Subscribe, sel *ast.Select, q *ast.Que
 	}
 }
 
-func (b *binder) noSubquery(x plan.Expr, at int) {
+// noSubquery refuses a subquery in what cannot have one.
+func (b *binder) noSubquery(x plan.Expr, at int, what string) {
 	visit(x, func(y plan.Expr) bool {
 		if _, ok := y.(*plan.Subquery); ok {
-			b.unsupported(at, "a subscription cannot have a subquery")
+			b.unsupported(at, "%s cannot have a subquery", what)
 		}
 		return b.err == nil
 	})
