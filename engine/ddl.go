@@ -17,8 +17,13 @@ import (
 
 // define runs a statement that changes definitions, people or storage. It returns the rows it touched, 0 for
 // definitions.
-func (e *Engine) define(ctx context.Context, s *Session, st plan.Statement) (int64, error) {
+func (e *Engine) define(ctx context.Context, s *Session, tx *Transaction, st plan.Statement) (int64, error) {
 	p := s.Principal()
+	if tx != nil {
+		if err := definesInside(st); err != nil {
+			return 0, err
+		}
+	}
 	switch st := st.(type) {
 	case *plan.CreateNamespace:
 		if err := access.Can(p, access.ManageNamespace, access.Target{}); err != nil {
@@ -49,10 +54,21 @@ func (e *Engine) define(ctx context.Context, s *Session, st plan.Statement) (int
 		return 0, e.compactTable(ctx, p, st)
 	case *plan.Kill:
 		return 0, e.kill(p, st)
-	case *plan.Transaction:
-		return 0, unsupported("transactions")
 	}
 	return 0, fmt.Errorf("statement %T: %w", st, fault.ErrUnsupported)
+}
+
+// definesInside refuses what cannot be part of a transaction.
+func definesInside(st plan.Statement) error {
+	switch st.(type) {
+	case *plan.SetOption, *plan.UseNamespace, *plan.Kill:
+		return nil // they are the session's, or act at once by their nature
+	case *plan.FlushTable, *plan.CompactTable:
+		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "25001",
+			Message: "FLUSH and COMPACT cannot be part of a transaction", Hint: "COMMIT or ROLLBACK first"}
+	}
+	return &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
+		Message: "this definition cannot be part of a transaction", Hint: "COMMIT or ROLLBACK first"}
 }
 
 func unsupported(what string) error {
@@ -106,7 +122,7 @@ func (e *Engine) createTableAs(ctx context.Context, s *Session, st *plan.CreateT
 		return 0, err
 	}
 	// The table exists before its rows do; when they fail it goes away again, so that the statement is all or nothing.
-	res, err := e.insert(ctx, s, &plan.Insert{Table: t, Source: st.As})
+	res, err := e.insert(ctx, s, nil, &plan.Insert{Table: t, Source: st.As})
 	if err != nil {
 		if undo := e.discard(context.WithoutCancel(ctx), t); undo != nil {
 			e.log.Error("undo create table as", "table", t.ID, "err", undo)

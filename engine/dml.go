@@ -25,12 +25,21 @@ import (
 
 // Exec runs a statement that changes something, once for each row of parameters, or once when there are no rows. Rows
 // of parameters for one INSERT of values are one commit; other statements commit one by one, and the first failure
-// ends the call with the rows before it committed.
-func (e *Engine) Exec(ctx context.Context, s *Session, c *plan.Compiled, params [][]plan.Literal) (Result, error) {
+// ends the call with the rows before it committed. In a transaction nothing is committed before its end.
+func (e *Engine) Exec(ctx context.Context, s *Session, c *plan.Compiled, o ExecOptions) (_ Result, err error) {
+	if control, ok := c.Statement.(*plan.Transaction); ok {
+		return Result{}, expr.Locate(s.control(ctx, control, o.Transaction), c.Text)
+	}
+	tx, leave, err := s.enter(o.Transaction)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { leave(err) }()
 	ctx, r, err := e.begin(ctx, s, c, whatQuery)
 	if err != nil {
 		return Result{}, err
 	}
+	params := o.Rows
 	defer e.end(r)
 	if d := s.timeout(); d > 0 {
 		defer time.AfterFunc(d, func() { r.cancel(errTimeout) }).Stop()
@@ -46,7 +55,7 @@ func (e *Engine) Exec(ctx context.Context, s *Session, c *plan.Compiled, params 
 	var batches []arrow.RecordBatch
 	var schema *arrow.Schema
 	for _, st := range stmts {
-		res, err := e.run(ctx, s, st)
+		res, err := e.run(ctx, s, tx, st)
 		if err != nil {
 			newRows(schema, batches).Close()
 			return Result{}, cause(ctx, expr.Locate(err, c.Text))
@@ -99,20 +108,26 @@ func appendValues(into, from plan.Statement) bool {
 }
 
 // run runs a bound statement that changes something.
-func (e *Engine) run(ctx context.Context, s *Session, st plan.Statement) (Result, error) {
+func (e *Engine) run(ctx context.Context, s *Session, tx *Transaction, st plan.Statement) (Result, error) {
+	if tx != nil {
+		if err := tx.lockToWrite(ctx, st); err != nil {
+			return Result{}, err
+		}
+		defer tx.unlock()
+	}
 	switch st := st.(type) {
 	case *plan.Insert:
-		return e.insert(ctx, s, st)
+		return e.insert(ctx, s, tx, st)
 	case *plan.Update:
-		return e.change(ctx, s, change{table: st.Table, source: st.Source, set: st.Set, update: true,
+		return e.change(ctx, s, tx, change{table: st.Table, source: st.Source, set: st.Set, update: true,
 			returning: st.Returning, cols: st.Cols})
 	case *plan.Delete:
-		return e.change(ctx, s, change{table: st.Table, source: st.Source, returning: st.Returning, cols: st.Cols})
+		return e.change(ctx, s, tx, change{table: st.Table, source: st.Source, returning: st.Returning, cols: st.Cols})
 	case *plan.Select, *plan.Explain, *plan.Subscribe:
 		return Result{}, &fault.SQL{Kind: fault.ErrInvalid, Code: "42601",
 			Message: "this statement returns rows: run it as a query"}
 	}
-	n, err := e.define(ctx, s, st)
+	n, err := e.define(ctx, s, tx, st)
 	return Result{Rows: n}, err
 }
 
@@ -125,8 +140,8 @@ func writable(p access.Principal, t *manifest.Table) error {
 	return access.Can(p, access.Write, access.Target{Table: t})
 }
 
-func (e *Engine) insert(ctx context.Context, s *Session, ins *plan.Insert) (Result, error) {
-	st := e.statement(s, 0)
+func (e *Engine) insert(ctx context.Context, s *Session, tx *Transaction, ins *plan.Insert) (Result, error) {
+	st := e.writing(s, tx)
 	if err := writable(st.who, ins.Table); err != nil {
 		return Result{}, err
 	}
@@ -334,8 +349,8 @@ func (c *change) optimize(st *statement) error {
 
 // change finds the rows, computes what replaces them, and commits. Another commit may end one of the rows in between:
 // then it is tried once more under the tablet's statement lock, where nothing can come between.
-func (e *Engine) change(ctx context.Context, s *Session, c change) (Result, error) {
-	st := e.statement(s, 0)
+func (e *Engine) change(ctx context.Context, s *Session, tx *Transaction, c change) (Result, error) {
+	st := e.writing(s, tx)
 	if err := writable(st.who, c.table); err != nil {
 		return Result{}, err
 	}
@@ -343,7 +358,7 @@ func (e *Engine) change(ctx context.Context, s *Session, c change) (Result, erro
 		return Result{}, err
 	}
 	res, err := e.tryChange(ctx, st, c)
-	if !errors.Is(err, fault.ErrConflict) {
+	if !st.mayRepeat(err) {
 		return res, err
 	}
 	unlock, err := e.tablets.Exclusive(ctx, st.tablet(c.table))
@@ -351,9 +366,7 @@ func (e *Engine) change(ctx context.Context, s *Session, c change) (Result, erro
 		return Result{}, err
 	}
 	defer unlock()
-	again := e.statement(s, 0)
-	again.pending = true
-	return e.tryChange(ctx, again, c)
+	return e.tryChange(ctx, st.again(), c)
 }
 
 func (e *Engine) tryChange(ctx context.Context, st *statement, c change) (Result, error) {
@@ -381,7 +394,7 @@ func (e *Engine) tryChange(ctx context.Context, st *statement, c change) (Result
 		defer all.Release()
 		w.Delete, w.Replace, w.ReplaceRows, w.SameKeys = nil, found.refs, all, c.keepsKeys()
 	}
-	if _, err := st.commit(ctx, w, st.pending); err != nil {
+	if _, err := st.commit(ctx, w, st.exclusive); err != nil {
 		return Result{}, err
 	}
 	return Result{Rows: int64(len(found.refs)), Returning: found.result()}, nil

@@ -31,7 +31,7 @@ func mustCompile(t *testing.T, w *world, user, sql string) *plan.Compiled {
 // late runs a statement that was compiled before.
 func late(w *world, user string, c *plan.Compiled) string {
 	if c.Update {
-		res, err := w.engine.Exec(context.Background(), w.session(user), c, nil)
+		res, err := w.engine.Exec(context.Background(), w.session(user), c, engine.ExecOptions{})
 		if err != nil {
 			return show(err)
 		}

@@ -27,8 +27,20 @@ type Stream interface {
 type QueryOptions struct {
 	// Params are the values of the statement's parameters, by index.
 	Params []plan.Literal
-	// AsOf pins the sequence that tables are read at; 0 means the head when the query starts.
+	// AsOf pins the sequence that tables are read at; 0 means the head when the query starts. A query in a transaction
+	// reads what that sees.
 	AsOf manifest.Seq
+	// Transaction is the id of the transaction that the query is part of. Empty means the one that BEGIN began in the
+	// session, if any.
+	Transaction string
+}
+
+// ExecOptions are what a run of a statement that changes something needs besides the statement.
+type ExecOptions struct {
+	// Rows are the values of the statement's parameters: it runs once for each, or once when there are none.
+	Rows [][]plan.Literal
+	// Transaction is as in QueryOptions.
+	Transaction string
 }
 
 // Result is the outcome of a statement that changes something.
@@ -60,6 +72,8 @@ type IngestOptions struct {
 	Catalog, Namespace, Table string
 	Mode                      IngestMode
 	Temporary                 bool
+	// Transaction is the id of the transaction that the rows are part of. Empty means the session's only one, if any.
+	Transaction string
 	// Options are the client's own: table_type, primary_key (comma-separated) and the options of CREATE TABLE by name.
 	Options map[string]string
 }

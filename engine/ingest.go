@@ -25,7 +25,7 @@ import (
 // matched by name and cast where nothing is lost; columns that are left out get their default. next returns io.EOF at
 // the end; its batches are released here.
 func (e *Engine) Ingest(ctx context.Context, s *Session, o IngestOptions, schema *arrow.Schema,
-	next func() (arrow.RecordBatch, error)) (int64, error) {
+	next func() (arrow.RecordBatch, error)) (n int64, err error) {
 	if o.Catalog != "" && o.Catalog != CatalogName {
 		return 0, &fault.SQL{Kind: fault.ErrNotFound, Code: "3D000",
 			Message: fmt.Sprintf("there is no catalog %q", o.Catalog)}
@@ -36,11 +36,30 @@ func (e *Engine) Ingest(ctx context.Context, s *Session, o IngestOptions, schema
 	if o.Namespace == "" {
 		o.Namespace = s.Namespace()
 	}
+	tx, err := s.ingesting(o.Transaction)
+	if err != nil {
+		return 0, err
+	}
+	if tx != nil {
+		if err := tx.enter(); err != nil {
+			return 0, err
+		}
+		defer func() { tx.leave(err) }()
+	}
 	ctx, r, err := e.begin(ctx, s, &plan.Compiled{Text: "INGEST INTO " + o.Namespace + "." + o.Table}, whatQuery)
 	if err != nil {
 		return 0, err
 	}
 	defer e.end(r)
+	if tx != nil {
+		if o.Mode != IngestAppend {
+			return 0, unsupported("ingests that make a table inside a transaction")
+		}
+		if err := tx.lockToWrite(ctx, &plan.Insert{}); err != nil {
+			return 0, err
+		}
+		defer tx.unlock()
+	}
 	target, err := e.ingestTarget(ctx, s, o, schema)
 	if err != nil {
 		return 0, err
@@ -56,7 +75,7 @@ func (e *Engine) Ingest(ctx context.Context, s *Session, o IngestOptions, schema
 		}
 		schema, next = kept.schema, func() (arrow.RecordBatch, error) { return kept.Next(ctx) }
 	}
-	n, err := e.ingestRows(ctx, s, target, schema, next)
+	n, err = e.ingestRows(ctx, s, tx, target, schema, next)
 	if err != nil && target.made {
 		// The table was made for these rows; without them it goes away again.
 		if undo := e.discard(context.WithoutCancel(ctx), target.table); undo != nil {
@@ -268,9 +287,9 @@ func ingestOption(t *manifest.Table, name, value string) error {
 	return nil
 }
 
-func (e *Engine) ingestRows(ctx context.Context, s *Session, to target, schema *arrow.Schema,
+func (e *Engine) ingestRows(ctx context.Context, s *Session, tx *Transaction, to target, schema *arrow.Schema,
 	next func() (arrow.RecordBatch, error)) (int64, error) {
-	st := e.statement(s, 0)
+	st := e.writing(s, tx)
 	conv, err := e.newConversion(st, to.table, schema)
 	if err != nil {
 		return 0, err
@@ -314,10 +333,10 @@ func (e *Engine) replaceRows(ctx context.Context, st *statement, t *manifest.Tab
 		return b, nil
 	}
 	w := tablet.Write{Tablet: id, InsertReader: checked, OnConflict: c}
-	if w.Delete, w.AsOf, err = e.everyRow(ctx, id); err != nil {
+	if w.Delete, w.AsOf, err = e.everyRow(ctx, st, id); err != nil {
 		return 0, err
 	}
-	_, n, err := e.tablets.Commit(ctx, []tablet.Write{w}, tablet.CommitOptions{Exclusive: true, Admit: st.admit(t)})
+	n, err := st.commit(ctx, w, true)
 	if err != nil {
 		return 0, err
 	}
@@ -325,9 +344,16 @@ func (e *Engine) replaceRows(ctx context.Context, st *statement, t *manifest.Tab
 }
 
 // everyRow lists the live rows of a tablet. The caller holds its statement lock.
-func (e *Engine) everyRow(ctx context.Context, id manifest.Tablet) ([]manifest.RowRef, manifest.Seq, error) {
-	snap, err := e.tablets.Read(ctx, id,
-		tablet.ReadOptions{Columns: []manifest.ColumnID{manifest.ColumnRow}, Pending: true})
+func (e *Engine) everyRow(ctx context.Context, st *statement,
+	id manifest.Tablet) ([]manifest.RowRef, manifest.Seq, error) {
+	o := tablet.ReadOptions{Columns: []manifest.ColumnID{manifest.ColumnRow}, Pending: true}
+	if st.tx != nil {
+		o.Pending, o.AsOf, o.Draft = false, st.asOf, st.tx.draft(id.ID())
+		if o.AsOf == 0 && o.Draft == nil {
+			return nil, 0, nil // there are no commits yet
+		}
+	}
+	snap, err := e.tablets.Read(ctx, id, o)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -47,6 +47,10 @@ type Options struct {
 	Workers int
 	// QueriesMax bounds the queries and subscriptions that run at once; 0 means 100,000.
 	QueriesMax int
+	// TransactionIdle ends transactions that ran no statement for so long; 0 means 5 minutes. TransactionBytes bounds the
+	// memory that one holds for the rows that it wrote; 0 means 64 MiB. Large inserts are not held in memory.
+	TransactionIdle  time.Duration
+	TransactionBytes int64
 	// HotBytes is the budget of unflushed rows; 0 means 1 GiB. LogBytes is that of the log; 0 means 128 MiB.
 	HotBytes, LogBytes int64
 	// BigBytes is the size from which a statement's rows go straight to segments; 0 means 8 MiB.
@@ -80,6 +84,12 @@ func (o *Options) fill() error {
 	}
 	if o.SpillDir == "" {
 		o.SpillDir = filepath.Join(o.Dir, "spill")
+	}
+	if o.TransactionIdle == 0 {
+		o.TransactionIdle = 5 * time.Minute
+	}
+	if o.TransactionBytes == 0 {
+		o.TransactionBytes = 64 << 20
 	}
 	if o.QueriesMax == 0 {
 		o.QueriesMax = 100_000

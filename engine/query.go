@@ -33,37 +33,50 @@ func (e *Engine) Query(ctx context.Context, s *Session, c *plan.Compiled, o Quer
 	if _, ok := st.(*plan.Subscribe); ok {
 		what = whatSubscription
 	}
+	if control, ok := st.(*plan.Transaction); ok {
+		return newRows(arrow.NewSchema(nil, nil), nil), expr.Locate(s.control(ctx, control, o.Transaction), c.Text)
+	}
+	var tx *Transaction
+	leave := func(error) {}
+	if what == whatQuery { // a subscription reads what is committed
+		if tx, leave, err = s.enter(o.Transaction); err != nil {
+			return nil, err
+		}
+	}
 	ctx, r, err := e.begin(ctx, s, c, what)
 	if err != nil {
+		leave(err)
 		return nil, err
 	}
 	if d := s.timeout(); d > 0 && what == whatQuery { // a subscription has a time of its own
 		t := time.AfterFunc(d, func() { r.cancel(errTimeout) })
 		context.AfterFunc(ctx, func() { t.Stop() })
 	}
-	rows, err := e.start(ctx, s, st, o, r)
+	rows, err := e.start(ctx, s, tx, st, o, r)
 	if err != nil {
 		e.end(r)
+		leave(err)
 		return nil, cause(ctx, expr.Locate(err, c.Text))
 	}
-	return &stream{engine: e, run: r, ctx: ctx, rows: rows}, nil
+	return &stream{engine: e, run: r, ctx: ctx, rows: rows, leave: leave}, nil
 }
 
-func (e *Engine) start(ctx context.Context, s *Session, st plan.Statement, o QueryOptions, r *run) (Stream, error) {
+func (e *Engine) start(ctx context.Context, s *Session, tx *Transaction, st plan.Statement, o QueryOptions,
+	r *run) (Stream, error) {
 	switch st := st.(type) {
 	case *plan.Select:
-		env := e.statement(s, o.AsOf)
+		env := e.reading(s, tx, o.AsOf)
 		node, err := env.optimize(st.Root)
 		if err != nil {
 			return nil, err
 		}
 		return exec.Build(ctx, node, env.exec())
 	case *plan.Explain:
-		return e.explain(ctx, s, st, o.AsOf)
+		return e.explain(ctx, e.reading(s, tx, o.AsOf), st)
 	case *plan.Subscribe:
 		return e.subscribe(ctx, s, st, r, o.Params)
 	}
-	res, err := e.run(ctx, s, st)
+	res, err := e.run(ctx, s, tx, st)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +92,9 @@ type stream struct {
 	run    *run
 	ctx    context.Context
 	rows   Stream
-	once   sync.Once
+	// leave counts the statement out of its transaction, with its outcome.
+	leave func(error)
+	once  sync.Once
 }
 
 func (s *stream) Schema() *arrow.Schema { return s.rows.Schema() }
@@ -92,6 +107,9 @@ func (s *stream) Next(ctx context.Context) (arrow.RecordBatch, error) {
 		if errors.Is(err, io.EOF) {
 			return nil, io.EOF
 		}
+		if ctx.Err() == nil || s.ctx.Err() != nil { // else only this call of Next has ended
+			s.leave(err)
+		}
 		return nil, cause(ctx, expr.Locate(err, s.run.text))
 	}
 	s.run.note(b.NumRows(), 0)
@@ -102,6 +120,7 @@ func (s *stream) Close() (err error) {
 	s.once.Do(func() {
 		err = s.rows.Close()
 		s.engine.end(s.run)
+		s.leave(nil)
 	})
 	return err
 }
@@ -127,9 +146,13 @@ type statement struct {
 	session *Session
 	who     access.Principal
 	asOf    manifest.Seq
-	expr    *expr.Env
+	// tx is the transaction that it is part of, nil for none.
+	tx   *Transaction
+	expr *expr.Env
 	// pending reads rows that are logged but not yet durable: only under the tablet's statement lock.
 	pending bool
+	// exclusive says that the lock is held.
+	exclusive bool
 	// keep, when not nil, gets the snapshot of each scan of the table that is being changed.
 	keep    func(*tablet.Snapshot)
 	changed manifest.TableID
@@ -144,17 +167,51 @@ func (e *Engine) statement(s *Session, asOf manifest.Seq) *statement {
 	return &statement{engine: e, session: s, who: p, asOf: asOf, expr: e.exprEnv(s)}
 }
 
+// reading is statement for one that reads, in a transaction if tx is not nil.
+func (e *Engine) reading(s *Session, tx *Transaction, asOf manifest.Seq) *statement {
+	st := e.statement(s, asOf)
+	if tx != nil {
+		st.tx, st.asOf = tx, tx.snapshot(false)
+	}
+	return st
+}
+
+// writing is statement for one that writes, in a transaction if tx is not nil, whose writing the caller holds.
+func (e *Engine) writing(s *Session, tx *Transaction) *statement {
+	st := e.statement(s, 0)
+	if tx != nil {
+		st.tx, st.asOf = tx, tx.snapshot(true)
+	}
+	return st
+}
+
+// again is the statement for another try, under the tablet's statement lock.
+func (st *statement) again() *statement {
+	next := st.engine.writing(st.session, st.tx)
+	next.exclusive, next.pending = true, st.tx == nil
+	return next
+}
+
+// mayRepeat tells whether a write that failed may be tried again: what a transaction sees does not change by it, unless
+// its rows were only moved.
+func (st *statement) mayRepeat(err error) bool {
+	return errors.Is(err, tablet.ErrMoved) || st.tx == nil && errors.Is(err, fault.ErrConflict)
+}
+
 // readOptions have the statement read the table that it changes.
-func (st *statement) readOptions() tablet.ReadOptions {
+func (st *statement) readOptions(t *manifest.Table) tablet.ReadOptions {
 	if st.pending {
 		return tablet.ReadOptions{Pending: true}
 	}
-	return tablet.ReadOptions{AsOf: st.asOf}
+	return tablet.ReadOptions{AsOf: st.asOf, Draft: st.tx.draft(st.tablet(t).ID())}
 }
 
-// commit makes a write durable; rows counts the rows inserted, replaced and deleted. exclusive says that the caller
-// holds the tablet's statement lock.
+// commit makes a write durable, or a part of the statement's transaction; rows counts the rows inserted, replaced and
+// deleted. exclusive says that the caller holds the tablet's statement lock.
 func (st *statement) commit(ctx context.Context, w tablet.Write, exclusive bool) (rows int64, err error) {
+	if st.tx != nil {
+		return st.tx.stage(ctx, w)
+	}
 	_, rows, err = st.engine.tablets.Commit(ctx, []tablet.Write{w},
 		tablet.CommitOptions{Exclusive: exclusive, Admit: st.admit(w.Tablet.Table)})
 	return rows, err
@@ -238,10 +295,13 @@ func (st *statement) scan(ctx context.Context, n *plan.Scan) (*exec.Source, erro
 				Message: fmt.Sprintf("sequence %d is newer than the newest commit, %d", asOf, st.asOf)}
 		}
 	}
-	if asOf == 0 { // before every commit there is nothing; to the tablet 0 means the head
+	o := tablet.ReadOptions{AsOf: asOf, Columns: n.IDs, Where: n.Prune}
+	if n.AsOf == nil {
+		o.Draft = st.tx.draft(st.tablet(n.Table).ID())
+	}
+	if asOf == 0 && o.Draft == nil { // before every commit there is nothing; to the tablet 0 means the head
 		return &exec.Source{}, nil
 	}
-	o := tablet.ReadOptions{AsOf: asOf, Columns: n.IDs, Where: n.Prune}
 	changed := n.Table.ID == st.changed && n.AsOf == nil
 	if changed && st.pending {
 		o.AsOf, o.Pending = 0, true
@@ -304,7 +364,7 @@ func (r *rows) Close() error {
 }
 
 // explain describes a query, or with ANALYZE runs it and says what happened.
-func (e *Engine) explain(ctx context.Context, s *Session, st *plan.Explain, asOf manifest.Seq) (Stream, error) {
+func (e *Engine) explain(ctx context.Context, env *statement, st *plan.Explain) (Stream, error) {
 	var root plan.Node
 	switch inner := st.Statement.(type) {
 	case *plan.Select:
@@ -323,7 +383,6 @@ func (e *Engine) explain(ctx context.Context, s *Session, st *plan.Explain, asOf
 		return nil, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
 			Message: "EXPLAIN ANALYZE works on SELECT only: it would change rows"}
 	}
-	env := e.statement(s, asOf)
 	node, err := env.optimize(root)
 	if err != nil {
 		return nil, err

@@ -28,6 +28,8 @@ type Session struct {
 	namespace string
 	options   map[string]string
 	used      time.Time
+
+	transactions transactions
 }
 
 // The session options that are known, with what they mean when unset. catalog and schema are read and written by
@@ -55,8 +57,11 @@ func (e *Engine) NewSession(p access.Principal, remote string) *Session {
 	return s
 }
 
-// Close forgets the session. It may be called more than once.
-func (s *Session) Close() { s.engine.sessions.remove(s) }
+// Close forgets the session and rolls its transactions back. It may be called more than once.
+func (s *Session) Close() {
+	s.engine.sessions.remove(s)
+	s.rollbackAll()
+}
 
 // ID names the session in system.sessions.
 func (s *Session) ID() string { return s.id }

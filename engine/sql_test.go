@@ -60,12 +60,13 @@ func (w *world) close() {
 	w.engine = nil
 }
 
-// session is the session of a user, who must exist; "" is root.
-func (w *world) session(name string) *engine.Session {
+// session is the session of a user, who must exist; "" is root. NAME/X is another session of NAME.
+func (w *world) session(key string) (s *engine.Session) {
+	name, _, _ := strings.Cut(key, "/")
 	if name == "" {
 		name = "root"
 	}
-	if s := w.sessions[name]; s != nil {
+	if s := w.sessions[key]; s != nil {
 		return s
 	}
 	password := ""
@@ -76,8 +77,8 @@ func (w *world) session(name string) *engine.Session {
 	if err != nil {
 		w.t.Fatalf("log in as %s: %v", name, err)
 	}
-	s := w.engine.NewSession(p, "")
-	w.sessions[name] = s
+	s = w.engine.NewSession(p, "")
+	w.sessions[key] = s
 	return s
 }
 
@@ -100,7 +101,7 @@ func (w *world) sql(user, sql string, sorted bool, params ...plan.Literal) strin
 		if len(params) > 0 {
 			rows = [][]plan.Literal{params}
 		}
-		res, err := w.engine.Exec(context.Background(), w.session(user), c, rows)
+		res, err := w.engine.Exec(context.Background(), w.session(user), c, engine.ExecOptions{Rows: rows})
 		if err != nil {
 			return show(err)
 		}
@@ -170,7 +171,7 @@ func read(st engine.Stream, sorted bool) (string, error) {
 
 // TestSQL runs the scripts in testdata. A block is one of
 //
-//	sql [user=NAME] [sorted]   runs each statement of the block, shows the outcome of the last or the first that fails
+//	sql [user=NAME[/SESSION]] [sorted]   runs each statement, shows the outcome of the last or the first that fails
 //	reopen                     closes the engine and opens it again
 func TestSQL(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {

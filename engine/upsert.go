@@ -65,7 +65,7 @@ func (e *Engine) upsert(ctx context.Context, st *statement, ins *plan.Insert,
 		}
 	}
 	res, err := u.try(ctx, st)
-	if !u.again(err) {
+	if !u.again(st, err) {
 		return res, err
 	}
 	unlock, err := e.tablets.Exclusive(ctx, st.tablet(ins.Table))
@@ -74,9 +74,7 @@ func (e *Engine) upsert(ctx context.Context, st *statement, ins *plan.Insert,
 	}
 	defer unlock()
 	for range upsertTries {
-		again := e.statement(st.session, 0)
-		again.pending = true
-		if res, err = u.try(ctx, again); !u.again(err) {
+		if res, err = u.try(ctx, st.again()); !u.again(st, err) {
 			break
 		}
 	}
@@ -84,12 +82,12 @@ func (e *Engine) upsert(ctx context.Context, st *statement, ins *plan.Insert,
 }
 
 // again tells that another commit came between: it changed a row that was there, or took a key that was free.
-func (u *upsert) again(err error) bool {
+func (u *upsert) again(st *statement, err error) bool {
 	var taken *tablet.TakenError
-	if errors.As(err, &taken) {
+	if st.tx == nil && errors.As(err, &taken) {
 		return slices.ContainsFunc(u.arbiters, func(x manifest.Index) bool { return x.ID == taken.Index })
 	}
-	return errors.Is(err, fault.ErrConflict)
+	return st.mayRepeat(err)
 }
 
 func (u *upsert) hold(n int64) error {
@@ -251,7 +249,7 @@ func (u *upsert) find(ctx context.Context, st *statement) (*there, error) {
 
 func (u *upsert) findBy(ctx context.Context, st *statement, h *there, arbiter int, x manifest.Index) error {
 	t := u.ins.Table
-	o := st.readOptions()
+	o := st.readOptions(t)
 	o.Index = x.ID
 	for i := range u.keys[arbiter].Len() {
 		if key := u.keys[arbiter].At(i); len(key) > 0 {
@@ -262,7 +260,7 @@ func (u *upsert) findBy(ctx context.Context, st *statement, h *there, arbiter in
 		o.Columns = append(o.Columns, c.ID)
 	}
 	o.Columns = append(o.Columns, manifest.ColumnRow)
-	if len(o.Keys) == 0 || o.AsOf == 0 && !o.Pending {
+	if len(o.Keys) == 0 || o.AsOf == 0 && !o.Pending && o.Draft == nil {
 		return nil
 	}
 	snap, err := u.engine.tablets.Read(ctx, st.tablet(t), o)
@@ -519,5 +517,5 @@ func (d *decision) commit(ctx context.Context, st *statement) (int64, error) {
 		}
 		defer w.ReplaceRows.Release()
 	}
-	return st.commit(ctx, w, st.pending)
+	return st.commit(ctx, w, st.exclusive)
 }

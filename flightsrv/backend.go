@@ -85,7 +85,7 @@ func (b backend) Query(ctx context.Context, s Session, c *plan.Compiled, o engin
 }
 
 func (b backend) Exec(ctx context.Context, s Session, c *plan.Compiled, rows [][]plan.Literal) (engine.Result, error) {
-	return b.Engine.Exec(ctx, own(s), c, rows)
+	return b.Engine.Exec(ctx, own(s), c, engine.ExecOptions{Rows: rows})
 }
 
 func (b backend) Ingest(ctx context.Context, s Session, o engine.IngestOptions, schema *arrow.Schema,

@@ -212,11 +212,14 @@ type SetOption struct {
 	Reset       bool
 }
 
-// Transaction is BEGIN, COMMIT, ROLLBACK and the savepoint statements.
+// Transaction is BEGIN, COMMIT, ROLLBACK, SET TRANSACTION and the savepoint statements.
 type Transaction struct {
-	// Action is begin, commit, rollback, savepoint, release or rollback to.
+	// Action is begin, commit, rollback, set, savepoint, release or rollback to.
 	Action string
-	Name   string
+	// Name is that of a savepoint.
+	Name string
+	// ReadOnly belongs to begin and set.
+	ReadOnly bool `json:",omitempty"`
 }
 
 // Subscribe is a query that does not end (WIRE.md section 5). Source's output: every column that the projection needs

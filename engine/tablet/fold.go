@@ -1,6 +1,8 @@
 package tablet
 
 import (
+	"fmt"
+
 	"github.com/apache/arrow-go/v18/arrow"
 
 	"kalamflight/internal/fault"
@@ -31,8 +33,11 @@ func (p *pendingWrite) fold() error {
 	d, st := p.draft, p.st
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if d.closed || d.st != st {
-		return fault.ErrInvalid
+	if d.closed {
+		return fmt.Errorf("the draft is closed: %w", fault.ErrInvalid)
+	}
+	if d.st != st {
+		return errDropped()
 	}
 	if d.lost {
 		return conflict(d.tablet.Table)

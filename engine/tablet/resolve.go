@@ -18,7 +18,7 @@ import (
 func (p *pendingWrite) resolveLocked(ctx context.Context, o CommitOptions, mayProbe bool) (want bool, err error) {
 	st, t := p.st, p.Tablet
 	if st.dropped {
-		return false, &fault.SQL{Kind: fault.ErrNotFound, Code: "42P01", Message: "the table was dropped"}
+		return false, errDropped()
 	}
 	refs := len(p.Replace) + len(p.Delete)
 	if refs > 0 && !o.Exclusive && p.staging == nil && st.statement.locked() {
@@ -68,6 +68,10 @@ func (p *pendingWrite) resolveLocked(ctx context.Context, o CommitOptions, mayPr
 		return false, err
 	}
 	return false, p.finish(&r.overrides)
+}
+
+func errDropped() error {
+	return &fault.SQL{Kind: fault.ErrNotFound, Code: "42P01", Message: "the table was dropped"}
 }
 
 // freedLocked checks the rows that the write ends; their keys are free for its new rows.

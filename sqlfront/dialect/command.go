@@ -152,8 +152,10 @@ func (p *parser) flag() bool {
 func (p *parser) set() ast.Statement {
 	reset := p.advance().Key == "RESET"
 	p.one("SESSION", "LOCAL")
-	if !reset && p.looking("TRANSACTION") {
-		p.unsupported(p.tok().Start, "transactions read one snapshot", "SET TRANSACTION is not supported")
+	if !reset && p.accept("TRANSACTION") {
+		out := &plan.Transaction{Action: "set"}
+		p.modes(out)
+		return &ast.Plain{Statement: out}
 	}
 	var parts []string
 	if p.accept("TIME", "ZONE") {
@@ -204,12 +206,8 @@ func (p *parser) transaction() ast.Statement {
 	case "BEGIN", "START":
 		out.Action = "begin"
 		p.one("TRANSACTION", "WORK")
-		if p.accept("ISOLATION", "LEVEL") {
-			p.isolation()
-		}
-		p.accept("READ", "WRITE")
-		if p.looking("READ", "ONLY") {
-			p.unsupported(p.tok().Start, "", "READ ONLY transactions are not supported")
+		if k := p.key(); k == "ISOLATION" || k == "READ" {
+			p.modes(out)
 		}
 	case "COMMIT", "END":
 		out.Action = "commit"
@@ -228,6 +226,26 @@ func (p *parser) transaction() ast.Statement {
 		out.Action, out.Name = "release", foldName(p.label("a savepoint"))
 	}
 	return &ast.Plain{Statement: out}
+}
+
+// modes takes the characteristics of a transaction, with or without commas between them.
+func (p *parser) modes(t *plan.Transaction) {
+	for {
+		switch {
+		case p.accept("ISOLATION", "LEVEL"):
+			p.isolation()
+		case p.accept("READ", "ONLY"):
+			t.ReadOnly = true
+		case p.accept("READ", "WRITE"):
+			t.ReadOnly = false
+		default:
+			p.fail("expected READ ONLY, READ WRITE or ISOLATION LEVEL")
+		}
+		if k := p.key(); k != "," && k != "ISOLATION" && k != "READ" {
+			return
+		}
+		p.accept(",")
+	}
 }
 
 func (p *parser) isolation() {
