@@ -13,7 +13,7 @@ N ?= 5000
 SEED ?=
 FUZZTIME ?= 60s
 
-.PHONY: all build test race assert fmt lint clients demo bench benchcmp differential nightly rewrite ci clean
+.PHONY: all build test race assert fmt lint clients demo bench benchcmp golden differential nightly rewrite ci clean
 all: build test lint
 
 build:
@@ -54,6 +54,10 @@ bench:
 # Both sides of a change, interleaved, as benchstat compares them: make benchcmp REF=main BENCH=Scan
 benchcmp:
 	bench/compare '$(REF)' '$(BENCH)' '$(COUNT)'
+
+# The answers in engine/testdata beside those of DuckDB.
+golden:
+	cd bench/peers && go run ./golden
 
 # Random queries against DuckDB over the same rows: make differential N=200000 SEED=7
 differential:

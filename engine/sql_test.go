@@ -122,6 +122,21 @@ func (w *world) sql(user, sql string, sorted bool, params ...plan.Literal) strin
 	return text
 }
 
+// eval shows the type and the value of an expression in one line, or the first line of the error.
+func (w *world) eval(user, expr string) string {
+	out := w.sql(user, "SELECT "+expr+" AS x", false)
+	if strings.HasPrefix(out, "error") {
+		first, _, _ := strings.Cut(out, "\n")
+		return first + "\n"
+	}
+	c, err := w.compile(user, "SELECT "+expr+" AS x")
+	if err != nil {
+		return show(err)
+	}
+	_, rows, _ := strings.Cut(out, "\n")
+	return fmt.Sprintf("%s %s\n", c.Columns[0].Type, strings.TrimSuffix(rows, "\n"))
+}
+
 func sameSchema(a, b *arrow.Schema) bool {
 	return slices.EqualFunc(a.Fields(), b.Fields(), func(x, y arrow.Field) bool {
 		return x.Name == y.Name && arrow.TypeEqual(x.Type, y.Type)
@@ -172,7 +187,11 @@ func read(st engine.Stream, sorted bool) (string, error) {
 // TestSQL runs the scripts in testdata. A block is one of
 //
 //	sql [user=NAME[/SESSION]] [sorted]   runs each statement, shows the outcome of the last or the first that fails
+//	eval [user=NAME[/SESSION]]           evaluates each line as an expression, and shows type and value of each
 //	reopen                     closes the engine and opens it again
+//
+// Answers are checked against DuckDB's by bench/peers/golden, but in blocks that have the argument pg, whose answer is
+// PostgreSQL's, or own, whose answer is neither's.
 func TestSQL(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		w := newWorld(t, nil)
@@ -182,6 +201,14 @@ func TestSQL(t *testing.T) {
 				w.close()
 				w.open()
 				return ""
+			case "eval":
+				user := ""
+				d.MaybeScanArgs(t, "user", &user)
+				var b strings.Builder
+				for line := range strings.SplitSeq(d.Input, "\n") {
+					b.WriteString(w.eval(user, line))
+				}
+				return b.String()
 			case "sql":
 				user := ""
 				d.MaybeScanArgs(t, "user", &user)

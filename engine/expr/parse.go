@@ -24,7 +24,11 @@ func malformed(t, s string) error {
 		}
 		s = s[:cut] + "…"
 	}
-	return invalid(codeText, "%s is not a %s", strconv.Quote(s), t)
+	article := "a"
+	if t != "" && strings.Contains("AEIO", t[:1]) {
+		article = "an"
+	}
+	return invalid(codeText, "%s is not %s %s", strconv.Quote(s), article, t)
 }
 
 func trimmed(s string) string { return strings.Trim(s, " \t\n\r\f\v") }

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
@@ -159,14 +160,7 @@ func stringLibrary() map[string]maker {
 		"from_base64": written(func(dst []byte, args []*Vector, i int) ([]byte, error) {
 			return appendBase64(dst, args[0].Slice(i))
 		}),
-		"to_hex": func(b *binding) (kernel, error) {
-			if b.types[0].Kind == manifest.BigInt {
-				return writeText(false, func(dst []byte, args []*Vector, i int) ([]byte, error) {
-					return strconv.AppendUint(dst, uint64(number(args, 0, i)), 16), nil
-				}), nil
-			}
-			return texts(func(dst, s []byte) []byte { return hex.AppendEncode(dst, s) })(b)
-		},
+		"to_hex": hexadecimal("%x"), "hex": hexadecimal("%X"),
 		"unhex": written(func(dst []byte, args []*Vector, i int) ([]byte,
 			error) {
 			return appendUnhex(dst, args[0].Slice(i))
@@ -178,6 +172,18 @@ func stringLibrary() map[string]maker {
 			}
 			return editDistance(x, y), nil
 		}),
+	}
+}
+
+// hexadecimal writes numbers and bytes by a verb of fmt, %x or %X.
+func hexadecimal(verb string) maker {
+	return func(b *binding) (kernel, error) {
+		if b.types[0].Kind == manifest.BigInt {
+			return writeText(false, func(dst []byte, args []*Vector, i int) ([]byte, error) {
+				return fmt.Appendf(dst, verb, uint64(number(args, 0, i))), nil
+			}), nil
+		}
+		return texts(func(dst, s []byte) []byte { return fmt.Appendf(dst, verb, s) })(b)
 	}
 }
 

@@ -181,7 +181,9 @@ func texts() []spec {
 			overloads: []string{"(text, text) bytes"}},
 		{names: "to_base64 base64", group: g, doc: "Bytes in Base64.", overloads: []string{"(bytes) text"}},
 		{names: "from_base64", group: g, doc: "Bytes of a Base64 text.", overloads: []string{"(text) bytes"}},
-		{names: "to_hex hex", group: g, doc: "In hexadecimal.",
+		{names: "to_hex", group: g, doc: "In hexadecimal, in lower case.",
+			overloads: []string{"(bigint) text", "(bytes) text", "(text) text"}},
+		{names: "hex", group: g, doc: "In hexadecimal, in upper case.",
 			overloads: []string{"(bigint) text", "(bytes) text", "(text) text"}},
 		{names: "unhex from_hex", group: g, doc: "Bytes of a hexadecimal text.", overloads: []string{"(text) bytes"}},
 		{names: "levenshtein editdist3", group: g, doc: "The least number of single-character edits between two texts.",
@@ -235,9 +237,9 @@ func numbers() []spec {
 			overloads: []string{"(double, double, double, bigint) bigint"}},
 		{names: "isfinite", group: g, doc: "Whether it is a finite number.", overloads: []string{"(double) boolean"}},
 		{names: "greatest", group: g, nullSafe: true, doc: "The greatest argument; NULLs are left out.",
-			overloads: []string{"(T...) T"}},
+			overloads: []string{"(T, T...) T"}},
 		{names: "least", group: g, nullSafe: true, doc: "The least argument; NULLs are left out.",
-			overloads: []string{"(T...) T"}},
+			overloads: []string{"(T, T...) T"}},
 	}...)
 }
 

@@ -189,7 +189,7 @@ func (g *generator) long(s scope, e func(kind) string) string {
 		fmt.Sprintf("(%s %s %s)", e(long), g.pick("+", "-"), e(integer)), "CAST(" + e(integer) + " AS BIGINT)",
 		"abs(" + e(long) + ")", "length(" + e(text) + ")", "strpos(" + e(text) + ", " + e(text) + ")",
 		fmt.Sprintf("CAST(%s('%s', %s, %s) AS BIGINT)", g.pick("date_diff", "date_sub"),
-			g.pick("day", "month", "year", "week", "quarter"), e(date), e(date)),
+			g.pick("day", "month", "year", "quarter"), e(date), e(date)),
 		fmt.Sprintf("CAST(%s('%s', %s, %s) AS BIGINT)", g.pick("date_diff", "date_sub"),
 			g.pick("hour", "minute", "day", "month", "second", "year"), e(timestamp), e(timestamp)),
 		fmt.Sprintf("CAST(extract(%s FROM %s) AS BIGINT)",
@@ -240,7 +240,7 @@ func (g *generator) text(s scope, e func(kind) string) string {
 		"left(" + e(text) + ", " + g.pick("1", "-1", "2") + ")", "right(" + e(text) + ", " + g.pick("1", "-1", "2") + ")",
 		"concat(" + e(text) + ", " + e(g.scalar()) + ")", g.pick("lpad", "rpad") + "(" + e(text) + ", 4, '*')",
 		"concat_ws('-', " + e(text) + ", " + e(text) + ")",
-		"strftime(" + e(timestamp) + ", '" + g.pick("%Y/%m/%d %H", "%a %d %b %y", "%A, %B %-d", "%j %I:%M %p", "%H:%M:%S") +
+		"strftime(" + e(timestamp) + ", '" + g.pick("%Y/%m/%d h%H", "%a %d %b %y", "%A, %B %-d", "%j %I:%M %p", "%H:%M:%S") +
 			"')",
 		"split_part(" + e(text) + ", '" + g.pick("b", "-") + "', " + g.pick("1", "2", "-1", "9") + ")",
 		"repeat(" + e(text) + ", 2)", "translate(" + e(text) + ", 'abz', 'xy')", g.pick("monthname", "dayname") + "(" +

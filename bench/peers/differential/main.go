@@ -32,10 +32,11 @@ func main() {
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "seed of the rows and the queries")
 	n := flag.Int("n", 5000, "queries to ask")
 	most := flag.Int("differences", 20, "differences after which to stop")
+	again := flag.String("sql", "", "ask this query instead, in every state, -n times")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *seed, *n, *most); err != nil {
+	if err := run(ctx, *seed, *n, *most, *again); err != nil {
 		fmt.Fprintln(os.Stderr, "differential:", err)
 		os.Exit(1)
 	}
@@ -47,7 +48,7 @@ type pair struct {
 	duck *sql.DB
 }
 
-func run(ctx context.Context, seed uint64, n, most int) (err error) {
+func run(ctx context.Context, seed uint64, n, most int, again string) (err error) {
 	fmt.Printf("seed %d\n", seed)
 	classes, err := accepted()
 	if err != nil {
@@ -77,6 +78,9 @@ func run(ctx context.Context, seed uint64, n, most int) (err error) {
 	if err := p.fill(ctx, g); err != nil {
 		return err
 	}
+	if again != "" {
+		return p.repeat(ctx, again, n)
+	}
 	return p.ask(ctx, g, classes, n, most)
 }
 
@@ -104,6 +108,18 @@ func (o outcome) class() string {
 		return ""
 	}
 	return "rows"
+}
+
+// repeat asks one query n times in every state and describes each answer that differs.
+func (p pair) repeat(ctx context.Context, query string, n int) error {
+	for i := range n {
+		for _, state := range states {
+			if o := p.both(ctx, query, state, inOrder(query)); o.class() != "" {
+				fmt.Printf("%d: %s", i, describe(query, state, o))
+			}
+		}
+	}
+	return ctx.Err()
 }
 
 // isDocument tells a row with a JSON value, which DuckDB's driver has as a map: the generator casts it to a text.
@@ -144,7 +160,8 @@ func (p pair) ask(ctx context.Context, g *generator, classes []*regexp.Regexp, n
 				query = shrink(ctx, query, func(q string) bool {
 					return p.both(ctx, q, state, ordered && inOrder(q)).class() == class
 				})
-				text = describe(query, state, p.both(ctx, query, state, ordered && inOrder(query))) + "  of: " + whole + "\n"
+				text = describe(query, state, p.both(ctx, query, state, ordered && inOrder(query))) +
+					fmt.Sprintf("  %s, of: %s\n", class, whole)
 			}
 		}
 		if err := ctx.Err(); err != nil {
