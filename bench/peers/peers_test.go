@@ -92,8 +92,8 @@ func TestCompare(t *testing.T) {
 
 func TestUnlimited(t *testing.T) {
 	for text, want := range map[string]string{
-		"SELECT a FROM t ORDER BY a LIMIT 10 OFFSET 5":     "SELECT a FROM t ORDER BY a ",
-		"SELECT a FROM t":                                  "SELECT a FROM t",
+		"SELECT a FROM t ORDER BY a LIMIT 10 OFFSET 5": "SELECT a FROM t ORDER BY a ",
+		"SELECT a FROM t": "SELECT a FROM t",
 		"SELECT a FROM (SELECT b FROM u LIMIT 3) AS t(a)":  "SELECT a FROM (SELECT b FROM u LIMIT 3) AS t(a)",
 		"SELECT a FROM (SELECT 1 LIMIT 3) AS t(a) LIMIT 2": "SELECT a FROM (SELECT 1 LIMIT 3) AS t(a) ",
 	} {

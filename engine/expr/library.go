@@ -19,7 +19,7 @@ var library = sync.OnceValue(func() map[string]maker {
 		m[name] = arithmetic
 	}
 	for _, part := range []map[string]maker{stringLibrary(), patternLibrary(), mathLibrary(), timeLibrary(), jsonLibrary(),
-		systemLibrary(), listLibrary(), listOps(), textOps(), mathOps()} {
+		systemLibrary(), listLibrary(), listOps(), textOps(), mathOps(), quantifiedLibrary()} {
 		for name, k := range part {
 			m[name] = k
 		}

@@ -114,28 +114,62 @@ func listLibrary() map[string]maker {
 		}),
 		"nullif": nullIf,
 	}
-	for name, fn := range map[string]func(a, b []float32) float64{
-		"cosine_distance":   func(a, b []float32) float64 { return 1 - cosine(a, b) },
-		"cosine_similarity": cosine,
-		"l2_distance":       euclidean,
-		"l1_distance": func(a, b []float32) float64 {
-			sum := 0.0
-			for k, x := range a {
-				sum += math.Abs(float64(x) - float64(b[k]))
-			}
-			return sum
-		},
-		"inner_product":          func(a, b []float32) float64 { dot, _, _ := products(a, b); return dot },
-		"negative_inner_product": func(a, b []float32) float64 { dot, _, _ := products(a, b); return -dot },
-	} {
-		m[name] = distance(fn)
-	}
+	m["cosine_distance"] = distance(func(a, b []float32) float64 { return 1 - cosine(a, b) },
+		func(a, b []float64) float64 { return 1 - cosine(a, b) })
+	m["cosine_similarity"] = distance(cosine[float32], cosine[float64])
+	m["l2_distance"] = distance(euclidean[float32], euclidean[float64])
+	m["l1_distance"] = distance(manhattan[float32], manhattan[float64])
+	m["inner_product"] = distance(inner[float32], inner[float64])
+	m["negative_inner_product"] = distance(func(a, b []float32) float64 { return -inner(a, b) },
+		func(a, b []float64) float64 { return -inner(a, b) })
 	return m
 }
 
-// distance is the kernel of a function of two embeddings of equal dimensions.
-func distance(fn func(a, b []float32) float64) maker {
+func inner[T float32 | float64](a, b []T) float64 {
+	dot, _, _ := products(a, b)
+	return dot
+}
+
+func manhattan[T float32 | float64](a, b []T) float64 {
+	sum := 0.0
+	for k, x := range a {
+		sum += math.Abs(float64(x) - float64(b[k]))
+	}
+	return sum
+}
+
+// listDistance is the kernel of a function of two lists of DOUBLEs; with a NULL in one it is NULL.
+func listDistance(fn func(a, b []float64) float64) kernel {
+	return func(f *frame, n int, sel []uint16, args []*Vector) error {
+		out := payload[float64](f, n)
+		var room [2][]float64
+		return each(n, sel, func(i int) error {
+			for k := range room {
+				child, from, to := args[k].span(i)
+				room[k] = room[k][:0]
+				for j := from; j < to; j++ {
+					if !child.IsValid(j) {
+						f.setNull(i)
+						return nil
+					}
+					room[k] = append(room[k], fixedAt[float64](child, j))
+				}
+			}
+			if len(room[0]) != len(room[1]) {
+				return invalid(codeParameter, "lists of %d and %d numbers have different dimensions", len(room[0]), len(room[1]))
+			}
+			out[i] = fn(room[0], room[1])
+			return nil
+		})
+	}
+}
+
+// distance is the kernel of a function of two embeddings, or with wide of two lists of numbers, of equal dimensions.
+func distance(fn func(a, b []float32) float64, wide func(a, b []float64) float64) maker {
 	return func(b *binding) (kernel, error) {
+		if b.types[0].Kind == manifest.List {
+			return listDistance(wide), nil
+		}
 		if b.types[0].Length != b.types[1].Length {
 			return nil, invalid(codeType, "%s and %s have different dimensions", b.types[0], b.types[1])
 		}
@@ -147,7 +181,7 @@ func distance(fn func(a, b []float32) float64) maker {
 }
 
 // products are a·b, a·a and b·b, summed in four lanes.
-func products(a, b []float32) (ab, aa, bb float64) {
+func products[T float32 | float64](a, b []T) (ab, aa, bb float64) {
 	b = b[:len(a)]
 	var s [12]float64
 	k := 0
@@ -169,12 +203,12 @@ func products(a, b []float32) (ab, aa, bb float64) {
 }
 
 // cosine is NaN when one side is all zeros.
-func cosine(a, b []float32) float64 {
+func cosine[T float32 | float64](a, b []T) float64 {
 	ab, aa, bb := products(a, b)
 	return min(1, max(-1, ab/(math.Sqrt(aa)*math.Sqrt(bb))))
 }
 
-func euclidean(a, b []float32) float64 {
+func euclidean[T float32 | float64](a, b []T) float64 {
 	b = b[:len(a)]
 	sum := 0.0
 	for k, x := range a {

@@ -212,6 +212,24 @@ func vectorPair() overload {
 	}
 }
 
+// numberPair is the rule of functions of two vectors for lists of numbers, which count as DOUBLEs.
+func numberPair() overload {
+	double := typ(manifest.Double)
+	doubles := manifest.Type{Kind: manifest.List, Elem: &double}
+	return overload{
+		text: "(DOUBLE[], DOUBLE[]) DOUBLE",
+		rule: func(args []manifest.Type) (match, int, bool) {
+			for _, a := range args {
+				if a.Kind != manifest.Null && (a.Kind != manifest.List || !a.Elem.Numeric() && a.Elem.Kind != manifest.Null) {
+					return match{}, 0, false
+				}
+			}
+			return match{[]manifest.Type{doubles, doubles}, double}, 10, len(args) == 2
+		},
+		examples: [][]manifest.Type{{doubles, doubles}},
+	}
+}
+
 // listAsText is the rule of array_to_string: a list of anything, as texts.
 func listAsText() overload {
 	text := typ(manifest.Text)

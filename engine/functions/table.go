@@ -49,11 +49,27 @@ func operators() []spec {
 		{names: "~*", group: g, doc: "~, whatever the case.", overloads: []string{"(text, text) boolean"}},
 		{names: "!~", group: g, doc: "Not ~.", overloads: []string{"(text, text) boolean"}},
 		{names: "!~*", group: g, doc: "Not ~*.", overloads: []string{"(text, text) boolean"}},
+		quantified("="), quantified("<>"), quantified("<"), quantified("<="), quantified(">"), quantified(">="),
+		quantifiedAll("="), quantifiedAll("<>"), quantifiedAll("<"), quantifiedAll("<="), quantifiedAll(">"),
+		quantifiedAll(">="),
 		{names: "->", group: g, doc: "A member or an element of a JSON value, as JSON.",
 			overloads: []string{"(json, text) json", "(json, bigint) json"}},
 		{names: "->>", group: g, doc: "A member or an element of a JSON value, as text.",
 			overloads: []string{"(json, text) text", "(json, bigint) text"}},
 	}
+}
+
+// quantified is the row of x = ANY (list), for one of the comparisons.
+func quantified(op string) spec {
+	return spec{names: op + "any", group: "operator", nullSafe: true,
+		doc: "Whether x " + op + " an element of a list: x " + op + " ANY (list).", overloads: []string{"(T, T[]) boolean"}}
+}
+
+// quantifiedAll is the row of x = ALL (list), for one of the comparisons.
+func quantifiedAll(op string) spec {
+	return spec{names: op + "all", group: "operator", nullSafe: true,
+		doc:       "Whether x " + op + " every element of a list: x " + op + " ALL (list).",
+		overloads: []string{"(T, T[]) boolean"}}
 }
 
 // texts are the functions of text and bytes.
@@ -176,9 +192,10 @@ func texts() []spec {
 		{names: "sha1", group: g, doc: "The SHA-1 sum in hexadecimal.", overloads: []string{"(text) text", "(bytes) text"}},
 		{names: "sha256", group: g, doc: "The SHA-256 sum in hexadecimal.",
 			overloads: []string{"(text) text", "(bytes) text"}},
-		{names: "encode", group: g, doc: "Bytes as text: hex, base64 or escape.", overloads: []string{"(bytes, text) text"}},
+		{names: "encode", group: g, doc: "Bytes as text: hex, base64 or escape.",
+			overloads: []string{"(bytes, text) text", "(text, text) text"}},
 		{names: "decode", group: g, doc: "Bytes of a text in hex, base64 or escape.",
-			overloads: []string{"(text, text) bytes"}},
+			overloads: []string{"(text, text) bytes", "(bytes, text) bytes"}},
 		{names: "to_base64 base64", group: g, doc: "Bytes in Base64.", overloads: []string{"(bytes) text"}},
 		{names: "from_base64", group: g, doc: "Bytes of a Base64 text.", overloads: []string{"(text) bytes"}},
 		{names: "to_hex", group: g, doc: "In hexadecimal, in lower case.",
@@ -306,15 +323,21 @@ func others() []spec {
 			overloads: []string{"(any) text"}},
 		{names: "arrow_typeof", group: system, nullSafe: true, doc: "The Arrow type of the argument on the wire.",
 			overloads: []string{"(any) text"}},
-		{names: "cosine_distance <=>", group: vector, doc: "1 minus the cosine of the angle.",
-			rules: []overload{vectorPair()}},
-		{names: "cosine_similarity", group: vector, doc: "The cosine of the angle.", rules: []overload{vectorPair()}},
-		{names: "l2_distance <-> array_distance", group: vector, doc: "Euclidean distance.", rules: []overload{vectorPair()}},
-		{names: "l1_distance", group: vector, doc: "The sum of absolute differences.", rules: []overload{vectorPair()}},
-		{names: "inner_product dot_product array_inner_product", group: vector, doc: "The inner product.",
-			rules: []overload{vectorPair()}},
-		{names: "negative_inner_product <#>", group: vector, doc: "The inner product with its sign changed.",
-			rules: []overload{vectorPair()}},
+		{names: "cosine_distance <=> list_cosine_distance array_cosine_distance", group: vector,
+			doc:   "1 minus the cosine of the angle.",
+			rules: []overload{vectorPair(), numberPair()}},
+		{names: "cosine_similarity list_cosine_similarity array_cosine_similarity", group: vector,
+			doc: "The cosine of the angle.", rules: []overload{vectorPair(), numberPair()}},
+		{names: "l2_distance <-> array_distance list_distance", group: vector, doc: "Euclidean distance.",
+			rules: []overload{vectorPair(), numberPair()}},
+		{names: "l1_distance", group: vector, doc: "The sum of absolute differences.",
+			rules: []overload{vectorPair(), numberPair()}},
+		{names: "inner_product dot_product array_inner_product list_inner_product list_dot_product array_dot_product",
+			group: vector, doc: "The inner product.",
+			rules: []overload{vectorPair(), numberPair()}},
+		{names: "negative_inner_product <#> list_negative_inner_product", group: vector,
+			doc:   "The inner product with its sign changed.",
+			rules: []overload{vectorPair(), numberPair()}},
 		{names: "l2_norm vector_norm", group: vector, doc: "The Euclidean length.",
 			overloads: []string{"(embedding) double"}},
 		{names: "vector_dims", group: vector, doc: "The number of dimensions.", overloads: []string{"(embedding) bigint"}},

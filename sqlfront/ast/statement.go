@@ -78,8 +78,10 @@ type Grouping struct {
 type SetOp struct {
 	Span
 	// Op is "union", "intersect" or "except".
-	Op          string
-	All         bool
+	Op  string
+	All bool
+	// ByName pairs the columns by their names instead of their places.
+	ByName      bool
 	Left, Right Body
 }
 

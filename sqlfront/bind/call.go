@@ -1,18 +1,21 @@
 package bind
 
 import (
+	"strings"
+
 	"kalamflight/engine/functions"
 	"kalamflight/engine/plan"
 	"kalamflight/manifest"
 	"kalamflight/sqlfront/ast"
 )
 
-// Placeholders: until the input of the select list is known, an aggregate, a window call and GROUPING are column
-// references with indexes that no row has. settleRow puts the real ones in.
+// Placeholders: until the input of the select list is known, an aggregate, a window call, GROUPING and a list that the
+// select list unnests are column references with indexes that no row has. settleRow puts the real ones in.
 const (
 	aggregateBase = 1 << 28
 	windowBase    = 1 << 29
 	groupingBase  = 1 << 30
+	unnestBase    = 1 << 31
 )
 
 // selection collects the aggregates, window calls and GROUPINGs of one SELECT.
@@ -22,6 +25,8 @@ type selection struct {
 	windows    []plan.WindowCall
 	windowKeys map[string]int
 	groupings  [][]plan.Expr
+	// unnests are the lists whose elements become rows of the select list.
+	unnests []plan.Expr
 	// named are the windows of the WINDOW clause.
 	named []ast.NamedWindow
 }
@@ -42,6 +47,20 @@ func (e *env) call(n *ast.Call) plan.Expr {
 		}
 	case "grouping", "grouping_id":
 		return e.grouping(n)
+	case "date_part", "datepart", "extract":
+		if field, ok := textOf(n.Args, 0); ok && strings.EqualFold(field, "epoch") && len(n.Args) == 2 {
+			epoch := *n // seconds since 1970 have a fraction, other fields are whole numbers
+			epoch.Name, epoch.Args = "epoch", n.Args[1:]
+			return e.call(&epoch)
+		}
+	case "range":
+		if n.Over == nil {
+			series := *n
+			series.Name = "list_range"
+			return e.call(&series)
+		}
+	case "unnest", "generate_series":
+		return e.rowsOf(n)
 	case "first_value", "last_value":
 		if n.Over == nil { // without a window they are the aggregates first and last
 			aggregate := *n
@@ -72,6 +91,59 @@ func (e *env) call(n *ast.Call) plan.Expr {
 		return null()
 	}
 	return b.resolved(n.Name, e.args(n), n.Start)
+}
+
+// rowsOf binds unnest and generate_series in a select list, whose rows they multiply: several step side by side, the
+// shorter ones with NULLs at the end.
+func (e *env) rowsOf(n *ast.Call) plan.Expr {
+	b := e.b
+	if e.clause != selectList || e.selection == nil || e.inAggregate || e.inWindow {
+		b.unsupported(n.Start, "%s returns rows and stands only in FROM and in the select list", n.Name)
+		return null()
+	}
+	if what := modifiers(n); what != "" || n.Over != nil {
+		b.invalid("42809", n.Start, "%s is no aggregate and has no window", n.Name)
+		return null()
+	}
+	before := len(e.selection.unnests)
+	args := e.args(n)
+	if len(e.selection.unnests) > before {
+		b.unsupported(n.Start, "%s cannot stand inside another", n.Name).hint("use a subquery for the inner one")
+		return null()
+	}
+	var list plan.Expr
+	if n.Name == "unnest" {
+		bound, ok := b.overload("unnest", args, n.Start)
+		if !ok {
+			return null()
+		}
+		list = b.castAll(args, bound.Args, n.Start)[0]
+	} else {
+		list = b.resolved("list_series", args, n.Start)
+	}
+	if b.err != nil {
+		return null()
+	}
+	elem := kind(manifest.Float)
+	if t := list.ExprType(); t.Kind == manifest.List {
+		elem = *t.Elem
+	}
+	e.selection.unnests = append(e.selection.unnests, b.settle(list, n.Start))
+	ref := &plan.ColumnRef{Index: unnestBase + before, Name: n.Name, Type: elem}
+	b.places[ref] = n.Start
+	return ref
+}
+
+// textOf is argument i when it is written as a text.
+func textOf(args []ast.Expr, i int) (string, bool) {
+	if i >= len(args) {
+		return "", false
+	}
+	s, ok := args[i].(*ast.String)
+	if !ok {
+		return "", false
+	}
+	return s.Value, true
 }
 
 // modifiers names what only aggregates and windows have.
@@ -365,6 +437,12 @@ func (e *env) bound(f *ast.Frame, bound ast.Bound, order []plan.SortKey) (plan.B
 	}
 	by := e.expr(bound.By)
 	at := bound.By.Place().Start
+	if l, ok := by.(*plan.Literal); ok {
+		if v, isInt := l.Value.(int64); l.Value == nil || isInt && l.Type.Integer() && v < 0 {
+			e.b.invalid("22013", at, "the offset of a window frame must be a number, 0 or larger")
+			return out, by
+		}
+	}
 	if f.Unit != "range" {
 		if t := by.ExprType(); t.Kind != manifest.Null && !t.Integer() {
 			e.b.invalid("42804", at, "the number of rows must be a whole number, not %s", article(t))

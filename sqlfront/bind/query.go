@@ -2,6 +2,8 @@ package bind
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"kalamflight/engine/functions"
 	"kalamflight/engine/plan"
@@ -142,6 +144,9 @@ func (b *binder) body(x ast.Body, outer *scope) plan.Node {
 }
 
 func (b *binder) setOp(n *ast.SetOp, left, right plan.Node) plan.Node {
+	if n.ByName {
+		left, right = b.byName(n, left, right)
+	}
 	l, r := left.Columns(), right.Columns()
 	if len(l) != len(r) {
 		b.invalid("42601", n.Start, "the two sides of %s have %d and %d columns", n.Op, len(l), len(r))
@@ -165,6 +170,42 @@ func (b *binder) setOp(n *ast.SetOp, left, right plan.Node) plan.Node {
 		RightSide: b.castNode(right, types, n.Start), Cols: cols}
 	out.Kind = map[string]plan.SetKind{"union": plan.Union, "intersect": plan.Intersect, "except": plan.Except}[n.Op]
 	return out
+}
+
+// byName gives both sides of UNION BY NAME the columns of both: those of the left, then those only the right has, NULL
+// where a side has none of the name.
+func (b *binder) byName(n *ast.SetOp, left, right plan.Node) (plan.Node, plan.Node) {
+	l, r := left.Columns(), right.Columns()
+	placeIn := func(cols []plan.Column, name string) int {
+		return slices.IndexFunc(cols, func(c plan.Column) bool { return strings.EqualFold(c.Name, name) })
+	}
+	names := slices.Clone(l)
+	for i, cols := range [][]plan.Column{l, r} {
+		for k, c := range cols {
+			if placeIn(cols, c.Name) != k {
+				b.invalid("42702", n.Start, "UNION BY NAME has two columns %s on one side", c.Name)
+				return left, right
+			}
+			if i == 1 && placeIn(l, c.Name) < 0 {
+				names = append(names, c)
+			}
+		}
+	}
+	side := func(node plan.Node, cols []plan.Column) plan.Node {
+		p := &plan.Project{Input: node}
+		for _, c := range names {
+			at := placeIn(cols, c.Name)
+			if at < 0 {
+				p.Exprs = append(p.Exprs, null())
+				p.Cols = append(p.Cols, plan.Column{Name: c.Name, Type: kind(manifest.Null), Nullable: true})
+				continue
+			}
+			p.Exprs = append(p.Exprs, &plan.ColumnRef{Index: at, Name: cols[at].Name, Type: cols[at].Type})
+			p.Cols = append(p.Cols, plan.Column{Name: c.Name, Type: cols[at].Type, Nullable: cols[at].Nullable})
+		}
+		return p
+	}
+	return side(left, l), side(right, r)
 }
 
 // values binds VALUES; the columns are column1, column2, ...

@@ -16,6 +16,8 @@ type rowMap struct {
 	aggregates    int
 	// windows is where the window columns begin.
 	windows int
+	// unnests is where the columns of lists that become rows begin.
+	unnests int
 	// byColumn and byKey find the group of a column and of another expression.
 	byColumn map[int]int
 	byKey    map[string]int
@@ -36,7 +38,7 @@ func (m *rowMap) addGroup(i int, g plan.Expr) {
 }
 
 func (m *rowMap) apply(x plan.Expr) plan.Expr {
-	if !m.grouped && len(m.sel.windows) == 0 {
+	if !m.grouped && len(m.sel.windows) == 0 && len(m.sel.unnests) == 0 {
 		return x
 	}
 	return mapExpr(x, m.one)
@@ -92,6 +94,8 @@ func (m *rowMap) one(x plan.Expr) plan.Expr {
 
 func (m *rowMap) column(n *plan.ColumnRef) plan.Expr {
 	switch {
+	case n.Index >= unnestBase:
+		return &plan.ColumnRef{Index: m.unnests + n.Index - unnestBase, Name: n.Name, Type: n.Type}
 	case n.Index >= groupingBase:
 		return m.grouping(m.sel.groupings[n.Index-groupingBase], n)
 	case n.Index >= windowBase:

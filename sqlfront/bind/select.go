@@ -26,6 +26,9 @@ type orderKey struct {
 	at   int
 }
 
+// selectList is the clause of the items of a SELECT.
+const selectList = "the select list"
+
 // selecting is one SELECT while it is bound.
 type selecting struct {
 	b     *binder
@@ -68,6 +71,7 @@ func (b *binder) selectNode(s *ast.Select, q *ast.Query, outer *scope) plan.Node
 	if qualify != nil {
 		x.node = &plan.Filter{Input: x.node, Where: x.rows.apply(qualify)}
 	}
+	x.unnest()
 	if b.err != nil {
 		return nothing()
 	}
@@ -89,7 +93,7 @@ func (x *selecting) clause(c ast.Expr, name string) plan.Expr {
 // list binds the select list and expands the stars.
 func (x *selecting) list() {
 	e := x.env
-	e.clause = "the select list"
+	e.clause = selectList
 	x.items = e.items(x.s.Items)
 	if len(x.items) == 0 {
 		x.b.invalid("42601", x.s.Start, "the select list is empty")
@@ -281,6 +285,24 @@ func (x *selecting) windows() {
 	x.node = n
 }
 
+// unnest multiplies the rows by the lists that the select list unnests.
+func (x *selecting) unnest() {
+	if len(x.sel.unnests) == 0 {
+		return
+	}
+	in := x.node.Columns()
+	n := &plan.Unnest{Input: x.node, Lists: x.rows.applyAll(x.sel.unnests), Cols: slices.Clone(in)}
+	for _, l := range n.Lists {
+		elem := kind(manifest.Float)
+		if t := l.ExprType(); t.Kind == manifest.List {
+			elem = *t.Elem
+		}
+		n.Cols = append(n.Cols, plan.Column{Name: "unnest", Type: elem, Nullable: true})
+	}
+	x.rows.unnests = len(in)
+	x.node = n
+}
+
 // project makes the output: the items, what ORDER BY needs beside them, the sort, the limit, and the items alone again.
 func (x *selecting) project(order, on []orderKey, q *ast.Query) plan.Node {
 	b := x.b
@@ -380,7 +402,7 @@ func hasColumn(x plan.Expr) bool {
 	return found
 }
 
-// hasPlaceholder tells whether an aggregate or window is in x.
+// hasPlaceholder tells whether an aggregate, a window or a list that becomes rows is in x.
 func hasPlaceholder(x plan.Expr) bool {
 	found := false
 	visit(x, func(y plan.Expr) bool {
@@ -499,7 +521,7 @@ func (x *selecting) groupExpr(g ast.Expr) plan.Expr {
 	}
 	if ok && i < len(x.items) {
 		if hasPlaceholder(x.items[i].expr) {
-			b.invalid("42803", at, "GROUP BY cannot use an aggregate or a window function")
+			b.invalid("42803", at, "GROUP BY cannot use an aggregate, a window function or a list that becomes rows")
 		}
 		return b.settle(x.items[i].expr, at)
 	}

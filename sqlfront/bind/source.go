@@ -248,15 +248,17 @@ func (b *binder) tableCall(n *ast.TableCall, outer *scope) (plan.Node, []column)
 		e.scope = nil
 	}
 	args := e.args(c)
-	bound, ok := b.overload(c.Name, args, n.Start)
+	bound, args, cols, ok := b.tableArgs(c, args, n.Start)
 	if !ok {
 		return nothing(), nil
 	}
-	args = b.castAll(args, bound.Args, n.Start)
-	cols := []plan.Column{{Name: bound.Name, Table: bound.Name, Type: bound.Result, Nullable: bound.Name == "unnest"}}
 	if n.Alias.Name.Text != "" {
-		// A function of one column gives it the alias' name, as PostgreSQL does.
-		cols[0].Name, cols[0].Table = n.Alias.Name.Text, n.Alias.Name.Text
+		for i := range cols {
+			cols[i].Table = n.Alias.Name.Text
+		}
+		if len(cols) == 1 { // a function of one column gives it the alias' name, as PostgreSQL does
+			cols[0].Name = n.Alias.Name.Text
+		}
 	}
 	var node plan.Node
 	if bound.Name == "unnest" {
@@ -273,6 +275,32 @@ func (b *binder) tableCall(n *ast.TableCall, outer *scope) (plan.Node, []column)
 	visible := columnsOf(node, cols[0].Table, "")
 	b.rename(visible, n.Alias.Columns, n.Start)
 	return node, visible
+}
+
+// tableArgs casts the arguments of a function that returns rows and tells its columns: one, or for unnest of several
+// lists one for each.
+func (b *binder) tableArgs(c *ast.Call, args []plan.Expr, at int) (functions.Bound, []plan.Expr, []plan.Column, bool) {
+	if c.Name != "unnest" || len(args) < 2 {
+		bound, ok := b.overload(c.Name, args, at)
+		if !ok {
+			return bound, nil, nil, false
+		}
+		return bound, b.castAll(args, bound.Args, at), []plan.Column{{Name: bound.Name, Table: bound.Name,
+			Type: bound.Result, Nullable: bound.Name == "unnest"}}, true
+	}
+	var last functions.Bound
+	var cols []plan.Column
+	out := make([]plan.Expr, len(args))
+	for i := range args {
+		bound, ok := b.overload(c.Name, args[i:i+1], at)
+		if !ok {
+			return bound, nil, nil, false
+		}
+		out[i] = b.castAll(args[i:i+1], bound.Args, at)[0]
+		cols = append(cols, plan.Column{Name: bound.Name, Table: bound.Name, Type: bound.Result, Nullable: true})
+		last = bound
+	}
+	return last, out, cols, true
 }
 
 // join binds a join: its sides, its condition, and what USING makes of the columns.

@@ -102,13 +102,14 @@ func (e *env) quantified(n *ast.Quantified) plan.Expr {
 		}
 		return anyOf(len(array.Items), term)
 	}
-	list := e.expr(n.List)
-	switch {
-	case n.Op == "=" && !n.All:
-		return e.b.resolved("list_contains", []plan.Expr{list, arg}, n.Start)
-	case n.Op == "<>" && n.All:
-		return negated(e.b.resolved("list_contains", []plan.Expr{list, arg}, n.Start), true)
+	name := n.Op + "any"
+	if n.All {
+		name = n.Op + "all"
 	}
-	e.b.unsupported(n.Start, "only = ANY and <> ALL take a list that is no constant")
-	return boolean(true)
+	list := e.expr(n.List)
+	if t := list.ExprType(); t.Kind != manifest.List && t.Kind != manifest.Null {
+		e.b.invalid("42809", n.Start, "ANY and ALL take a list or a query, not %s", article(t))
+		return null()
+	}
+	return e.b.resolved(name, []plan.Expr{arg, list}, n.Start)
 }

@@ -86,8 +86,10 @@ func (p *parser) setChain(span ast.Span, operand func() ast.Body, ops ...string)
 		if !s.All {
 			p.accept("DISTINCT")
 		}
-		if p.accept("BY", "NAME") {
-			p.unsupported(p.tok().Start, "list the columns in the same order on both sides", "UNION BY NAME is not supported")
+		if at := p.tok().Start; p.accept("BY", "NAME") {
+			if s.ByName = true; s.Op != "union" {
+				p.unsupported(at, "list the columns in the same order on both sides", "%s BY NAME is not supported", op)
+			}
 		}
 		s.Right = operand()
 		s.Span = p.since(span)
