@@ -146,7 +146,7 @@ func (e *Engine) insert(ctx context.Context, s *Session, tx *Transaction, ins *p
 		return Result{}, err
 	}
 	conflict := conflictAction(ins)
-	node, err := st.optimize(ins.Source)
+	node, err := st.optimize(ctx, ins.Source)
 	if err != nil {
 		return Result{}, err
 	}

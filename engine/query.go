@@ -66,7 +66,7 @@ func (e *Engine) start(ctx context.Context, s *Session, tx *Transaction, st plan
 	switch st := st.(type) {
 	case *plan.Select:
 		env := e.reading(s, tx, o.AsOf)
-		node, err := env.optimize(st.Root)
+		node, err := env.optimize(ctx, st.Root)
 		if err != nil {
 			return nil, err
 		}
@@ -258,21 +258,39 @@ func (e *Engine) spillFile() (exec.SpillFile, error) {
 
 // optimize rewrites a plan of the statement. What depends on its time, zone or user is computed here, so that storage
 // can prune by it.
-func (st *statement) optimize(n plan.Node) (plan.Node, error) {
-	return optimize.Optimize(n, st.rewriting())
+func (st *statement) optimize(ctx context.Context, n plan.Node) (plan.Node, error) {
+	o := st.rewriting()
+	o.Exact = func(n *plan.Scan, wants []optimize.Want) ([]any, bool, error) { return st.exact(ctx, n, wants) }
+	return optimize.Optimize(n, o)
 }
 
 func (st *statement) rewriting() optimize.Options {
 	return optimize.Options{Statistics: &statistics{statement: st}, Env: st.expr}
 }
 
-// scan opens one table of a plan: access is checked here, for every statement that reads rows.
+// scan opens one table of a plan.
 func (st *statement) scan(ctx context.Context, n *plan.Scan) (*exec.Source, error) {
-	if err := access.Can(st.who, access.Read, access.Target{Table: n.Table}); err != nil {
+	if n.Table.Kind == manifest.System {
+		if err := access.Can(st.who, access.Read, access.Target{Table: n.Table}); err != nil {
+			return nil, err
+		}
+		return st.engine.systemScan(ctx, st.session, n)
+	}
+	snap, err := st.open(ctx, n)
+	if err != nil {
 		return nil, err
 	}
-	if n.Table.Kind == manifest.System {
-		return st.engine.systemScan(ctx, st.session, n)
+	if snap == nil {
+		return &exec.Source{}, nil
+	}
+	return source(snap), nil
+}
+
+// open opens the caller's rows of a table; nil when there were none yet. Access is checked here, for every statement
+// that reads rows.
+func (st *statement) open(ctx context.Context, n *plan.Scan) (*tablet.Snapshot, error) {
+	if err := access.Can(st.who, access.Read, access.Target{Table: n.Table}); err != nil {
+		return nil, err
 	}
 	// Its files are named by its name, which another table may have by now.
 	if _, ok := st.engine.catalog.Snapshot().TableByID(n.Table.ID); !ok {
@@ -300,7 +318,7 @@ func (st *statement) scan(ctx context.Context, n *plan.Scan) (*exec.Source, erro
 		o.Draft = st.tx.draft(st.tablet(n.Table).ID())
 	}
 	if asOf == 0 && o.Draft == nil { // before every commit there is nothing; to the tablet 0 means the head
-		return &exec.Source{}, nil
+		return nil, nil
 	}
 	changed := n.Table.ID == st.changed && n.AsOf == nil
 	if changed && st.pending {
@@ -314,7 +332,7 @@ func (st *statement) scan(ctx context.Context, n *plan.Scan) (*exec.Source, erro
 	if changed && slices.Contains(n.IDs, manifest.ColumnRow) {
 		st.keep(snap)
 	}
-	return source(snap), nil
+	return snap, nil
 }
 
 // tablet is the caller's tablet of t: the only way from a name to rows.
@@ -383,7 +401,7 @@ func (e *Engine) explain(ctx context.Context, env *statement, st *plan.Explain) 
 		return nil, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
 			Message: "EXPLAIN ANALYZE works on SELECT only: it would change rows"}
 	}
-	node, err := env.optimize(root)
+	node, err := env.optimize(ctx, root)
 	if err != nil {
 		return nil, err
 	}

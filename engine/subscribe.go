@@ -189,7 +189,7 @@ func (x *subscription) openSnapshot(ctx context.Context) error {
 		x.complete(0)
 		return nil
 	}
-	node, err := x.st.optimize(x.snapshotPlan())
+	node, err := x.st.optimize(ctx, x.snapshotPlan())
 	if err != nil {
 		return err
 	}

@@ -249,6 +249,9 @@ type valuesOp struct {
 func (b *builder) buildValues(n *plan.Values) (operator, error) {
 	op := &valuesOp{exec: b.exec, node: n}
 	op.name, op.detail, op.cols = "Values", fmt.Sprintf("%d rows", len(n.Rows)), n.Cols
+	if n.Note != "" {
+		op.detail += " " + n.Note
+	}
 	for _, row := range n.Rows {
 		if len(row) != len(n.Cols) {
 			return nil, fmt.Errorf("a row of %d values for %d columns: the plan is not sound", len(row), len(n.Cols))

@@ -45,10 +45,11 @@ type Scan struct {
 	Limit int64
 }
 
-// Values is a table of expressions without columns. Output: Cols.
+// Values is a table of expressions without columns. Output: Cols. Note says where the rows are from, for EXPLAIN.
 type Values struct {
 	Rows [][]Expr
 	Cols []Column
+	Note string
 }
 
 // Filter keeps the rows for which Where is true.
