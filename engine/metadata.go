@@ -10,11 +10,28 @@ import (
 	"kalamflight/manifest"
 )
 
-// View is the catalog as one session may know it. It is immutable; make one for each statement. It is sqlfront's
-// catalog.
+// View is the catalog as one session may know it. It is sqlfront's catalog; make one for each statement. It is for one
+// goroutine.
 type View struct {
 	who  access.Principal
 	snap *catalog.Snapshot
+	// personal: an answer depended on who asks, and not on their role alone.
+	personal bool
+}
+
+// Personal tells whether an answer up to now may be another one for another caller of the same role.
+func (v *View) Personal() bool { return v.personal }
+
+// sees tells whether the caller may know of a table.
+func (v *View) sees(t *manifest.Table) bool {
+	v.personal = v.personal || dependsOnOwner(v.who.Role, t)
+	return visible(v.who, t)
+}
+
+// dependsOnOwner tells whether the owner of a table may know of it where others of their role may not.
+func dependsOnOwner(role access.Role, t *manifest.Table) bool {
+	const stranger = manifest.UserID(1<<63 - 1)
+	return !visible(access.Principal{ID: stranger, Role: role}, t) && visible(access.Principal{ID: t.Owner, Role: role}, t)
 }
 
 // Catalog is what the session's caller may know of the definitions now.
@@ -37,7 +54,7 @@ func (v *View) Table(namespace, name string) (*manifest.Table, error) {
 	if !ok {
 		return nil, noTable(namespace, name)
 	}
-	if !visible(v.who, t) {
+	if !v.sees(t) {
 		return nil, access.Can(v.who, access.Read, access.Target{Table: t})
 	}
 	return t, nil
@@ -61,7 +78,7 @@ func (v *View) Tables(namespace string) []*manifest.Table {
 	if !ok {
 		return nil
 	}
-	return slices.DeleteFunc(v.snap.Tables(found), func(t *manifest.Table) bool { return !visible(v.who, t) })
+	return slices.DeleteFunc(v.snap.Tables(found), func(t *manifest.Table) bool { return !v.sees(t) })
 }
 
 // Version grows with every change of the catalog.

@@ -125,7 +125,13 @@ type Engine struct {
 	sessions sessions
 	running  running
 	closed   atomic.Bool
+	// shown are the stats of rooms above, func() any by name.
+	shown sync.Map
 }
+
+// ShowStats adds the numbers of a room above the engine to system.stats, under the room's name: stats returns a struct
+// of them, whenever somebody reads the table. It is safe for concurrent use.
+func (e *Engine) ShowStats(room string, stats func() any) { e.shown.Store(room, stats) }
 
 // Open opens a data folder, recovers what a crash left, and starts the jobs.
 func Open(ctx context.Context, o Options) (*Engine, error) {

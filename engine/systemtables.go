@@ -267,6 +267,10 @@ func statRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
 		"process.goroutines":    int64(runtime.NumGoroutine()),
 	}
 	rooms := map[string]any{"hotlog": e.hot.Stats(), "tablets": e.tablets.Stats(), "jobs": e.jobs.Stats()}
+	e.shown.Range(func(room, stats any) bool {
+		rooms[room.(string)] = stats.(func() any)()
+		return true
+	})
 	for room, stats := range rooms {
 		for name, v := range numbers(stats) {
 			own[room+"."+name] = v

@@ -16,6 +16,8 @@ import (
 type Session interface {
 	// ID names the session in system.sessions.
 	ID() string
+	// Principal is what is known of the caller.
+	Principal() access.Principal
 	// Refresh replaces what is known of the caller; the user stays the same.
 	Refresh(access.Principal)
 	// Namespace is what a name without one means.
@@ -46,8 +48,9 @@ type Backend interface {
 	Drain()
 	// NewSession opens a session for a caller at the address remote.
 	NewSession(p access.Principal, remote string) Session
-	// Compile resolves one statement in a namespace, as the session's caller may see the catalog.
-	Compile(s Session, namespace, text string) (*plan.Compiled, error)
+	// Compile resolves one statement in a namespace, as the session's caller may see the catalog. personal says that the
+	// answer may be another one for another caller of the same role.
+	Compile(s Session, namespace, text string) (c *plan.Compiled, personal bool, err error)
 	// CatalogVersion changes whenever Compile's answer could.
 	CatalogVersion(s Session) uint64
 	// Query starts a query or a subscription.
@@ -74,8 +77,10 @@ func (b backend) NewSession(p access.Principal, remote string) Session {
 	return b.Engine.NewSession(p, remote)
 }
 
-func (b backend) Compile(s Session, namespace, text string) (*plan.Compiled, error) {
-	return sqlfront.Compile(text, sqlfront.Options{Namespace: namespace, Catalog: b.Catalog(own(s))})
+func (b backend) Compile(s Session, namespace, text string) (*plan.Compiled, bool, error) {
+	view := b.Catalog(own(s))
+	c, err := sqlfront.Compile(text, sqlfront.Options{Namespace: namespace, Catalog: view})
+	return c, view.Personal(), err
 }
 
 func (b backend) CatalogVersion(s Session) uint64 { return b.Catalog(own(s)).Version() }

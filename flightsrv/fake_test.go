@@ -152,6 +152,13 @@ func (f *fake) NewSession(p access.Principal, _ string) flightsrv.Session {
 }
 
 func (s *fakeSession) ID() string { return s.id }
+
+func (s *fakeSession) Principal() access.Principal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.who
+}
+
 func (s *fakeSession) Close()     { s.f.sessions.Add(-1) }
 
 func (s *fakeSession) Refresh(p access.Principal) {
@@ -198,7 +205,12 @@ func rowColumns(extra bool) []plan.Column {
 	return cols
 }
 
-func (f *fake) Compile(_ flightsrv.Session, namespace, text string) (*plan.Compiled, error) {
+func (f *fake) Compile(_ flightsrv.Session, namespace, text string) (*plan.Compiled, bool, error) {
+	c, err := f.compile(namespace, text)
+	return c, false, err
+}
+
+func (f *fake) compile(namespace, text string) (*plan.Compiled, error) {
 	words := strings.Fields(text)
 	c := &plan.Compiled{Text: text, Statement: &plan.Select{}}
 	if len(words) == 0 {

@@ -61,6 +61,8 @@ type Options struct {
 	// means 30 minutes.
 	Statements   int
 	StatementTTL time.Duration
+	// Plans bounds the compiled statements that are kept for all sessions; 0 means 4,096.
+	Plans int
 	// BindRows bounds the rows of parameters of one call; 0 means 1 Mi.
 	BindRows int64
 	// TicketTTL is how long a ticket can be read; 0 means 5 minutes.
@@ -108,6 +110,7 @@ func (o *Options) setDefaults() error {
 	orDefault(&o.SessionTTL, 30*time.Minute)
 	orDefault(&o.Statements, 1_000)
 	orDefault(&o.StatementTTL, 30*time.Minute)
+	orDefault(&o.Plans, 4096)
 	orDefault(&o.BindRows, 1<<20)
 	orDefault(&o.TicketTTL, 5*time.Minute)
 	orDefault(&o.KeptBytes, 64<<20)
@@ -271,12 +274,18 @@ type Stats struct {
 	// FramesMade and FramesShared count the messages of subscriptions: those that were made, and those that another
 	// subscription of the same plan had made.
 	FramesMade, FramesShared int64
+	// Plans is how many compiled statements are kept; PlanHits and PlanMisses count the statements that found theirs
+	// among them, and those that were compiled.
+	Plans                int
+	PlanHits, PlanMisses int64
 }
 
 // Stats counts.
 func (s *Server) Stats() Stats {
 	open, statements := s.sessions.count()
 	made, shared := s.frames.counts()
+	plans, hits, misses := s.sessions.plans.counts()
 	return Stats{Conns: s.conns.open.Load(), Sessions: open, Statements: statements, Calls: s.calls.Load(),
-		Streams: s.streams.count(), KeptBytes: s.kept.held(), FramesMade: made, FramesShared: shared}
+		Streams: s.streams.count(), KeptBytes: s.kept.held(), FramesMade: made, FramesShared: shared,
+		Plans: plans, PlanHits: hits, PlanMisses: misses}
 }

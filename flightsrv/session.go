@@ -22,6 +22,7 @@ import (
 // concurrent use.
 type session struct {
 	backend Backend
+	plans   *plans
 	engine  Session
 	user    manifest.UserID
 	started time.Time
@@ -38,8 +39,6 @@ type session struct {
 	statements map[string]*statement
 	// typed are options as the client set them: its types come back to it.
 	typed map[string]*pb.SessionOptionValue
-	// compiled are statements that were compiled lately.
-	compiled map[compiledKey]compiledAt
 }
 
 // sessionKey is how a call finds its session: by cookie, or by the connection and the token, if any, that it came
@@ -51,22 +50,10 @@ type sessionKey struct {
 	token  [8]byte
 }
 
-type compiledKey struct{ namespace, text string }
-
-type compiledAt struct {
-	version uint64
-	*compiled
-}
-
-// The compiled statements that a session keeps: few, and none that is long.
-const (
-	compiledMax     = 64
-	compiledTextMax = 16 << 10
-)
-
 // sessions are those of a server. It is safe for concurrent use.
 type sessions struct {
 	backend      Backend
+	plans        *plans
 	open         *quota
 	ttl          time.Duration
 	statementTTL time.Duration
@@ -83,7 +70,7 @@ type sessions struct {
 }
 
 func newSessions(b Backend, o Options) *sessions {
-	return &sessions{backend: b, ttl: o.SessionTTL, statementTTL: o.StatementTTL,
+	return &sessions{backend: b, plans: newPlans(o.Plans), ttl: o.SessionTTL, statementTTL: o.StatementTTL,
 		open:  newQuota("sessions open", "53300", int64(o.Sessions), int64(o.SessionsPerUser)),
 		byKey: map[sessionKey]*session{}, byConn: map[uint64][]sessionKey{}, all: map[*session]struct{}{},
 		cookies: map[string]manifest.UserID{}, statements: map[string]*statement{}}
@@ -144,9 +131,9 @@ func (t *sessions) create(c *caller, key sessionKey) (*session, error) {
 	if err := t.open.take(c.principal.ID); err != nil {
 		return nil, err
 	}
-	made := &session{backend: t.backend, engine: t.backend.NewSession(c.principal, c.conn.remote), user: c.principal.ID,
+	made := &session{backend: t.backend, plans: t.plans, engine: t.backend.NewSession(c.principal, c.conn.remote), user: c.principal.ID,
 		started: time.Now(), used: time.Now(), active: 1, keys: []sessionKey{key}, statements: map[string]*statement{},
-		typed: map[string]*pb.SessionOptionValue{}, compiled: map[compiledKey]compiledAt{}}
+		typed: map[string]*pb.SessionOptionValue{}}
 	t.mu.Lock()
 	other := t.byKey[key]
 	if other != nil && other.join() {
@@ -290,31 +277,4 @@ func (t *sessions) count() (open, statements int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.all), len(t.statements)
-}
-
-// compile compiles a statement, or takes what it compiled to lately when no definition has changed since.
-func (x *session) compile(namespace, text string) (*compiled, error) {
-	key := compiledKey{namespace, text}
-	version := x.backend.CatalogVersion(x.engine)
-	x.mu.Lock()
-	at, ok := x.compiled[key]
-	x.mu.Unlock()
-	if ok && at.version == version {
-		return at.compiled, nil
-	}
-	raw, err := x.backend.Compile(x.engine, namespace, text)
-	if err != nil {
-		return nil, err
-	}
-	c := newCompiled(raw)
-	if len(text) > compiledTextMax {
-		return c, nil
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if len(x.compiled) >= compiledMax {
-		clear(x.compiled)
-	}
-	x.compiled[key] = compiledAt{version, c}
-	return c, nil
 }

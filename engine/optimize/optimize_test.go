@@ -261,9 +261,13 @@ func TestOptimizeKeepsMeaning(t *testing.T) {
 		if r.IntN(2) == 0 {
 			o.Statistics = guesses{}
 		}
+		before := dump(n, "")
 		out, err := optimize.Optimize(n, o)
 		if err != nil {
 			t.Fatalf("case %d: %v", i, err)
+		}
+		if dump(n, "") != before { // plans are shared
+			t.Fatalf("case %d: the plan was changed in place, it was\n%s", i, before)
 		}
 		got, errGot := run(t, w, out)
 		if errWant != nil {

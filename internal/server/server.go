@@ -106,6 +106,7 @@ func start(ctx context.Context, o Options, listener net.Listener) (*Server, erro
 	if err != nil {
 		return nil, errors.Join(err, e.Close(ctx))
 	}
+	e.ShowStats("flight", func() any { return wire.Stats() })
 	s := &Server{engine: e, wire: wire, listener: listener, failed: make(chan error, 1)}
 	go func() { // ends when Shutdown stops the wire, which waits for it
 		defer close(s.failed)
