@@ -124,6 +124,7 @@ type Engine struct {
 
 	sessions sessions
 	running  running
+	pins     pins
 	closed   atomic.Bool
 	// shown are the stats of rooms above, func() any by name.
 	shown sync.Map
@@ -305,6 +306,7 @@ func (e *Engine) closeStores() error {
 	if e.hub != nil {
 		e.hub.Close()
 	}
+	e.pins.close()
 	if e.tablets != nil {
 		errs = append(errs, e.tablets.Close())
 	}

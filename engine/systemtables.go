@@ -257,6 +257,7 @@ func statRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
 		"engine.uptime_seconds": int64(time.Since(e.started) / time.Second),
 		"engine.sessions":       int64(len(e.sessions.list())),
 		"engine.queries":        int64(len(e.running.list(whatQuery))),
+		"engine.pins":           int64(e.pins.count()),
 		"subscriptions.tails":   int64(hub.Tails),
 		"subscriptions.tablets": int64(hub.Tablets),
 		"subscriptions.commits": hub.Commits,

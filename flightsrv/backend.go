@@ -2,6 +2,7 @@ package flightsrv
 
 import (
 	"context"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -44,6 +45,8 @@ type Backend interface {
 	Secret() []byte
 	// Head is the newest durable sequence.
 	Head() manifest.Seq
+	// Pin is the newest durable sequence; what a query reads stays readable at it for a time.
+	Pin(s Session, c *plan.Compiled, life time.Duration) manifest.Seq
 	// Drain ends what runs, subscriptions with an end row, and refuses new statements.
 	Drain()
 	// NewSession opens a session for a caller at the address remote.
@@ -81,6 +84,10 @@ func (b backend) Compile(s Session, namespace, text string) (*plan.Compiled, boo
 	view := b.Catalog(own(s))
 	c, err := sqlfront.Compile(text, sqlfront.Options{Namespace: namespace, Catalog: view})
 	return c, view.Personal(), err
+}
+
+func (b backend) Pin(s Session, c *plan.Compiled, life time.Duration) manifest.Seq {
+	return b.Engine.Pin(own(s), c, life)
 }
 
 func (b backend) CatalogVersion(s Session) uint64 { return b.Catalog(own(s)).Version() }

@@ -133,8 +133,11 @@ func (f *fake) Epoch(id manifest.UserID) uint64 {
 	return 0
 }
 
-func (f *fake) Secret() []byte                          { return []byte("0123456789abcdef0123456789abcdef") }
-func (f *fake) Head() manifest.Seq                      { return manifest.Seq(f.head.Load()) }
+func (f *fake) Secret() []byte     { return []byte("0123456789abcdef0123456789abcdef") }
+func (f *fake) Head() manifest.Seq { return manifest.Seq(f.head.Load()) }
+
+func (f *fake) Pin(flightsrv.Session, *plan.Compiled, time.Duration) manifest.Seq { return f.Head() }
+
 func (f *fake) Drain()                                  { f.once.Do(func() { close(f.drained) }) }
 func (f *fake) CatalogVersion(flightsrv.Session) uint64 { return f.version.Load() }
 
@@ -159,7 +162,7 @@ func (s *fakeSession) Principal() access.Principal {
 	return s.who
 }
 
-func (s *fakeSession) Close()     { s.f.sessions.Add(-1) }
+func (s *fakeSession) Close() { s.f.sessions.Add(-1) }
 
 func (s *fakeSession) Refresh(p access.Principal) {
 	s.mu.Lock()

@@ -113,7 +113,7 @@ func (s *Server) queryTicket(r request, c *compiled) (ticket, error) {
 	t.namespace, t.text, t.schema = r.namespace, r.text, c.hash
 	t.params = r.params
 	if !c.subscribes() {
-		t.asOf = s.backend.Head()
+		t.asOf = s.backend.Pin(r.session.engine, c.Compiled, s.o.TicketTTL)
 	}
 	return t, nil
 }

@@ -506,3 +506,14 @@ func truth(b bool) *plan.Literal { return &plan.Literal{Value: b, Type: boolean}
 
 // isFalse tells a condition that no row passes: FALSE, or NULL.
 func isFalse(e plan.Expr) bool { l, ok := e.(*plan.Literal); return ok && l.Value != true }
+
+// Scans calls fn for every scan of a plan, those in subqueries among them.
+func Scans(n plan.Node, fn func(*plan.Scan)) {
+	if scan, ok := n.(*plan.Scan); ok {
+		fn(scan)
+		return
+	}
+	below := func(n plan.Node) (plan.Node, error) { Scans(n, fn); return n, nil }
+	mapChildren(n, below)
+	mapNodeExprs(n, func(e plan.Expr) (plan.Expr, error) { return mapExpr(e, inSubquery(below)) })
+}
