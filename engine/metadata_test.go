@@ -15,7 +15,7 @@ func TestViewsArePersonal(t *testing.T) {
 		w.sql("", "CREATE USER "+name+" WITH PASSWORD '"+passwordOf(name)+"' ROLE service", false)
 	}
 	w.sql("ann", "CREATE TABLE default.mine (id BIGINT PRIMARY KEY) WITH (TYPE = 'SHARED', ACCESS_LEVEL = 'dba')", false)
-	w.sql("ann", "CREATE TABLE default.ours (id BIGINT PRIMARY KEY) WITH (TYPE = 'SHARED', ACCESS_LEVEL = 'public')", false)
+	w.sql("ann", "CREATE SHARED TABLE default.ours (id BIGINT PRIMARY KEY) WITH (ACCESS_LEVEL = 'public')", false)
 	for _, c := range []struct {
 		user, table      string
 		personal, denied bool

@@ -131,7 +131,8 @@ func (t *sessions) create(c *caller, key sessionKey) (*session, error) {
 	if err := t.open.take(c.principal.ID); err != nil {
 		return nil, err
 	}
-	made := &session{backend: t.backend, plans: t.plans, engine: t.backend.NewSession(c.principal, c.conn.remote), user: c.principal.ID,
+	made := &session{backend: t.backend, plans: t.plans,
+		engine: t.backend.NewSession(c.principal, c.conn.remote), user: c.principal.ID,
 		started: time.Now(), used: time.Now(), active: 1, keys: []sessionKey{key}, statements: map[string]*statement{},
 		typed: map[string]*pb.SessionOptionValue{}}
 	t.mu.Lock()
