@@ -316,6 +316,9 @@ func (a *aggStored) emitRest(ctx context.Context, w *worker) error {
 		return err
 	}
 	for p := range lists {
+		if len(lists[p]) == 0 && a.rest.rows(p) == 0 {
+			continue
+		}
 		var in aggPart
 		in.add(a.aggTable, lists[p], a.rest, p)
 		if err := a.op.emitPart(ctx, w, &in, a.level+1); err != nil {

@@ -66,6 +66,8 @@ type Env struct {
 	BatchRows int
 	// BatchBytes is about how many bytes a result batch has at most, when it has more than one row; 0 means 2 MiB.
 	BatchBytes int64
+	// alwaysTight makes operators spill as soon as they can, for tests.
+	alwaysTight bool
 	// Server, when not nil, bounds the memory of all queries together.
 	Server *Budget
 }

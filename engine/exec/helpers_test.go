@@ -294,6 +294,13 @@ func (w *world) runSpilling(n plan.Node, workers int, want [][]any) {
 	disk := &memoryDisk{}
 	env := w.env(workers)
 	env.MemoryBytes, env.Spill = 1<<20, disk.create
+	rows := len(want)
+	for _, t := range w.tables {
+		rows += len(t.rows)
+	}
+	if rows < 2000 {
+		env.MemoryBytes, env.alwaysTight = 0, true
+	}
 	got, err := w.try(n, env)
 	if err != nil {
 		// What cannot spill may say so.

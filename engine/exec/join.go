@@ -2,8 +2,10 @@ package exec
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"kalamflight/engine/expr"
 	"kalamflight/engine/plan"
@@ -98,6 +100,12 @@ type buildSide struct {
 	// nulls are the rows whose key has a NULL, where NULL does not equal NULL.
 	nulls []uint32
 	mem   account
+	// stored are the bytes of the rows where the side itself counts them; level counts how often they were cut.
+	stored int64
+	level  uint
+	// spilled: some worker's rows did not fit, so all go to partitions. other is what is in other partitions.
+	spilled atomic.Bool
+	other   elsewhere
 	// matched has a bit for every row id, for Right and Full; workers or theirs in at the end.
 	matched []uint64
 }
@@ -108,6 +116,9 @@ type buildPart struct {
 	store *rowStore
 	ev    *exprEval
 	cols  []*expr.Vector
+	// parts has the rows instead of store once they do not fit.
+	parts *rowParts
+	other elsewhere
 }
 
 // stored are the columns of a stored right row: the kept ones, then the keys that are not columns.
@@ -148,7 +159,11 @@ func (o *joinOp) column(c *chunk, col, n int) *expr.Vector {
 }
 
 func (s *buildSide) open(context.Context) (stage, error) {
-	p := &buildPart{side: s, ev: s.op.rightSet.eval(), store: newRowStore(s.op.stored(), s.op.exec.account("the join"))}
+	mem := s.op.exec.account("the join")
+	if s.op.cuts() {
+		mem = s.op.exec.lenient("the join")
+	}
+	p := &buildPart{side: s, ev: s.op.rightSet.eval(), store: newRowStore(s.op.stored(), mem)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.parts = append(s.parts, p)
@@ -169,17 +184,37 @@ func (p *buildPart) push(_ context.Context, b *expr.Batch) error {
 			p.cols = append(p.cols, v)
 		}
 	}
-	return p.store.append(p.cols, b.Sel, b.Rows())
+	return p.add(b.Sel, b.Rows())
+}
+
+// add stores the rows of cols, in partitions when there is no room for them.
+func (p *buildPart) add(sel []uint16, n int) error {
+	o := p.side.op
+	if p.parts == nil && o.cuts() {
+		full := p.store.mem.held >= o.exec.flushBytes() && o.exec.tightAt(rowsBytes(p.store.types, p.cols, sel, n), 0)
+		if full || p.side.spilled.Load() {
+			if err := p.divide(); err != nil {
+				return err
+			}
+		}
+	}
+	if p.parts != nil {
+		return p.scatter(p.cols, sel, n)
+	}
+	return p.store.append(p.cols, sel, n)
 }
 
 func (p *buildPart) finish(context.Context) error { return nil }
 
-// build runs the right side and indexes it.
+// build runs the right side and indexes it; errBuildTight when it does not fit and is to be cut.
 func (o *joinOp) build(ctx context.Context) (*buildSide, error) {
 	s := &buildSide{op: o, mem: o.exec.account("the join")}
 	if err := o.right.run(ctx, s.open); err != nil {
 		s.free()
 		return nil, err
+	}
+	if s.spilled.Load() {
+		return s, errBuildTight
 	}
 	for _, p := range s.parts {
 		s.chunks = append(s.chunks, p.store.chunks...)
@@ -193,7 +228,10 @@ func (o *joinOp) build(ctx context.Context) (*buildSide, error) {
 		s.matched = make([]uint64, (len(s.chunks)<<chunkShift)/64)
 	}
 	if len(o.rightKeys) > 0 {
-		if err := s.index(ctx); err != nil {
+		if err := s.index(ctx); errors.Is(err, errBuildTight) {
+			s.chunks = nil
+			return s, err
+		} else if err != nil {
 			s.free()
 			return nil, err
 		}
@@ -204,6 +242,7 @@ func (o *joinOp) build(ctx context.Context) (*buildSide, error) {
 func (s *buildSide) free() {
 	for _, p := range s.parts {
 		p.store.free()
+		p.parts.free()
 	}
 	s.mem.free()
 }
@@ -234,17 +273,19 @@ func (s *buildSide) index(ctx context.Context) error {
 			return err
 		}
 		owners = append(owners, groups[:n]...)
-		if err := s.mem.hold(s.groups.size() + int64(8*cap(owners))); err != nil {
+		if err := s.mem.hold(s.stored + s.groups.size() + int64(8*cap(owners))); err != nil {
 			return err
+		}
+		if s.tight() {
+			return errBuildTight
 		}
 	}
 	s.groups.direct()
-	if err := s.mem.hold(s.groups.size() + int64(12*len(owners))); err != nil {
+	if err := s.mem.hold(s.stored + s.groups.size() + int64(12*len(owners))); err != nil {
 		return err
 	}
 	o.note(s.mem.held)
-	s.chain(owners)
-	return nil
+	return s.chain(ctx, owners)
 }
 
 // withoutNulls leaves out the rows of a chunk whose key has a NULL and remembers them.
@@ -283,7 +324,7 @@ func allValid(vectors []*expr.Vector, r int) bool {
 }
 
 // chain lists the rows of each group; owners are the groups of the indexed rows in the order of their ids.
-func (s *buildSide) chain(owners []uint32) {
+func (s *buildSide) chain(ctx context.Context, owners []uint32) error {
 	n := s.groups.len()
 	s.starts = make([]uint32, n+1)
 	s.unique = true
@@ -298,6 +339,9 @@ func (s *buildSide) chain(owners []uint32) {
 	next := append([]uint32(nil), s.starts...)
 	at, skip := 0, 0
 	for ci, c := range s.chunks {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		for r := range c.rows {
 			id := uint32(ci<<chunkShift + r)
 			if skip < len(s.nulls) && s.nulls[skip] == id {
@@ -310,11 +354,20 @@ func (s *buildSide) chain(owners []uint32) {
 			at++
 		}
 	}
+	return nil
 }
 
 func (o *joinOp) run(ctx context.Context, out sink) error {
 	out = o.counted(out)
 	side, err := o.build(ctx)
+	if errors.Is(err, errBuildTight) {
+		defer side.free()
+		parts, err := side.divide(ctx)
+		if err != nil {
+			return err
+		}
+		return parts.run(ctx, out)
+	}
 	if err != nil {
 		return err
 	}
@@ -348,25 +401,28 @@ func finishOnly(ctx context.Context, out sink) error {
 func (s *buildSide) unmatched(ctx context.Context, out sink) error {
 	o := s.op
 	return o.exec.each(ctx, &o.opInfo, len(s.chunks), min(len(s.chunks), 1+len(s.chunks)/8), out,
-		func(ctx context.Context, w *worker, ci int) error {
-			c := s.chunks[ci]
-			b := &expr.Batch{Len: c.rows, Sel: make([]uint16, 0, c.rows)}
-			for r := range c.rows {
-				if id := ci<<chunkShift + r; s.matched[id>>6]>>(uint(id)&63)&1 == 0 {
-					b.Sel = append(b.Sel, uint16(r))
-				}
-			}
-			if len(b.Sel) == 0 {
-				return nil
-			}
-			for _, t := range o.leftTypes {
-				b.Vectors = append(b.Vectors, nullConst(t, c.rows))
-			}
-			for i := range o.rightTypes {
-				b.Vectors = append(b.Vectors, o.column(c, i, c.rows))
-			}
-			return w.push(ctx, b)
-		})
+		func(ctx context.Context, w *worker, ci int) error { return s.pushUnmatched(ctx, w, ci) })
+}
+
+// pushUnmatched is unmatched for one chunk.
+func (s *buildSide) pushUnmatched(ctx context.Context, w *worker, ci int) error {
+	c := s.chunks[ci]
+	b := &expr.Batch{Len: c.rows, Sel: make([]uint16, 0, c.rows)}
+	for r := range c.rows {
+		if id := ci<<chunkShift + r; s.matched[id>>6]>>(uint(id)&63)&1 == 0 {
+			b.Sel = append(b.Sel, uint16(r))
+		}
+	}
+	if len(b.Sel) == 0 {
+		return nil
+	}
+	for _, t := range s.op.leftTypes {
+		b.Vectors = append(b.Vectors, nullConst(t, c.rows))
+	}
+	for i := range s.op.rightTypes {
+		b.Vectors = append(b.Vectors, s.op.column(c, i, c.rows))
+	}
+	return w.push(ctx, b)
 }
 
 // mergeMatched adds a worker's matches to those of all.

@@ -396,7 +396,7 @@ func (p *probe) unknown(b *expr.Batch, r int) (bool, error) {
 		return false, nil
 	}
 	null := !allValid(p.keys, r)
-	if !null && len(s.nulls) == 0 || s.rows == 0 {
+	if !null && len(s.nulls) == 0 && !s.other.nulls || s.rows == 0 && !s.other.rows {
 		return false, nil
 	}
 	if len(p.keys) == 1 && p.where == nil {

@@ -241,7 +241,7 @@ func (r *sortRun) add(sel []uint16, n int) error {
 
 const (
 	// sortedRows is how many rows are sorted at a time.
-	sortedRows = 1 << 20
+	sortedRows = 1 << 18
 	entryBytes = int64(unsafe.Sizeof(sortEntry{}))
 )
 

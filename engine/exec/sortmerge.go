@@ -14,7 +14,7 @@ func (r *sortRun) relieve(ctx context.Context, sel []uint16, n int) error {
 	}
 	// Sorting needs a second copy of the entries.
 	more := int64(len(r.entries)+n)*entryBytes + rowsBytes(r.op.types, r.vectors, sel, n)
-	if r.store.mem.held+r.mem.held < r.op.exec.flushBytes() || !r.op.exec.tight(more) {
+	if r.store.size()+int64(len(r.entries))*entryBytes < r.op.exec.flushBytes() || !r.op.exec.tight(more) {
 		return nil
 	}
 	return r.spill(ctx)

@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -34,7 +35,9 @@ func (x *execution) spills() bool { return x.env.Spill != nil }
 func (x *execution) tight(n int64) bool { return x.tightAt(n, 1) }
 
 // tightAt is tight for an operator that goes on in smaller and smaller parts: each level leaves half as much free.
-func (x *execution) tightAt(n int64, level uint) bool { return x.spills() && x.budget.tight(n, level) }
+func (x *execution) tightAt(n int64, level uint) bool {
+	return x.spills() && (x.env.alwaysTight || x.budget.tight(n, level))
+}
 
 // blockBytes is about how large blocks are.
 func (x *execution) blockBytes() int64 {
@@ -42,10 +45,17 @@ func (x *execution) blockBytes() int64 {
 }
 
 // flushBytes is from how many bytes on rows are worth writing.
-func (x *execution) flushBytes() int64 { return min(spillFlushMin, x.env.MemoryBytes/8) }
+func (x *execution) flushBytes() int64 {
+	if x.env.alwaysTight {
+		return 0
+	}
+	return min(spillFlushMin, x.env.MemoryBytes/8)
+}
 
 // spillFile is a temporary file of one operator. Blocks are appended by one goroutine.
 type spillFile struct {
+	// ctx is the query's.
+	ctx  context.Context
 	info *opInfo
 	file SpillFile
 	size int64
@@ -69,7 +79,7 @@ func (x *execution) spillFile(info *opInfo) (*spillFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &spillFile{info: info, file: f}
+	s := &spillFile{ctx: x.ctx, info: info, file: f}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.files = append(x.files, s)
@@ -108,6 +118,10 @@ func (s *spillFile) writeAll(blocks []spillBlock, cols []*expr.Vector, n int, si
 	}
 	step := int(min(max(size*int64(n)/bytes, 1), chunkRows))
 	for from := 0; from < n; from += step {
+		// Writing goes on for a while when there is much to write.
+		if err := s.ctx.Err(); err != nil {
+			return blocks, err
+		}
 		b, err := s.write(cols, from, min(from+step, n))
 		if err != nil {
 			return blocks, err

@@ -83,19 +83,18 @@ func TestBlocks(t *testing.T) {
 // TestSpillingSort sorts in little memory, merging several times, and compares the order.
 func TestSpillingSort(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	eachSeed(t, 12, func(t *testing.T, w *world, workers int) {
-		types := append([]manifest.Type{bigintType, textType}, w.someTypes(2)...)
-		rows := w.randomRows(types, 30_000, 1<<40, w.rand.IntN(2))
+	eachSeed(t, 6, func(t *testing.T, w *world, workers int) {
+		types := append([]manifest.Type{bigintType, textType}, w.someTypes(1)...)
+		rows := w.randomRows(types, 40_000, 1<<40, w.rand.IntN(2))
 		in := w.add(types, rows)
 		keys := w.keys(types, 1+w.rand.IntN(3))
 		var n plan.Node = &plan.Sort{Input: in.scan(), Keys: keys}
-		want := keysOnly(sortRows(rows, types, keys), len(types))
 		if w.rand.IntN(2) == 0 {
 			n = &plan.Limit{Input: n, Count: lit(int64(20_000), bigintType), Skip: lit(int64(3), bigintType)}
 		}
 		disk := &memoryDisk{}
 		env := w.env(workers)
-		env.MemoryBytes, env.Spill = 512<<10, disk.create
+		env.MemoryBytes, env.Spill = 2<<20, disk.create
 		plain, err := w.try(n, w.env(1))
 		if err != nil {
 			t.Fatal(err)
@@ -112,7 +111,7 @@ func TestSpillingSort(t *testing.T) {
 			t.Errorf("EXPLAIN ANALYZE does not say that the sort spilled:\n%s", text)
 		}
 		q.Close()
-		if len(got) != len(plain) || len(want) != len(rows) {
+		if len(got) != len(plain) {
 			t.Fatalf("%d rows, want %d", len(got), len(plain))
 		}
 		for i := range got {
@@ -139,7 +138,15 @@ func spillingPlans(t *testing.T, rows int64) map[string]plan.Node {
 			Cols:  outCols(types...)}
 	}
 	key := []plan.SortKey{{Expr: col(bigintType, 0), Desc: true}}
+	join := func(kind plan.JoinKind, width int) plan.Node {
+		key := []plan.Expr{col(bigintType, 0)}
+		cols := outCols(bigintType, textType, bigintType, textType)
+		return &plan.Join{Kind: kind, LeftSide: big(), RightSide: big(), LeftKeys: key, RightKeys: key, Cols: cols[:width]}
+	}
 	return map[string]plan.Node{
+		"the join":      join(plan.Inner, 4),
+		"the full join": join(plan.Full, 4),
+		"the semi join": join(plan.Semi, 2),
 		"the sort":      &plan.Sort{Input: big(), Keys: key},
 		"the aggregate": aggregateNode(big(), []plan.Agg{call(t, "count")}, types, []int{0, 1}),
 		"the list": aggregateNode(big(), []plan.Agg{call(t, "array_agg", col(textType, 1)),

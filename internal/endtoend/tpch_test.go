@@ -191,6 +191,28 @@ func TestTPCH(t *testing.T) {
 	}
 }
 
+// TestTPCHInLittleMemory runs the queries with so little memory that many of them spill: the answers are the same.
+func TestTPCHInLittleMemory(t *testing.T) {
+	dir := t.TempDir()
+	t.Run("load", func(t *testing.T) {
+		c := connect(t, start(t, server.Options{NoJobs: true, DataDir: dir}).URL(), "")
+		createTPCH(c, "cold")
+		for _, table := range tpchTables {
+			loadTPCH(c, "cold", table.name, table.columns, all)
+			c.exec("FLUSH TABLE cold." + table.name)
+		}
+	})
+	for _, memory := range []int64{8 << 20, 2 << 20} {
+		t.Run(fmt.Sprint(memory>>20, " MiB"), func(t *testing.T) {
+			s := start(t, server.Options{NoJobs: true, DataDir: dir, QueryBytes: memory})
+			c := connect(t, s.URL(), "")
+			for q := 1; q <= 22; q++ {
+				t.Run(fmt.Sprintf("q%02d", q), func(t *testing.T) { checkTPCH(t, c, "cold", q) })
+			}
+		})
+	}
+}
+
 func checkTPCH(t *testing.T, c *client, namespace string, q int) {
 	sql, err := os.ReadFile(filepath.Join("testdata", "tpch", "queries", fmt.Sprintf("q%02d.sql", q)))
 	if err != nil {
