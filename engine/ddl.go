@@ -3,12 +3,10 @@ package engine
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"kalamflight/engine/access"
 	"kalamflight/engine/catalog"
-	"kalamflight/engine/expr"
 	"kalamflight/engine/plan"
 	"kalamflight/engine/tablet"
 	"kalamflight/internal/fault"
@@ -240,153 +238,6 @@ func (e *Engine) owners(ctx context.Context, t *manifest.Table) ([]manifest.Owne
 		return []manifest.Owner{{}}, nil
 	}
 	return e.tablets.Tablets(ctx, t)
-}
-
-func (e *Engine) alterTable(ctx context.Context, s *Session, st *plan.AlterTable) error {
-	p, env := s.Principal(), e.exprEnv(s)
-	t, ok := e.catalog.Snapshot().Table(st.Namespace, st.Name)
-	if !ok {
-		return noTable(st.Namespace, st.Name)
-	}
-	if err := access.Can(p, access.Alter, access.Target{Table: t}); err != nil {
-		return err
-	}
-	_, err := e.catalog.ChangeTable(ctx, t.ID, func(t *manifest.Table) error {
-		for _, step := range st.Steps {
-			if err := e.alterStep(t, step, env); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return err
-}
-
-func (e *Engine) alterStep(t *manifest.Table, step plan.AlterStep, env *expr.Env) error {
-	switch step := step.(type) {
-	case plan.RenameColumn:
-		i, err := columnIndex(t, step.From)
-		if err != nil {
-			return err
-		}
-		t.Columns[i].Name = step.To
-	case plan.SetOptions:
-		setOptions(t, step)
-	case plan.RenameTable:
-		return unsupported("renamed tables")
-	case plan.AddColumn:
-		return e.addColumn(t, step, env)
-	case plan.DropColumn:
-		i, err := columnIndex(t, step.Name)
-		if err != nil {
-			if step.IfExists {
-				return nil
-			}
-			return err
-		}
-		if slices.Contains(t.Key, t.Columns[i].ID) {
-			return &fault.SQL{Kind: fault.ErrPrecondition, Code: "2BP01",
-				Message: fmt.Sprintf("column %q is part of the primary key", t.Columns[i].Name)}
-		}
-		t.Columns = slices.Delete(t.Columns, i, i+1)
-	case plan.AlterColumn:
-		return alterColumn(t, step)
-	}
-	return nil
-}
-
-func columnIndex(t *manifest.Table, name string) (int, error) {
-	exact := slices.IndexFunc(t.Columns, func(c manifest.Column) bool { return c.Name == name })
-	if exact >= 0 {
-		return exact, nil
-	}
-	i := slices.IndexFunc(t.Columns, func(c manifest.Column) bool { return strings.EqualFold(c.Name, name) })
-	if i < 0 {
-		return 0, &fault.SQL{Kind: fault.ErrNotFound, Code: "42703",
-			Message: fmt.Sprintf("table %s.%s has no column %q", t.Namespace, t.Name, name)}
-	}
-	return i, nil
-}
-
-func (e *Engine) addColumn(t *manifest.Table, step plan.AddColumn, env *expr.Env) error {
-	if _, err := columnIndex(t, step.Column.Name); err == nil && step.IfNotExists {
-		return nil
-	}
-	col := step.Column
-	if col.Default != "" {
-		var err error
-		if col.Missing, err = e.missing(col, env); err != nil {
-			return fmt.Errorf("default of column %q: %w", col.Name, err)
-		}
-	}
-	if col.NotNull && col.Missing == "" {
-		return (&fault.SQL{Kind: fault.ErrPrecondition, Code: "23502",
-			Message: fmt.Sprintf("column %q must not be NULL and the rows there are would be", col.Name)}).
-			WithHint("add the column with a DEFAULT")
-	}
-	col.ID = t.NextColumn
-	t.NextColumn++
-	t.Columns = append(t.Columns, col)
-	return nil
-}
-
-// missing is the value that the rows there are have in a column added with a default, evaluated once as PostgreSQL
-// does.
-func (e *Engine) missing(col manifest.Column, env *expr.Env) (string, error) {
-	def, err := e.opts.Default(col)
-	if err != nil {
-		return "", err
-	}
-	v, err := expr.Constant(def, env)
-	if err != nil || v.Value == nil {
-		return "", err
-	}
-	return manifest.EncodeValue(col.Type, v.Value)
-}
-
-func alterColumn(t *manifest.Table, step plan.AlterColumn) error {
-	i, err := columnIndex(t, step.Name)
-	if err != nil {
-		return err
-	}
-	if step.Type != nil && !step.Type.Equal(t.Columns[i].Type) {
-		return unsupported("changes of a column's type")
-	}
-	if step.NotNull != nil {
-		switch {
-		case *step.NotNull && !t.Columns[i].NotNull:
-			return unsupported("new NOT NULL constraints")
-		case !*step.NotNull && slices.Contains(t.Key, t.Columns[i].ID):
-			return &fault.SQL{Kind: fault.ErrPrecondition, Code: "42P16",
-				Message: fmt.Sprintf("column %q is part of the primary key", t.Columns[i].Name)}
-		}
-		t.Columns[i].NotNull = *step.NotNull
-	}
-	if step.Default != nil {
-		t.Columns[i].Default = *step.Default
-	}
-	return nil
-}
-
-func setOptions(t *manifest.Table, o plan.SetOptions) {
-	if o.Flush != nil {
-		t.Flush = *o.Flush
-	}
-	if o.TTL != nil {
-		t.TTL = *o.TTL
-	}
-	if o.TTLDeletes != nil {
-		t.TTLDeletes = *o.TTLDeletes
-	}
-	if o.Access != nil {
-		t.Access = *o.Access
-	}
-	if o.Compression != nil {
-		t.Compression = *o.Compression
-	}
-	if o.Retention != nil {
-		t.Retention = *o.Retention
-	}
 }
 
 func (e *Engine) changeUsers(ctx context.Context, p access.Principal, st plan.Statement) error {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -160,7 +159,7 @@ func (e *Engine) insert(ctx context.Context, s *Session, tx *Transaction, ins *p
 		return e.upsert(ctx, st, ins, next)
 	}
 	if ins.Returning == nil {
-		n, err := e.write(ctx, st, ins.Table, next, conflict, ins.Arbiter)
+		n, err := e.write(ctx, st, ins.Table, next, conflict, arbiter(ins))
 		return Result{Rows: n}, err
 	}
 	return e.insertReturning(ctx, st, ins, next, conflict)
@@ -177,33 +176,37 @@ func conflictAction(ins *plan.Insert) tablet.OnConflict {
 	return tablet.Fail
 }
 
+// arbiter is the index that conflictAction is about, nil for all: a row of a STREAM table replaces that of its primary
+// key, and no other.
+func arbiter(ins *plan.Insert) *manifest.IndexID {
+	if ins.OnConflict == plan.ConflictDefault && ins.Table.Kind == manifest.Stream {
+		return new(manifest.IndexID)
+	}
+	return ins.Arbiter
+}
+
 // write commits the rows of next, which have the columns of t in table order, and returns how many were written.
 func (e *Engine) write(ctx context.Context, st *statement, t *manifest.Table, next func() (arrow.RecordBatch, error),
 	c tablet.OnConflict, arbiter *manifest.IndexID) (int64, error) {
-	checked := func() (arrow.RecordBatch, error) {
-		b, err := next()
-		if err != nil {
-			return nil, err
-		}
-		if err := checkRows(t, b); err != nil {
-			b.Release()
-			return nil, err
-		}
-		return b, nil
+	checked, err := st.checked(t, next)
+	if err != nil {
+		return 0, err
 	}
 	return st.commit(ctx,
 		tablet.Write{Tablet: st.tablet(t), InsertReader: checked, OnConflict: c, Arbiter: arbiter}, false)
 }
 
-// admit refuses a commit to a table, or of a user, that was dropped since the statement began, and holds off drops
-// until the commit has its place.
+// admit refuses a commit to a table, or of a user, that was dropped since the statement began, and one that was checked
+// by other rules than the table has now; it holds off drops and new rules until the commit has its place.
 func (st *statement) admit(t *manifest.Table) func() (func(), error) {
 	e := st.engine
 	return func() (func(), error) {
 		e.drops.RLock()
 		_, err := e.Principal(context.Background(), st.who.ID)
-		if _, ok := e.catalog.Snapshot().TableByID(t.ID); err == nil && !ok {
+		if now, ok := e.catalog.Snapshot().TableByID(t.ID); err == nil && !ok {
 			err = noTable(t.Namespace, t.Name)
+		} else if err == nil && now.Rules != t.Rules {
+			err = altered(t)
 		}
 		if err != nil {
 			e.drops.RUnlock()
@@ -213,43 +216,20 @@ func (st *statement) admit(t *manifest.Table) func() (func(), error) {
 	}
 }
 
-// drop runs f, which takes a table or a user from the catalog, while no commit is on its way into the log: the commits
-// before it are there to be cleaned, and those after it are refused.
+// altered is the failure of a statement that knows an older definition of its table.
+func altered(t *manifest.Table) error {
+	return &fault.SQL{Kind: fault.ErrConflict, Code: "40001",
+		Message: fmt.Sprintf("table %s.%s was altered while the statement ran", t.Namespace, t.Name),
+		Hint:    "repeat the statement"}
+}
+
+// drop runs f, which takes a table or a user from the catalog, or gives a table new rules, while no commit is on its
+// way into the log: the commits before it are there to be cleaned, and those after it are refused.
 func (e *Engine) drop(f func() error) error {
 	defer e.endFallen()
 	e.drops.Lock()
 	defer e.drops.Unlock()
 	return f()
-}
-
-// checkRows is the one check of NOT NULL and of the length of a VARCHAR(n); b has the columns of t in table order.
-func checkRows(t *manifest.Table, b arrow.RecordBatch) error {
-	for i, c := range t.Columns {
-		if c.NotNull && b.Column(i).NullN() > 0 {
-			return &fault.SQL{Kind: fault.ErrInvalid, Code: "23502",
-				Message: fmt.Sprintf("column %q of table %s.%s must not be NULL", c.Name, t.Namespace, t.Name)}
-		}
-		if c.Type.Kind == manifest.Text && c.Type.Length > 0 {
-			if err := checkLengths(c, b.Column(i).(*array.String)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// checkLengths refuses texts with more characters than the column's type allows.
-func checkLengths(c manifest.Column, texts *array.String) error {
-	for i := range texts.Len() {
-		// A text has no more characters than bytes.
-		if texts.ValueLen(i) > int(c.Type.Length) && texts.IsValid(i) &&
-			utf8.RuneCountInString(texts.Value(i)) > int(c.Type.Length) {
-			return &fault.SQL{Kind: fault.ErrInvalid, Code: "22001",
-				Message: fmt.Sprintf("a value of column %q has %d characters, more than %s allows", c.Name,
-					utf8.RuneCountInString(texts.Value(i)), c.Type)}
-		}
-	}
-	return nil
 }
 
 // returningBytesMax bounds the rows that RETURNING keeps.
@@ -273,7 +253,7 @@ func (e *Engine) insertReturning(ctx context.Context, st *statement, ins *plan.I
 		}
 		return b, nil
 	}
-	n, err := e.write(ctx, st, ins.Table, tee, c, nil)
+	n, err := e.write(ctx, st, ins.Table, tee, c, arbiter(ins))
 	if err != nil {
 		out.rows.Close()
 		return Result{}, err
@@ -400,11 +380,13 @@ func (e *Engine) tryChange(ctx context.Context, st *statement, c change) (Result
 	return Result{Rows: int64(len(found.refs)), Returning: found.result()}, nil
 }
 
-// keepsKeys tells whether no key column is assigned.
+// keepsKeys tells whether no column of a unique key is assigned.
 func (c *change) keepsKeys() bool {
-	for _, a := range c.set {
-		if slices.Contains(c.table.Key, a.Column) {
-			return false
+	for _, x := range c.table.Keys() {
+		for _, a := range c.set {
+			if x.Unique && slices.Contains(x.Columns, a.Column) {
+				return false
+			}
 		}
 	}
 	return true
@@ -448,6 +430,8 @@ type found struct {
 	batches []arrow.RecordBatch
 	out     *returning
 	seen    map[int64]bool
+	// check holds what replaces them to the table's rules.
+	check *rowChecker
 	// kept says that out's rows were handed on.
 	kept bool
 	// budget bounds what is kept until the commit; held is what was taken from it.
@@ -504,7 +488,10 @@ func (e *Engine) collect(ctx context.Context, st *statement, q *exec.Query, c ch
 	var set *exec.Transform
 	if c.update {
 		var err error
-		if set, err = e.assignments(st, c, input); err != nil {
+		if set, err = e.assignments(st, c, input); err == nil {
+			f.check, err = e.checker(c.table, st.expr)
+		}
+		if err != nil {
 			f.release()
 			return nil, err
 		}
@@ -581,7 +568,7 @@ func (f *found) add(b arrow.RecordBatch, c change, set *exec.Transform, ref func
 	if err := f.hold(2 * batchBytes(changed)); err != nil {
 		return err
 	}
-	if err := checkRows(c.table, changed); err != nil {
+	if err := f.check.check(changed); err != nil {
 		return err
 	}
 	if f.out == nil {

@@ -166,6 +166,10 @@ func (e *Engine) readAll(s *Session, t *manifest.Table, schema *arrow.Schema,
 	if err != nil {
 		return nil, err
 	}
+	check, err := e.checker(t, e.exprEnv(s))
+	if err != nil {
+		return nil, err
+	}
 	kept, bytes := newRows(conv.schema, nil), int64(0)
 	for {
 		b, err := next()
@@ -173,7 +177,7 @@ func (e *Engine) readAll(s *Session, t *manifest.Table, schema *arrow.Schema,
 			return kept, nil
 		}
 		if err == nil {
-			err = kept.keep(conv, t, b)
+			err = kept.keep(conv, check, b)
 		}
 		if err != nil {
 			kept.Close()
@@ -191,14 +195,14 @@ func (e *Engine) readAll(s *Session, t *manifest.Table, schema *arrow.Schema,
 	}
 }
 
-// keep adds a client's batch, which it takes, as checked rows of t.
-func (r *rows) keep(conv *conversion, t *manifest.Table, b arrow.RecordBatch) error {
+// keep adds a client's batch, which it takes, as checked rows.
+func (r *rows) keep(conv *conversion, check *rowChecker, b arrow.RecordBatch) error {
 	defer b.Release()
 	converted, err := conv.apply(b)
 	if err != nil {
 		return err
 	}
-	if err := checkRows(t, converted); err != nil {
+	if err := check.check(converted); err != nil {
 		converted.Release()
 		return err
 	}
@@ -302,12 +306,10 @@ func (e *Engine) ingestRows(ctx context.Context, s *Session, tx *Transaction, to
 		defer b.Release()
 		return conv.apply(b)
 	}
-	conflict := tablet.Fail
-	if to.table.Kind == manifest.Stream {
-		conflict = tablet.Replace
-	}
+	ins := &plan.Insert{Table: to.table}
+	conflict := conflictAction(ins)
 	if !to.clear {
-		return e.write(ctx, st, to.table, converted, conflict, nil)
+		return e.write(ctx, st, to.table, converted, conflict, arbiter(ins))
 	}
 	return e.replaceRows(ctx, st, to.table, converted, conflict)
 }
@@ -321,16 +323,9 @@ func (e *Engine) replaceRows(ctx context.Context, st *statement, t *manifest.Tab
 		return 0, err
 	}
 	defer unlock()
-	checked := func() (arrow.RecordBatch, error) {
-		b, err := next()
-		if err != nil {
-			return nil, err
-		}
-		if err := checkRows(t, b); err != nil {
-			b.Release()
-			return nil, err
-		}
-		return b, nil
+	checked, err := st.checked(t, next)
+	if err != nil {
+		return 0, err
 	}
 	w := tablet.Write{Tablet: id, InsertReader: checked, OnConflict: c}
 	if w.Delete, w.AsOf, err = e.everyRow(ctx, st, id); err != nil {

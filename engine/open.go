@@ -37,6 +37,8 @@ type Options struct {
 	Durability hotlog.Durability
 	// Default compiles a column's default expression, when an ingest leaves the column out. Required.
 	Default func(manifest.Column) (plan.Expr, error)
+	// Check compiles the condition of a CHECK to a BOOLEAN over the table's columns, by their places. Required.
+	Check func(*manifest.Table, manifest.Check) (plan.Expr, error)
 	// QueryBytes bounds the memory of one query; 0 means 1 GiB. ServerBytes bounds that of all together; 0 means 4 GiB.
 	QueryBytes, ServerBytes int64
 	// SpillDir is the folder for rows that queries cannot hold; "" means the folder spill in Dir. SpillBytes bounds what
@@ -73,8 +75,8 @@ type Options struct {
 type Setting struct{ Name, Value, Origin string }
 
 func (o *Options) fill() error {
-	if o.Dir == "" || o.Default == nil {
-		return fmt.Errorf("engine options: Dir and Default are required: %w", fault.ErrInvalid)
+	if o.Dir == "" || o.Default == nil || o.Check == nil {
+		return fmt.Errorf("engine options: Dir, Default and Check are required: %w", fault.ErrInvalid)
 	}
 	if o.QueryBytes == 0 {
 		o.QueryBytes = 1 << 30
@@ -121,6 +123,10 @@ type Engine struct {
 	// drops is held for writing while a table or a user leaves the catalog, and for reading while a commit gets its place
 	// in the log. It is taken after the locks of tablets.
 	drops sync.RWMutex
+
+	// altering lets one definition of a table change at a time; checks are the compiled CHECKs.
+	altering gates
+	checks   compiledChecks
 
 	sessions sessions
 	running  running

@@ -23,7 +23,9 @@ func systemDefinitions() []systemTable {
 			"flush_policy", text, "ttl_seconds", bigint, "scope", text, "version", bigint, "created_at", timestamp,
 			"comment", text), tableRows},
 		{sys, "columns", cols("namespace", text, "table_name", text, "name", text, "ordinal", integer, "type", text,
-			"nullable", boolType, "default", text, "key", integer, "comment", text), columnRows},
+			"nullable", boolType, "default", text, "key", integer, "comment", text, "constraints", text), columnRows},
+		{sys, "indexes", cols("namespace", text, "table_name", text, "name", text, "columns", text, "unique", boolType,
+			"primary", boolType, "constraint", boolType), indexRows},
 		{sys, "users", cols("name", text, "role", text, "created_at", timestamp, "dropped_at", timestamp,
 			"password", boolType), userRows},
 		{sys, "sessions", cols("id", text, "user", text, "role", text, "address", text, "namespace", text,
@@ -50,6 +52,11 @@ func systemDefinitions() []systemTable {
 		{schema, "key_column_usage", cols("constraint_catalog", text, "constraint_schema", text,
 			"constraint_name", text, "table_catalog", text, "table_schema", text, "table_name", text,
 			"column_name", text, "ordinal_position", integer), keyRows},
+		{schema, "table_constraints", cols("constraint_catalog", text, "constraint_schema", text,
+			"constraint_name", text, "table_catalog", text, "table_schema", text, "table_name", text,
+			"constraint_type", text, "is_deferrable", text, "initially_deferred", text, "enforced", text), constraintRows},
+		{schema, "check_constraints", cols("constraint_catalog", text, "constraint_schema", text,
+			"constraint_name", text, "check_clause", text), checkRows},
 	}
 }
 
@@ -128,7 +135,7 @@ func columnRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error 
 				key = k
 			}
 			err := yield(t.Namespace, t.Name, c.Name, i+1, c.Type.String(), !c.NotNull, orNil(c.Default), key,
-				orNil(c.Comment))
+				orNil(c.Comment), e.constraintsOf(t, i))
 			if err != nil {
 				return err
 			}
@@ -352,19 +359,6 @@ func schemaColumnRows(e *Engine, _ context.Context, s *Session, yield yieldRow) 
 			}
 			err := yield(CatalogName, t.Namespace, t.Name, c.Name, i+1, orNil(c.Default), nullable, c.Type.String(),
 				length, precision, scale)
-			if err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func keyRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
-	for t := range e.readable(s) {
-		for i, id := range t.Key {
-			c, _ := t.Column(id)
-			err := yield(CatalogName, t.Namespace, t.Name+"_pkey", CatalogName, t.Namespace, t.Name, c.Name, i+1)
 			if err != nil {
 				return err
 			}

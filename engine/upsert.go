@@ -33,7 +33,8 @@ type upsert struct {
 	// rows are the new rows, checked.
 	rows arrow.RecordBatch
 	// keys are those of rows by arbiter.
-	keys []*manifest.Keys
+	keys  []*manifest.Keys
+	check *rowChecker
 	// merge makes the updated row of the row that is there and the new one.
 	merge *exec.Transform
 
@@ -55,11 +56,14 @@ func (e *Engine) upsert(ctx context.Context, st *statement, ins *plan.Insert,
 			u.arbiters = append(u.arbiters, x)
 		}
 	}
+	var err error
+	if u.check, err = e.checker(ins.Table, st.expr); err != nil {
+		return Result{}, err
+	}
 	if err := u.take(st, next); err != nil {
 		return Result{}, err
 	}
 	if ins.OnConflict == plan.ConflictUpdate {
-		var err error
 		if u.merge, err = u.merging(st); err != nil {
 			return Result{}, err
 		}
@@ -122,7 +126,7 @@ func (u *upsert) take(st *statement, next func() (arrow.RecordBatch, error)) err
 		if err := u.hold(2 * batchBytes(b)); err != nil {
 			return err
 		}
-		if err := checkRows(u.ins.Table, b); err != nil {
+		if err := u.check.check(b); err != nil {
 			return err
 		}
 	}
@@ -443,7 +447,7 @@ func (d *decision) mergeSome(left, right []place, merged map[int]place) error {
 	if err := d.hold(3 * batchBytes(out)); err != nil {
 		return err
 	}
-	if err := checkRows(d.ins.Table, out); err != nil {
+	if err := d.check.check(out); err != nil {
 		return err
 	}
 	for i, at := range chosen {

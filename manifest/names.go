@@ -194,8 +194,10 @@ type Table struct {
 	StorageID string        `json:"storage_id,omitempty"`
 	// Owner may ALTER and DROP the table, like a dba.
 	Owner UserID `json:"owner"`
-	// Version grows with every ALTER.
+	// Version grows with every ALTER; Rules with those that change what is checked when rows are written: keys, indexes,
+	// checks, NOT NULL and types.
 	Version uint64 `json:"version"`
+	Rules   uint64 `json:"rules,omitempty"`
 	// NextColumn is the id that the next added column gets.
 	NextColumn ColumnID `json:"next_column"`
 	// Created is when, in microseconds since 1970 UTC.

@@ -30,7 +30,8 @@ func newCatalog(t testing.TB) *memoryCatalog {
 	}
 	system("namespaces", "name")
 	system("tables", "namespace", "name", "kind")
-	system("columns", "namespace", "table_name", "name", "ordinal", "type", "nullable", "default", "key")
+	system("columns", "namespace", "table_name", "name", "ordinal", "type", "nullable", "default", "key",
+		"constraints")
 	for _, name := range []string{"users", "settings", "stats"} {
 		system(name, "name", "value")
 	}

@@ -97,5 +97,11 @@ func CompileDefault(text string, t manifest.Type) (plan.Expr, error) {
 	return bind.Default(text, t, token.DefaultLimits())
 }
 
+// CompileCheck compiles the condition of a CHECK (manifest.Check.Text) to a BOOLEAN expression over the columns of the
+// table, by their places.
+func CompileCheck(text string, t *manifest.Table) (plan.Expr, error) {
+	return bind.Check(text, t, token.DefaultLimits())
+}
+
 // Keywords lists the words of the grammar in upper case, sorted, for completion.
 func Keywords() []string { return dialect.Keywords() }

@@ -161,11 +161,62 @@ func checkTable(t *manifest.Table) error {
 			return bad("42P16", "column %q: a %s cannot be a key", col.Name, col.Type)
 		}
 	}
+	if err := checkConstraints(t); err != nil {
+		return err
+	}
 	if t.Kind == manifest.Stream && t.TTL <= 0 {
 		return bad("42P16", "a STREAM table needs TTL_SECONDS")
 	}
 	if t.Kind != manifest.Stream && t.TTL != 0 {
 		return bad("42P16", "TTL_SECONDS belongs to STREAM tables")
+	}
+	return nil
+}
+
+// constraintsMax bounds the indexes and the checks of a table.
+const constraintsMax = 64
+
+// checkConstraints holds what indexes and checks must satisfy.
+func checkConstraints(t *manifest.Table) error {
+	bad := func(code, format string, args ...any) error {
+		return &fault.SQL{Kind: fault.ErrInvalid, Code: code, Message: fmt.Sprintf(format, args...)}
+	}
+	if len(t.Indexes) > constraintsMax || len(t.Checks) > constraintsMax {
+		return bad("54011", "a table has at most %d indexes and %d checks", constraintsMax, constraintsMax)
+	}
+	names := map[string]bool{}
+	if len(t.Key) > 0 {
+		names[fold(t.PrimaryName())] = true
+	}
+	take := func(name string) error {
+		if name == "" || len(name) > 255 {
+			return bad("42622", "a constraint has a name of 1 to 255 bytes")
+		}
+		if names[fold(name)] {
+			return &fault.SQL{Kind: fault.ErrExists, Code: "42710",
+				Message: fmt.Sprintf("table %s.%s has an index or a constraint %q already", t.Namespace, t.Name, name)}
+		}
+		names[fold(name)] = true
+		return nil
+	}
+	for _, x := range t.Indexes {
+		if err := take(x.Name); err != nil {
+			return err
+		}
+		if x.ID == 0 || x.ID >= t.NextIndex || len(x.Columns) == 0 || len(x.Columns) > keyColumnsMax {
+			return bad("42P16", "index %q has no columns, or no id", x.Name)
+		}
+		for _, id := range x.Columns {
+			col, ok := t.Column(id)
+			if _, keyable := col.Type.KeyWidth(); !ok || !keyable || col.Type.Kind == manifest.JSON {
+				return bad("42P16", "index %q: the table has no such column, or it cannot be in a key", x.Name)
+			}
+		}
+	}
+	for _, c := range t.Checks {
+		if err := take(c.Name); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -212,18 +263,30 @@ func (c *Catalog) ChangeTable(ctx context.Context, id manifest.TableID,
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
+	t, err := c.changed(id, f)
+	if err != nil {
+		return nil, err
+	}
+	return t, c.replaceLocked(ctx, t)
+}
+
+// changed is what f makes of a copy of a definition, checked.
+func (c *Catalog) changed(id manifest.TableID, f func(*manifest.Table) error) (*manifest.Table, error) {
 	s := c.Snapshot()
 	old, ok := s.tables[id]
 	if !ok {
 		return nil, fmt.Errorf("table %d: %w", id, fault.ErrNotFound)
 	}
 	t := *old
-	t.Columns = slices.Clone(old.Columns)
-	t.Key = slices.Clone(old.Key)
+	t.Columns, t.Key = slices.Clone(old.Columns), slices.Clone(old.Key)
+	t.Indexes, t.Checks = slices.Clone(old.Indexes), slices.Clone(old.Checks)
 	if err := f(&t); err != nil {
 		return nil, err
 	}
 	t.ID, t.Version = old.ID, old.Version+1
+	if !sameRules(old, &t) {
+		t.Rules++
+	}
 	if err := checkTable(&t); err != nil {
 		return nil, err
 	}
@@ -231,8 +294,92 @@ func (c *Catalog) ChangeTable(ctx context.Context, id manifest.TableID,
 		return nil, &fault.SQL{Kind: fault.ErrExists, Code: "42P07",
 			Message: fmt.Sprintf("table %s.%s exists already", t.Namespace, t.Name)}
 	}
+	return &t, nil
+}
+
+// sameRules tells whether two definitions check the same when rows are written.
+func sameRules(a, b *manifest.Table) bool {
+	same := slices.Equal(a.Key, b.Key) && slices.Equal(a.Checks, b.Checks) &&
+		slices.EqualFunc(a.Indexes, b.Indexes, func(x, y manifest.Index) bool { return x.ID == y.ID && x.Unique == y.Unique })
+	for _, c := range a.Columns {
+		d, ok := b.Column(c.ID)
+		same = same && (!ok || c.NotNull == d.NotNull && c.Type.Equal(d.Type))
+	}
+	return same
+}
+
+// replaceLocked makes a new definition of a table durable and then visible.
+func (c *Catalog) replaceLocked(ctx context.Context, t *manifest.Table) error {
+	return c.applyLocked(ctx, c.Snapshot().with(t), map[string][]byte{tableKey(t.ID): encode(t)}, nil)
+}
+
+// with is a clone that has another definition of a table.
+func (s *Snapshot) with(t *manifest.Table) *Snapshot {
 	next := s.clone()
-	next.remove(old)
-	next.put(&t)
-	return &t, c.applyLocked(ctx, next, map[string][]byte{tableKey(id): encode(&t)}, nil)
+	next.remove(s.tables[t.ID])
+	next.put(t)
+	return next
+}
+
+// Proposal is a definition that everybody sees and that is not durable yet: new rows keep its rules while it is found
+// out whether the rows that are there do. A crash forgets it. Accept or Reject ends it, once; nothing else may change
+// the definition before, but for a drop of the table.
+type Proposal struct {
+	// Table is the new definition.
+	Table   *manifest.Table
+	catalog *Catalog
+	old     *manifest.Table
+}
+
+// Propose shows a definition that f makes of a copy.
+func (c *Catalog) Propose(id manifest.TableID, f func(*manifest.Table) error) (*Proposal, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	t, err := c.changed(id, f)
+	if err != nil {
+		return nil, err
+	}
+	p := &Proposal{Table: t, catalog: c, old: c.Snapshot().tables[id]}
+	c.showLocked(c.Snapshot().with(t))
+	return p, nil
+}
+
+// showLocked makes a state visible that is not durable.
+func (c *Catalog) showLocked(next *Snapshot) {
+	next.version++
+	c.state.Store(next)
+}
+
+// Accept makes the definition durable. It is fault.ErrNotFound when the table was dropped meanwhile.
+func (p *Proposal) Accept(ctx context.Context) error {
+	c := p.catalog
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.Snapshot().tables[p.Table.ID] != p.Table {
+		return fmt.Errorf("table %d: %w", p.Table.ID, fault.ErrNotFound)
+	}
+	if err := c.replaceLocked(ctx, p.Table); err != nil {
+		p.revertLocked()
+		return err
+	}
+	return nil
+}
+
+// Reject shows the old definition again.
+func (p *Proposal) Reject() {
+	p.catalog.mu.Lock()
+	defer p.catalog.mu.Unlock()
+	p.revertLocked()
+}
+
+func (p *Proposal) revertLocked() {
+	c := p.catalog
+	if c.Snapshot().tables[p.Table.ID] != p.Table {
+		return
+	}
+	t := *p.old
+	// The rules were others for a while, and those who write by them must not be mistaken.
+	t.Version, t.Rules = p.Table.Version+1, p.Table.Rules+1
+	c.showLocked(c.Snapshot().with(&t))
 }

@@ -155,6 +155,13 @@ func visit(e plan.Expr, fn func(plan.Expr) bool) bool {
 	return more
 }
 
+// ReadsColumn tells whether an expression refers to a column of its input.
+func ReadsColumn(e plan.Expr, index int) bool {
+	found := false
+	columnsOf(e, func(i int) { found = found || i == index })
+	return found
+}
+
 // columnsOf calls fn with the index of every column of the input that an expression reads.
 func columnsOf(e plan.Expr, fn func(int)) {
 	visit(e, func(x plan.Expr) bool {

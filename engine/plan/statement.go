@@ -122,7 +122,8 @@ type CreateView struct {
 	OrReplace bool
 }
 
-// AlterTable changes a definition step by step, all or nothing.
+// AlterTable changes a definition step by step, all or nothing: ALTER TABLE, CREATE INDEX and DROP INDEX. Without steps
+// it does nothing.
 type AlterTable struct {
 	Namespace, Name string
 	Steps           []AlterStep
@@ -154,6 +155,31 @@ type AlterColumn struct {
 	NotNull *bool
 }
 
+// AddIndex adds a secondary key; Constraint says that a UNIQUE constraint does. Rows that are there are checked when it
+// is unique.
+type AddIndex struct {
+	Name        string
+	Columns     []string
+	Unique      bool
+	Constraint  bool
+	IfNotExists bool
+}
+
+// DropIndex removes an index that no constraint made.
+type DropIndex struct {
+	Name     string
+	IfExists bool
+}
+
+// AddCheck adds a CHECK, which the rows that are there must meet; Text is its condition.
+type AddCheck struct{ Name, Text string }
+
+// DropConstraint removes a CHECK or a UNIQUE constraint.
+type DropConstraint struct {
+	Name     string
+	IfExists bool
+}
+
 // RenameTable renames the table within its namespace.
 type RenameTable struct{ To string }
 
@@ -167,12 +193,16 @@ type SetOptions struct {
 	Retention   *time.Duration
 }
 
-func (AddColumn) alter()    {}
-func (DropColumn) alter()   {}
-func (RenameColumn) alter() {}
-func (AlterColumn) alter()  {}
-func (RenameTable) alter()  {}
-func (SetOptions) alter()   {}
+func (AddColumn) alter()      {}
+func (DropColumn) alter()     {}
+func (RenameColumn) alter()   {}
+func (AlterColumn) alter()    {}
+func (AddIndex) alter()       {}
+func (DropIndex) alter()      {}
+func (AddCheck) alter()       {}
+func (DropConstraint) alter() {}
+func (RenameTable) alter()    {}
+func (SetOptions) alter()     {}
 
 // CreateUser makes a user. Role is user, service, dba or system.
 type CreateUser struct {

@@ -2,6 +2,7 @@ package tablet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -18,6 +19,11 @@ import (
 // pointTries is how often a read by keys begins again because a flush or a compaction came between its two halves,
 // before it becomes a scan.
 const pointTries = 4
+
+// pointRows is how many rows a read by keys takes one by one, in the log or in segments; with more it becomes a scan.
+const pointRows = 4096
+
+var errManyRows = errors.New("more rows have the keys than are worth looking up")
 
 // points are the row versions that a read by keys found: all that live at its Seq and have one of the keys.
 type points struct {
@@ -40,6 +46,9 @@ func (s *Store) readKeys(ctx context.Context, st *state, t manifest.Tablet, o Re
 	keys = slices.CompactFunc(keys, slices.Equal[[]byte])
 	for range pointTries {
 		p, err := s.findKeys(ctx, st, t, o, keys)
+		if errors.Is(err, errManyRows) {
+			return nil, nil
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read tablet %s by keys: %w", st.id, err)
 		}
@@ -95,6 +104,9 @@ func (s *Store) findKeys(ctx context.Context, st *state, t manifest.Tablet, o Re
 	if seq < v.man.Oldest {
 		return nil, nil
 	}
+	if len(hot) > pointRows {
+		return nil, errManyRows
+	}
 	others, ok, err := v.fetch(ctx, hot)
 	if !ok || err != nil {
 		return nil, err
@@ -123,6 +135,9 @@ func (st *state) hotVersionsLocked(t manifest.Tablet, o ReadOptions, keys [][]by
 			end, ended := st.ended[ref]
 			if v.seq <= seq && v.time > expired && (!ended || end > seq) && !o.Draft.ends(ref) {
 				refs = append(refs, ref)
+			}
+			if len(refs) > pointRows {
+				return refs, nil
 			}
 		}
 		own = append(own, o.Draft.versions(o.Index, key)...)
@@ -236,7 +251,11 @@ func compareRefs(a, b manifest.RowRef) int {
 func (v *view) liveAt(ctx context.Context, fixed []manifest.Segment, found [][]manifest.RowRef,
 	d *Draft) (cold map[manifest.SegmentID][]uint32, ok bool, err error) {
 	cold = map[manifest.SegmentID][]uint32{}
+	n := 0
 	for _, refs := range found {
+		if n += len(refs); n > pointRows {
+			return nil, false, errManyRows
+		}
 		for _, ref := range refs {
 			cold[ref.Segment] = append(cold[ref.Segment], ref.Row)
 		}

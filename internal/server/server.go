@@ -95,6 +95,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 
 func start(ctx context.Context, o Options, listener net.Listener) (*Server, error) {
 	e, err := engine.Open(ctx, engine.Options{Dir: o.DataDir, Durability: o.Durability, Default: compileDefault,
+		Check:      compileCheck,
 		QueryBytes: o.QueryBytes, SpillDir: o.SpillDir, SpillBytes: o.SpillBytes,
 		ServerBytes: o.TotalBytes, Workers: o.Workers, QueriesMax: o.QueriesMax, HotBytes: o.HotBytes, LogBytes: o.LogBytes,
 		LogFS: o.LogFS, UnsafeNoSync: o.UnsafeNoSync, NoJobs: o.NoJobs, Settings: o.Settings, Logger: o.Logger})
@@ -119,6 +120,10 @@ func start(ctx context.Context, o Options, listener net.Listener) (*Server, erro
 
 func compileDefault(c manifest.Column) (plan.Expr, error) {
 	return sqlfront.CompileDefault(c.Default, c.Type)
+}
+
+func compileCheck(t *manifest.Table, c manifest.Check) (plan.Expr, error) {
+	return sqlfront.CompileCheck(c.Text, t)
 }
 
 // Addr is the address that the server listens on.

@@ -237,11 +237,51 @@ type ColumnDef struct {
 	Name    Ident
 	Type    manifest.Type
 	NotNull bool
-	Key     bool
+	// Constraints are those that stand behind the column; Columns names it.
+	Constraints []Constraint
 	// Default is the text of the default and where it stands, "" for none.
 	Default     string
 	DefaultSpan Span
 	Comment     string
+}
+
+// ConstraintKind is what a constraint demands.
+type ConstraintKind uint8
+
+// The kinds of constraint.
+const (
+	PrimaryKey ConstraintKind = iota
+	Unique
+	Check
+)
+
+// Constraint is one of CREATE TABLE or ALTER TABLE, NOT NULL left out. Name is empty without CONSTRAINT.
+type Constraint struct {
+	Span
+	Name    Ident
+	Kind    ConstraintKind
+	Columns []Ident
+	// Text is the condition of a CHECK, and TextSpan its place.
+	Text     string
+	TextSpan Span
+}
+
+// CreateIndex is CREATE INDEX. Name may be empty.
+type CreateIndex struct {
+	Span
+	Name        Ident
+	Unique      bool
+	IfNotExists bool
+	Table       []Ident
+	Columns     []Ident
+}
+
+// DropIndex is DROP INDEX. Table is nil when it is not said.
+type DropIndex struct {
+	Span
+	Name     []Ident
+	IfExists bool
+	Table    []Ident
 }
 
 // CreateTable is CREATE TABLE. Columns is empty with As alone.
@@ -252,7 +292,7 @@ type CreateTable struct {
 	Kind        manifest.Kind
 	KindSpan    Span
 	Columns     []ColumnDef
-	Key         []Ident
+	Constraints []Constraint
 	Options     []Option
 	As          *Query
 }
@@ -302,6 +342,8 @@ type AlterStep struct {
 	// Rename and RenameTo rename a column; TableTo renames the table.
 	Rename, RenameTo *Ident
 	TableTo          *Ident
+	AddConstraint    *Constraint
+	DropConstraint   *Ident
 	// Alter changes a column: Type, Default (text, "" drops it) or NotNull.
 	Alter       *Ident
 	Type        *manifest.Type
@@ -339,6 +381,8 @@ func (*Update) statement()      {}
 func (*Delete) statement()      {}
 func (*CreateTable) statement() {}
 func (*CreateView) statement()  {}
+func (*CreateIndex) statement() {}
+func (*DropIndex) statement()   {}
 func (*DropTable) statement()   {}
 func (*AlterTable) statement()  {}
 func (*Maintain) statement()    {}

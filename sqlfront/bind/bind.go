@@ -202,6 +202,12 @@ func (b *binder) statement(s ast.Statement, out *plan.Compiled) {
 	case *ast.AlterTable:
 		out.Update = true
 		out.Statement = b.alterTable(n)
+	case *ast.CreateIndex:
+		out.Update = true
+		out.Statement = b.createIndex(n)
+	case *ast.DropIndex:
+		out.Update = true
+		out.Statement = b.dropIndex(n)
 	case *ast.Maintain:
 		out.Update = true
 		out.Statement = b.maintain(n)

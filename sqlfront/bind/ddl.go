@@ -18,11 +18,13 @@ func (b *binder) createTable(n *ast.CreateTable) plan.Statement {
 		b.invalid("42501", at, "namespace %s is kept by the system", ns)
 	}
 	out := &plan.CreateTable{Table: t, IfNotExists: n.IfNotExists}
-	key := b.tableColumns(t, n)
+	b.tableColumns(t, n)
 	if n.As != nil {
 		out.As = b.createAs(t, n)
 	}
-	b.tableKey(t, n, key)
+	if b.err == nil {
+		b.tableConstraints(t, n)
+	}
 	b.tableOptions(t, n)
 	t.NextColumn = manifest.ColumnID(len(t.Columns) + 1)
 	return out
@@ -36,9 +38,8 @@ func (b *binder) checkName(name string, at int) {
 	}
 }
 
-// tableColumns fills in the columns and gives the names of those that say PRIMARY KEY.
-func (b *binder) tableColumns(t *manifest.Table, n *ast.CreateTable) []ast.Ident {
-	var key []ast.Ident
+// tableColumns fills in the columns.
+func (b *binder) tableColumns(t *manifest.Table, n *ast.CreateTable) {
 	if len(n.Columns) > maxColumns {
 		b.invalid("54011", n.Start, "more than %d columns", maxColumns)
 	}
@@ -47,14 +48,10 @@ func (b *binder) tableColumns(t *manifest.Table, n *ast.CreateTable) []ast.Ident
 		c := b.columnDef(def, t)
 		c.ID = manifest.ColumnID(i + 1)
 		t.Columns = append(t.Columns, c)
-		if def.Key {
-			key = append(key, def.Name)
-		}
 		if b.err != nil {
 			break
 		}
 	}
-	return key
 }
 
 // columnDef makes a column and checks its name against those of the table, its type and its default.
@@ -111,17 +108,12 @@ func (b *binder) createAs(t *manifest.Table, n *ast.CreateTable) plan.Node {
 }
 
 // tableKey fills in the primary key, whose columns are NOT NULL.
-func (b *binder) tableKey(t *manifest.Table, n *ast.CreateTable, key []ast.Ident) {
-	switch {
-	case len(key) > 1:
-		b.invalid("42P16", key[1].Start, "a table has one primary key").hint("write PRIMARY KEY (%s, %s)", key[0].Text,
-			key[1].Text)
-	case len(key) > 0 && n.Key != nil:
-		b.invalid("42P16", n.Key[0].Start, "a table has one primary key")
-	case n.Key != nil:
-		key = n.Key
+func (b *binder) tableKey(t *manifest.Table, key *ast.Constraint) {
+	if key.Name.Text != "" {
+		t.KeyName = fold(key.Name)
+		b.checkName(t.KeyName, key.Name.Start)
 	}
-	for _, name := range key {
+	for _, name := range key.Columns {
 		i := b.tableColumn(t, name)
 		if b.err != nil {
 			return
@@ -130,10 +122,7 @@ func (b *binder) tableKey(t *manifest.Table, n *ast.CreateTable, key []ast.Ident
 		if slices.Contains(t.Key, c.ID) {
 			b.invalid("42701", name.Start, "column %s stands twice in the key", c.Name)
 		}
-		switch c.Type.Kind {
-		case manifest.Embedding, manifest.JSON, manifest.Float, manifest.Double:
-			b.unsupported(name.Start, "column %s cannot be in a primary key, because it is %s", c.Name, article(c.Type))
-		}
+		b.keyType(c, name, "a primary key")
 		c.NotNull = true
 		t.Key = append(t.Key, c.ID)
 	}
@@ -180,8 +169,12 @@ func (b *binder) alterTable(n *ast.AlterTable) plan.Statement {
 	after := *t
 	after.Columns = slices.Clone(t.Columns)
 	for i := range n.Steps {
-		if step := b.alterStep(&after, &n.Steps[i]); step != nil {
+		s := &n.Steps[i]
+		if step := b.alterStep(&after, s); step != nil {
 			out.Steps = append(out.Steps, step)
+		}
+		for k := 0; s.Add != nil && k < len(s.Add.Constraints) && b.err == nil; k++ {
+			out.Steps = append(out.Steps, b.addConstraint(&after, &s.Add.Constraints[k]))
 		}
 		if b.err != nil {
 			return nil
@@ -193,8 +186,10 @@ func (b *binder) alterTable(n *ast.AlterTable) plan.Statement {
 func (b *binder) alterStep(t *manifest.Table, s *ast.AlterStep) plan.AlterStep {
 	switch {
 	case s.Add != nil:
-		if s.Add.Key {
-			b.unsupported(s.Add.Start, "a column of the primary key cannot be added")
+		for _, c := range s.Add.Constraints {
+			if c.Kind == ast.PrimaryKey {
+				b.unsupported(s.Add.Start, "a column of the primary key cannot be added")
+			}
 		}
 		if _, ok := columnOf(t, s.Add.Name); ok && s.IfNotExists {
 			return plan.AddColumn{Column: manifest.Column{Name: fold(s.Add.Name), Type: s.Add.Type, Default: s.Add.Default},
@@ -206,6 +201,14 @@ func (b *binder) alterStep(t *manifest.Table, s *ast.AlterStep) plan.AlterStep {
 		}
 		t.Columns = append(t.Columns, c)
 		return plan.AddColumn{Column: c, IfNotExists: s.IfNotExists}
+	case s.AddConstraint != nil:
+		if s.AddConstraint.Kind == ast.PrimaryKey {
+			b.unsupported(s.Start, "a primary key cannot be added to a table").hint(
+				"add UNIQUE and NOT NULL, or make a new table")
+		}
+		return b.addConstraint(t, s.AddConstraint)
+	case s.DropConstraint != nil:
+		return b.dropConstraint(t, s)
 	case s.Drop != nil:
 		return b.dropColumn(t, s)
 	case s.TableTo != nil:

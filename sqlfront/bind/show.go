@@ -22,8 +22,15 @@ func (b *binder) show(n *ast.Show, out *plan.Compiled) {
 		}
 	case "columns":
 		t := b.table(n.Table)
-		query = "SELECT name, type, nullable, \"default\", key FROM system.columns WHERE namespace = " + quote(t.Namespace) +
+		query = "SELECT name, type, nullable, \"default\", key, constraints FROM system.columns WHERE namespace = " +
+			quote(t.Namespace) +
 			" AND table_name = " + quote(t.Name)
+	case "indexes":
+		query = "SELECT * FROM system.indexes"
+		if n.Table != nil {
+			t := b.table(n.Table)
+			query += " WHERE namespace = " + quote(t.Namespace) + " AND table_name = " + quote(t.Name)
+		}
 	case "users", "settings", "stats":
 		query = "SELECT * FROM system." + n.What
 	default:
@@ -44,6 +51,8 @@ func (b *binder) show(n *ast.Show, out *plan.Compiled) {
 		query += " ORDER BY ordinal"
 	case "namespaces", "tables", "views", "users", "settings", "stats":
 		query += " ORDER BY name"
+	case "indexes":
+		query += " ORDER BY namespace, table_name, \"primary\" DESC, name"
 	}
 	if b.err != nil {
 		return

@@ -42,13 +42,13 @@ func (p *parser) create() ast.Statement {
 	}
 	switch k := p.key(); k {
 	case "UNIQUE", "INDEX":
-		p.unsupported(p.tok().Start, "a PRIMARY KEY is indexed", "CREATE INDEX is not supported")
+		return p.createIndex(at, p.accept("UNIQUE"))
 	case "TEMP", "TEMPORARY", "GLOBAL", "LOCAL", "UNLOGGED", "EXTERNAL", "MATERIALIZED", "SEQUENCE", "FUNCTION", "TRIGGER",
 		"TYPE", "STORAGE",
 		"TOPIC", "CONSUMER", "ROLE", "EXTENSION", "RECURSIVE":
 		p.unsupported(p.tok().Start, "", "CREATE %s is not supported", k)
 	}
-	p.fail("expected TABLE, NAMESPACE, VIEW or USER")
+	p.fail("expected TABLE, NAMESPACE, VIEW, INDEX or USER")
 	return &ast.Plain{}
 }
 
@@ -92,25 +92,9 @@ func (p *parser) createTable(at int, kind manifest.Kind, kindSpan ast.Span) ast.
 func (p *parser) columns(out *ast.CreateTable) {
 	p.expect("(")
 	for p.err == nil {
-		at := p.tok().Start
-		named := p.looking("CONSTRAINT") &&
-			(p.keyAt(2) == "PRIMARY" || p.keyAt(2) == "UNIQUE" || p.keyAt(2) == "CHECK" || p.keyAt(2) == "FOREIGN")
-		if named {
-			p.pos += 2
-		}
-		switch {
-		case p.looking("PRIMARY", "KEY", "("):
-			p.pos += 2
-			if out.Key != nil {
-				p.failAt(at, "a table has one primary key")
-			}
-			out.Key = p.names("a column")
-		case p.looking("UNIQUE", "("), p.looking("CHECK", "("), p.looking("FOREIGN", "KEY"), p.looking("EXCLUDE") &&
-			p.keyAt(2) == "(":
-			p.constraint(p.key())
-		case p.looking("INDEX") && p.keyAt(2) == "(":
-			p.constraint("INDEX")
-		default:
+		if p.constraintAhead() {
+			out.Constraints = append(out.Constraints, p.tableConstraint())
+		} else {
 			out.Columns = append(out.Columns, p.columnDef())
 		}
 		if !p.accept(",") {
@@ -118,20 +102,6 @@ func (p *parser) columns(out *ast.CreateTable) {
 		}
 	}
 	p.expect(")")
-}
-
-// constraint refuses what would have to be enforced and is not yet.
-func (p *parser) constraint(what string) {
-	hint := map[string]string{
-		"UNIQUE":     "make it the PRIMARY KEY, or leave it out and check before you insert",
-		"CHECK":      "leave it out and check before you insert",
-		"REFERENCES": "leave it out: foreign keys are not checked",
-		"FOREIGN":    "leave it out: foreign keys are not checked",
-	}[what]
-	if what == "FOREIGN" {
-		what = "FOREIGN KEY"
-	}
-	p.unsupported(p.tok().Start, hint, "%s is not supported, because it would not be enforced", what)
 }
 
 // columnDef takes a column: its name, type and constraints.
@@ -154,8 +124,12 @@ func (p *parser) columnDef() ast.ColumnDef {
 }
 
 func (p *parser) columnConstraint(c *ast.ColumnDef) bool {
-	if p.key() == "CONSTRAINT" {
-		p.pos += 2
+	span := p.here()
+	name := p.constraintName()
+	own := func(kind ast.ConstraintKind) *ast.Constraint {
+		c.Constraints = append(c.Constraints, ast.Constraint{Span: p.since(span), Name: name, Kind: kind,
+			Columns: []ast.Ident{c.Name}})
+		return &c.Constraints[len(c.Constraints)-1]
 	}
 	switch {
 	case p.accept("NOT", "NULL"):
@@ -163,7 +137,15 @@ func (p *parser) columnConstraint(c *ast.ColumnDef) bool {
 	case p.accept("NULL"):
 		c.NotNull = false
 	case p.accept("PRIMARY", "KEY"):
-		c.Key, c.NotNull = true, true
+		own(ast.PrimaryKey)
+		c.NotNull = true
+	case p.accept("UNIQUE"):
+		p.nullsDistinct()
+		own(ast.Unique)
+	case p.accept("CHECK"):
+		text, at := p.checkText()
+		x := own(ast.Check)
+		x.Text, x.TextSpan = text, at
 	case p.accept("DEFAULT"):
 		c.Default, c.DefaultSpan = p.defaultText()
 	case p.looking("AUTO_INCREMENT"), p.looking("AUTOINCREMENT"):
@@ -173,9 +155,12 @@ func (p *parser) columnConstraint(c *ast.ColumnDef) bool {
 		c.Comment = p.optionValue()
 	case p.accept("COLLATE"):
 		p.path("a collation")
-	case p.looking("UNIQUE"), p.looking("CHECK"), p.looking("REFERENCES"), p.looking("GENERATED"):
-		p.constraint(p.key())
+	case p.looking("REFERENCES"), p.looking("GENERATED"):
+		p.refuseConstraint()
 	default:
+		if name.Text != "" {
+			p.fail("expected a constraint")
+		}
 		return false
 	}
 	return true
@@ -260,6 +245,8 @@ func (p *parser) drop() ast.Statement {
 	case p.key() == "USER" && p.keyAt(1) != "TABLE":
 		p.advance()
 		return p.dropUser()
+	case p.accept("INDEX"):
+		return p.dropIndex(at)
 	}
 	p.one("USER", "SHARED", "STREAM")
 	out := &ast.DropTable{Span: ast.Span{Start: at}}
@@ -267,10 +254,7 @@ func (p *parser) drop() ast.Statement {
 	case "VIEW":
 		out.View = true
 	case "":
-		if p.key() == "INDEX" {
-			p.unsupported(p.tok().Start, "", "DROP INDEX is not supported")
-		}
-		p.fail("expected TABLE, VIEW, NAMESPACE or USER")
+		p.fail("expected TABLE, VIEW, INDEX, NAMESPACE or USER")
 	}
 	out.IfExists = p.accept("IF", "EXISTS")
 	out.Name = p.path("a table")
@@ -310,17 +294,22 @@ func (p *parser) alterStep() []ast.AlterStep {
 	s := ast.AlterStep{Span: p.here()}
 	switch p.one("ADD", "DROP", "RENAME", "MODIFY", "ALTER", "SET") {
 	case "ADD":
-		if k := p.key(); k == "CONSTRAINT" || k == "PRIMARY" && p.keyAt(1) == "KEY" || k == "UNIQUE" || k == "CHECK" ||
-			k == "FOREIGN" {
-			p.unsupported(p.tok().Start, "", "ADD %s is not supported", k)
+		if p.constraintAhead() {
+			c := p.tableConstraint()
+			s.AddConstraint = &c
+			break
 		}
 		p.accept("COLUMN")
 		s.IfNotExists = p.accept("IF", "NOT", "EXISTS")
 		c := p.columnDef()
 		s.Add = &c
 	case "DROP":
-		if p.key() == "CONSTRAINT" {
-			p.unsupported(p.tok().Start, "", "DROP CONSTRAINT is not supported")
+		if p.accept("CONSTRAINT") {
+			s.IfExists = p.accept("IF", "EXISTS")
+			name := p.label("a constraint")
+			s.DropConstraint = &name
+			p.one("CASCADE", "RESTRICT")
+			break
 		}
 		p.accept("COLUMN")
 		s.IfExists = p.accept("IF", "EXISTS")
@@ -367,8 +356,8 @@ func (p *parser) rename(s *ast.AlterStep) {
 func (p *parser) modify(s ast.AlterStep) []ast.AlterStep {
 	p.accept("COLUMN")
 	c := p.columnDef()
-	if c.Key {
-		p.unsupported(c.Start, "", "a primary key cannot be changed")
+	if len(c.Constraints) > 0 {
+		p.unsupported(c.Constraints[0].Start, "use ADD CONSTRAINT", "MODIFY with a constraint is not supported")
 	}
 	s.Alter, s.Type, s.NotNull = &c.Name, &c.Type, &c.NotNull
 	if c.Default != "" {

@@ -26,7 +26,7 @@ func (p *parser) show() ast.Statement {
 	p.advance()
 	switch k := p.one("NAMESPACES", "SCHEMAS", "DATABASES", "TABLES", "VIEWS", "COLUMNS", "USERS", "SESSIONS",
 		"SUBSCRIPTIONS", "QUERIES",
-		"JOBS", "SETTINGS", "ALL", "STATS", "STORAGES", "SEGMENTS"); k {
+		"JOBS", "SETTINGS", "ALL", "STATS", "STORAGES", "SEGMENTS", "INDEXES"); k {
 	case "NAMESPACES", "SCHEMAS", "DATABASES":
 		out.What = "namespaces"
 	case "TABLES", "VIEWS":
@@ -41,6 +41,11 @@ func (p *parser) show() ast.Statement {
 			p.fail("expected FROM")
 		}
 		out.Table = p.path("a table")
+	case "INDEXES":
+		out.What = "indexes"
+		if p.one("IN", "FROM", "ON") != "" {
+			out.Table = p.path("a table")
+		}
 	case "STATS":
 		out.What = "stats"
 		if p.accept("FOR", "TABLE") {

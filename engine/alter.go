@@ -1,0 +1,326 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"kalamflight/engine/access"
+	"kalamflight/engine/catalog"
+	"kalamflight/engine/expr"
+	"kalamflight/engine/plan"
+	"kalamflight/internal/fault"
+	"kalamflight/manifest"
+)
+
+// gates let one caller at a time change a table's definition. The zero value is ready; it is safe for concurrent use.
+type gates struct {
+	mu   sync.Mutex
+	held map[manifest.TableID]chan struct{}
+}
+
+// lock waits for the gate of a table.
+func (g *gates) lock(ctx context.Context, id manifest.TableID) (unlock func(), err error) {
+	for {
+		g.mu.Lock()
+		open, busy := g.held[id]
+		if !busy {
+			mine := make(chan struct{})
+			if g.held == nil {
+				g.held = map[manifest.TableID]chan struct{}{}
+			}
+			g.held[id] = mine
+			g.mu.Unlock()
+			return func() {
+				g.mu.Lock()
+				delete(g.held, id)
+				g.mu.Unlock()
+				close(mine)
+			}, nil
+		}
+		g.mu.Unlock()
+		select {
+		case <-open:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// alterTable changes a definition. When rows that are there might break the new rules, the definition is proposed: new
+// rows keep it from then on, and once those that are there have been looked at it is durable, or taken back.
+func (e *Engine) alterTable(ctx context.Context, s *Session, st *plan.AlterTable) error {
+	if len(st.Steps) == 0 {
+		return nil
+	}
+	p, env := s.Principal(), e.exprEnv(s)
+	old, ok := e.catalog.Snapshot().Table(st.Namespace, st.Name)
+	if !ok {
+		return noTable(st.Namespace, st.Name)
+	}
+	if err := access.Can(p, access.Alter, access.Target{Table: old}); err != nil {
+		return err
+	}
+	unlock, err := e.altering.lock(ctx, old.ID)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if old, ok = e.catalog.Snapshot().TableByID(old.ID); !ok {
+		return noTable(st.Namespace, st.Name)
+	}
+	steps := func(t *manifest.Table) error {
+		for _, step := range st.Steps {
+			if err := e.alterStep(t, step, env); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if !tightens(old, st.Steps) {
+		_, err := e.catalog.ChangeTable(ctx, old.ID, steps)
+		return err
+	}
+	var proposed *catalog.Proposal
+	err = e.drop(func() (err error) {
+		proposed, err = e.catalog.Propose(old.ID, steps)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := e.validate(ctx, s, old, proposed.Table); err != nil {
+		proposed.Reject()
+		return err
+	}
+	if err := proposed.Accept(ctx); errors.Is(err, fault.ErrNotFound) {
+		return noTable(st.Namespace, st.Name)
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+// tightens tells whether the rows that are there might break what the steps demand. An index is among them that is not
+// unique: its definition has to be seen by every writer from one moment on.
+func tightens(t *manifest.Table, steps []plan.AlterStep) bool {
+	for _, step := range steps {
+		switch step := step.(type) {
+		case plan.AddIndex, plan.AddCheck:
+			return true
+		case plan.AlterColumn:
+			if step.NotNull != nil && *step.NotNull || step.Type != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// unchecked refuses to take away or rename a column that a CHECK reads.
+func (e *Engine) unchecked(t *manifest.Table, column int) error {
+	if name, ok := e.usesColumn(t, column); ok {
+		return (&fault.SQL{Kind: fault.ErrPrecondition, Code: "2BP01",
+			Message: fmt.Sprintf("the check %q reads column %q", name, t.Columns[column].Name)}).
+			WithHint("ALTER TABLE %s DROP CONSTRAINT %s first, and add it again afterwards", t.Name, name)
+	}
+	return nil
+}
+
+// hasConstraint tells whether an index or a constraint of the table has a name.
+func hasConstraint(t *manifest.Table, name string) bool {
+	return len(t.Key) > 0 && strings.EqualFold(t.PrimaryName(), name) ||
+		slices.ContainsFunc(t.Indexes, func(x manifest.Index) bool { return strings.EqualFold(x.Name, name) }) ||
+		slices.ContainsFunc(t.Checks, func(c manifest.Check) bool { return strings.EqualFold(c.Name, name) })
+}
+
+func addIndex(t *manifest.Table, step plan.AddIndex) error {
+	if step.IfNotExists && hasConstraint(t, step.Name) {
+		return nil
+	}
+	x := manifest.Index{ID: max(t.NextIndex, 1), Name: step.Name, Unique: step.Unique, Constraint: step.Constraint}
+	for _, name := range step.Columns {
+		i, err := columnIndex(t, name)
+		if err != nil {
+			return err
+		}
+		x.Columns = append(x.Columns, t.Columns[i].ID)
+	}
+	t.Indexes, t.NextIndex = append(t.Indexes, x), x.ID+1
+	return nil
+}
+
+func dropIndex(t *manifest.Table, step plan.DropIndex) error {
+	i := slices.IndexFunc(t.Indexes, func(x manifest.Index) bool { return strings.EqualFold(x.Name, step.Name) })
+	switch {
+	case i < 0 && step.IfExists:
+		return nil
+	case i < 0:
+		return &fault.SQL{Kind: fault.ErrNotFound, Code: "42704",
+			Message: fmt.Sprintf("table %s.%s has no index %q", t.Namespace, t.Name, step.Name)}
+	case t.Indexes[i].Constraint:
+		return (&fault.SQL{Kind: fault.ErrPrecondition, Code: "2BP01",
+			Message: fmt.Sprintf("the index %q belongs to a UNIQUE constraint", step.Name)}).
+			WithHint("ALTER TABLE %s DROP CONSTRAINT %s drops both", t.Name, step.Name)
+	}
+	t.Indexes = slices.Delete(t.Indexes, i, i+1)
+	return nil
+}
+
+func dropConstraint(t *manifest.Table, step plan.DropConstraint) error {
+	n := len(t.Indexes) + len(t.Checks)
+	t.Indexes = slices.DeleteFunc(t.Indexes,
+		func(x manifest.Index) bool { return x.Constraint && strings.EqualFold(x.Name, step.Name) })
+	t.Checks = slices.DeleteFunc(t.Checks, func(c manifest.Check) bool { return strings.EqualFold(c.Name, step.Name) })
+	if n == len(t.Indexes)+len(t.Checks) && !step.IfExists {
+		return &fault.SQL{Kind: fault.ErrNotFound, Code: "42704",
+			Message: fmt.Sprintf("table %s.%s has no constraint %q", t.Namespace, t.Name, step.Name)}
+	}
+	return nil
+}
+
+func (e *Engine) alterStep(t *manifest.Table, step plan.AlterStep, env *expr.Env) error {
+	switch step := step.(type) {
+	case plan.RenameColumn:
+		i, err := columnIndex(t, step.From)
+		if err != nil {
+			return err
+		}
+		if err := e.unchecked(t, i); err != nil {
+			return err
+		}
+		t.Columns[i].Name = step.To
+	case plan.SetOptions:
+		setOptions(t, step)
+	case plan.RenameTable:
+		return unsupported("renamed tables")
+	case plan.AddColumn:
+		return e.addColumn(t, step, env)
+	case plan.AddIndex:
+		return addIndex(t, step)
+	case plan.DropIndex:
+		return dropIndex(t, step)
+	case plan.AddCheck:
+		t.Checks = append(t.Checks, manifest.Check{Name: step.Name, Text: step.Text})
+		_, err := e.opts.Check(t, t.Checks[len(t.Checks)-1])
+		return err
+	case plan.DropConstraint:
+		return dropConstraint(t, step)
+	case plan.DropColumn:
+		i, err := columnIndex(t, step.Name)
+		if err != nil {
+			if step.IfExists {
+				return nil
+			}
+			return err
+		}
+		if slices.Contains(t.Key, t.Columns[i].ID) {
+			return &fault.SQL{Kind: fault.ErrPrecondition, Code: "2BP01",
+				Message: fmt.Sprintf("column %q is part of the primary key", t.Columns[i].Name)}
+		}
+		if err := e.unchecked(t, i); err != nil {
+			return err
+		}
+		id := t.Columns[i].ID
+		t.Indexes = slices.DeleteFunc(t.Indexes, func(x manifest.Index) bool { return slices.Contains(x.Columns, id) })
+		t.Columns = slices.Delete(t.Columns, i, i+1)
+	case plan.AlterColumn:
+		return alterColumn(t, step)
+	}
+	return nil
+}
+
+func columnIndex(t *manifest.Table, name string) (int, error) {
+	exact := slices.IndexFunc(t.Columns, func(c manifest.Column) bool { return c.Name == name })
+	if exact >= 0 {
+		return exact, nil
+	}
+	i := slices.IndexFunc(t.Columns, func(c manifest.Column) bool { return strings.EqualFold(c.Name, name) })
+	if i < 0 {
+		return 0, &fault.SQL{Kind: fault.ErrNotFound, Code: "42703",
+			Message: fmt.Sprintf("table %s.%s has no column %q", t.Namespace, t.Name, name)}
+	}
+	return i, nil
+}
+
+func (e *Engine) addColumn(t *manifest.Table, step plan.AddColumn, env *expr.Env) error {
+	if _, err := columnIndex(t, step.Column.Name); err == nil && step.IfNotExists {
+		return nil
+	}
+	col := step.Column
+	if col.Default != "" {
+		var err error
+		if col.Missing, err = e.missing(col, env); err != nil {
+			return fmt.Errorf("default of column %q: %w", col.Name, err)
+		}
+	}
+	if col.NotNull && col.Missing == "" {
+		return (&fault.SQL{Kind: fault.ErrPrecondition, Code: "23502",
+			Message: fmt.Sprintf("column %q must not be NULL and the rows there are would be", col.Name)}).
+			WithHint("add the column with a DEFAULT")
+	}
+	col.ID = t.NextColumn
+	t.NextColumn++
+	t.Columns = append(t.Columns, col)
+	return nil
+}
+
+// missing is the value that the rows there are have in a column added with a default, evaluated once as PostgreSQL
+// does.
+func (e *Engine) missing(col manifest.Column, env *expr.Env) (string, error) {
+	def, err := e.opts.Default(col)
+	if err != nil {
+		return "", err
+	}
+	v, err := expr.Constant(def, env)
+	if err != nil || v.Value == nil {
+		return "", err
+	}
+	return manifest.EncodeValue(col.Type, v.Value)
+}
+
+func alterColumn(t *manifest.Table, step plan.AlterColumn) error {
+	i, err := columnIndex(t, step.Name)
+	if err != nil {
+		return err
+	}
+	if step.Type != nil && !step.Type.Equal(t.Columns[i].Type) {
+		return unsupported("changes of a column's type")
+	}
+	if step.NotNull != nil {
+		switch {
+		case !*step.NotNull && slices.Contains(t.Key, t.Columns[i].ID):
+			return &fault.SQL{Kind: fault.ErrPrecondition, Code: "42P16",
+				Message: fmt.Sprintf("column %q is part of the primary key", t.Columns[i].Name)}
+		}
+		t.Columns[i].NotNull = *step.NotNull
+	}
+	if step.Default != nil {
+		t.Columns[i].Default = *step.Default
+	}
+	return nil
+}
+
+func setOptions(t *manifest.Table, o plan.SetOptions) {
+	if o.Flush != nil {
+		t.Flush = *o.Flush
+	}
+	if o.TTL != nil {
+		t.TTL = *o.TTL
+	}
+	if o.TTLDeletes != nil {
+		t.TTLDeletes = *o.TTLDeletes
+	}
+	if o.Access != nil {
+		t.Access = *o.Access
+	}
+	if o.Compression != nil {
+		t.Compression = *o.Compression
+	}
+	if o.Retention != nil {
+		t.Retention = *o.Retention
+	}
+}
