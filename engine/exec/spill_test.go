@@ -144,6 +144,8 @@ func spillingPlans(t *testing.T, rows int64) map[string]plan.Node {
 		return &plan.Join{Kind: kind, LeftSide: big(), RightSide: big(), LeftKeys: key, RightKeys: key, Cols: cols[:width]}
 	}
 	return map[string]plan.Node{
+		"the window": &plan.Window{Input: big(), Calls: []plan.WindowCall{{Name: "row_number", Type: bigintType,
+			Partition: []plan.Expr{col(bigintType, 0)}}}, Cols: outCols(bigintType, textType, bigintType)},
 		"the join":      join(plan.Inner, 4),
 		"the full join": join(plan.Full, 4),
 		"the semi join": join(plan.Semi, 2),

@@ -234,28 +234,109 @@ func (o *windowOp) bindRange(kind plan.BoundKind, by plan.Expr) (place, key int,
 	return place, key, err
 }
 
-// windowStage stores the rows, with all expressions, in order.
+// windowStage stores the rows, with all expressions, in order. Without next it stores all of them; with next it
+// computes and pushes the partitions that are complete from time to time.
 type windowStage struct {
 	op   *windowOp
 	rows *rowStore
 	ev   *exprEval
 	cols []*expr.Vector
+	sel  []uint16
+	next stage
+	done bool
 }
 
-func (s *windowStage) push(_ context.Context, b *expr.Batch) error {
+// windowRows is from how many rows on complete partitions are computed: fewer would be many small batches.
+const windowRows = 2 * chunkRows
+
+func (s *windowStage) push(ctx context.Context, b *expr.Batch) error {
 	values, err := s.ev.all(b)
 	if err != nil {
 		return err
 	}
 	s.cols = append(append(s.cols[:0], b.Vectors...), values...)
-	return s.rows.append(s.cols, b.Sel, b.Rows())
+	n, first := b.Rows(), 0
+	if s.next != nil && s.rows.rows+int64(n) >= windowRows {
+		if first = s.lastStart(b, n); first >= 0 {
+			if err := s.rows.append(s.cols, cut(&s.sel, b, 0, first), first); err != nil {
+				return err
+			}
+			if err := s.flush(ctx); err != nil {
+				return err
+			}
+		}
+		first = max(first, 0)
+	}
+	if err := s.rows.append(s.cols, cut(&s.sel, b, first, n), n-first); err != nil {
+		return err
+	}
+	s.op.note(s.rows.mem.held)
+	return nil
 }
 
-func (s *windowStage) finish(context.Context) error { return nil }
+// lastStart is the last of the n selected rows of cols that begins a partition; -1 when all go on with the one that is
+// stored.
+func (s *windowStage) lastStart(b *expr.Batch, n int) int {
+	keys := s.cols[s.op.width:]
+	for i := n - 1; i > 0; i-- {
+		if differAt(keys, s.op.partition, keys, rowAt(b, i-1), rowAt(b, i)) {
+			return i
+		}
+	}
+	if s.rows.rows == 0 {
+		return -1
+	}
+	last := s.rows.chunks[len(s.rows.chunks)-1]
+	stored := last.batch(nil).Vectors[s.op.width:]
+	if differAt(stored, s.op.partition, keys, last.rows-1, rowAt(b, 0)) {
+		return 0
+	}
+	return -1
+}
+
+// flush computes what is stored, all of it whole partitions, and pushes it.
+func (s *windowStage) flush(ctx context.Context) error {
+	if s.rows.rows == 0 {
+		return nil
+	}
+	err := s.op.compute(ctx, s.rows.chunks, int(s.rows.rows), s.next)
+	s.done = isStop(err)
+	s.rows.free()
+	return err
+}
+
+func (s *windowStage) finish(ctx context.Context) error {
+	if s.next == nil {
+		return nil
+	}
+	var err error
+	if !s.done {
+		err = s.flush(ctx)
+	}
+	s.rows.free()
+	if err != nil && !isStop(err) {
+		return err
+	}
+	if end := s.next.finish(ctx); end != nil {
+		return end
+	}
+	return err
+}
 
 func (o *windowOp) run(ctx context.Context, out sink) error {
-	g := newGathered(o.exec, append(append([]manifest.Type(nil), columnTypes(o.cols[:o.width])...), o.set.types...),
-		"the window")
+	out = o.counted(out)
+	types := append(append([]manifest.Type(nil), columnTypes(o.cols[:o.width])...), o.set.types...)
+	if len(o.partition) > 0 {
+		// The rows come in the order of partitions, so that no more than one has to be held.
+		return o.input.run(ctx, func(ctx context.Context) (stage, error) {
+			next, err := out(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return &windowStage{op: o, rows: newRowStore(types, o.exec.account("the window")), ev: o.set.eval(), next: next}, nil
+		})
+	}
+	g := newGathered(o.exec, types, "the window")
 	defer g.free()
 	err := o.input.run(ctx, func(ctx context.Context) (stage, error) {
 		s, err := g.open(ctx)
@@ -268,14 +349,19 @@ func (o *windowOp) run(ctx context.Context, out sink) error {
 		return err
 	}
 	o.note(g.held())
-	return o.exec.one(ctx, &o.opInfo, o.counted(out), func(ctx context.Context, w *worker) error {
-		t := newWindowTable(o, g.chunks(), int(g.rows()))
-		defer t.mem.free()
-		if err := t.divide(ctx); err != nil {
-			return err
-		}
-		return t.push(ctx, w)
+	return o.exec.one(ctx, &o.opInfo, out, func(ctx context.Context, w *worker) error {
+		return o.compute(ctx, g.chunks(), int(g.rows()), passStage{w})
 	})
+}
+
+// compute computes the functions over rows in order, whole partitions, and pushes the rows with them.
+func (o *windowOp) compute(ctx context.Context, chunks []*chunk, rows int, next stage) error {
+	t := newWindowTable(o, chunks, rows)
+	defer t.free()
+	if err := t.divide(ctx); err != nil {
+		return err
+	}
+	return t.push(ctx, next)
 }
 
 // windowTable is all rows of a window in order, and how they fall into partitions and peers. A position counts rows in
@@ -291,6 +377,7 @@ type windowTable struct {
 	// partOf and peerOf are the partition and the peer group of each position.
 	partOf, peerOf []uint32
 	mem            account
+	aggs           []*windowAgg
 }
 
 func newWindowTable(o *windowOp, chunks []*chunk, rows int) *windowTable {
@@ -301,6 +388,14 @@ func newWindowTable(o *windowOp, chunks []*chunk, rows int) *windowTable {
 		at += c.rows
 	}
 	return t
+}
+
+// free gives the memory back that was taken for the functions.
+func (t *windowTable) free() {
+	t.mem.free()
+	for _, a := range t.aggs {
+		a.free()
+	}
 }
 
 // cell is expression p of the set at a position.
@@ -345,11 +440,22 @@ func (t *windowTable) differ(places []int, i, j int) bool {
 	return false
 }
 
+// differAt tells whether row i of x and row j of y differ in one of the vectors places; NULL equals NULL.
+func differAt(x []*expr.Vector, places []int, y []*expr.Vector, i, j int) bool {
+	for _, p := range places {
+		xv, yv := x[p].IsValid(i), y[p].IsValid(j)
+		if xv != yv || xv && compareAt(x[p], i, y[p], j) != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // windowValues fills dst with a function's values at the positions from..to.
 type windowValues func(dst *expr.Vector, from, to int) error
 
 // push computes the functions and pushes the rows with them.
-func (t *windowTable) push(ctx context.Context, w *worker) error {
+func (t *windowTable) push(ctx context.Context, next stage) error {
 	o := t.op
 	var values []windowValues
 	for i := range o.calls {
@@ -372,7 +478,10 @@ func (t *windowTable) push(ctx context.Context, w *worker) error {
 			}
 			b.Vectors = append(b.Vectors, &out[i])
 		}
-		if err := w.push(ctx, b); err != nil {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := next.push(ctx, b); err != nil {
 			return err
 		}
 	}

@@ -35,6 +35,7 @@ func (t *windowTable) aggregate(ctx context.Context, c *windowCall) (windowValue
 		return nil, err
 	}
 	a := &windowAgg{table: t, call: c, acc: acc, mem: t.op.exec.account("the window")}
+	t.aggs = append(t.aggs, a)
 	of, err := a.compute(ctx)
 	if err != nil {
 		return nil, err
@@ -49,6 +50,16 @@ func (t *windowTable) aggregate(ctx context.Context, c *windowCall) (windowValue
 		}
 		return acc.result(dst, groups)
 	}, nil
+}
+
+// free gives the memory back.
+func (a *windowAgg) free() {
+	a.mem.free()
+	for _, acc := range append(a.levels, a.acc) {
+		if s := storeOf(acc); s != nil {
+			s.free()
+		}
+	}
 }
 
 // compute fills acc and returns which of its groups a position has.
