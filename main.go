@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -265,6 +266,7 @@ type serveCommand struct {
 	SpillBytes server.ByteCount `help:"Disk that these rows may take, all queries together." default:"32GiB" env:"KALAMFLIGHT_SPILL_BYTES"`
 	HotBytes   server.ByteCount `help:"Budget of rows that are not flushed." default:"1GiB" env:"KALAMFLIGHT_HOT_BYTES"`
 	LogBytes   server.ByteCount `help:"Budget of the log that a start replays." default:"128MiB" env:"KALAMFLIGHT_LOG_BYTES"`
+	CacheBytes server.ByteCount `help:"Memory of decoded columns that are kept; 0 keeps none." default:"1GiB" env:"KALAMFLIGHT_CACHE_BYTES"`
 	Workers    int              `help:"Goroutines of one query; 0 means one for each core." default:"0" env:"KALAMFLIGHT_WORKERS"`
 	QueriesMax int              `help:"Queries and subscriptions at once." default:"100000" env:"KALAMFLIGHT_QUERIES_MAX"`
 }
@@ -279,7 +281,8 @@ func (c *serveCommand) Run(ctx context.Context, p *process) error {
 		Durability: durability,
 		QueryBytes: int64(c.QueryBytes), TotalBytes: int64(c.TotalBytes), HotBytes: int64(c.HotBytes),
 		LogBytes: int64(c.LogBytes), SpillDir: c.SpillDir, SpillBytes: int64(c.SpillBytes),
-		Workers: c.Workers, QueriesMax: c.QueriesMax, Version: build(), Settings: p.settings, Logger: p.log})
+		CacheBytes: cmp.Or(int64(c.CacheBytes), -1),
+		Workers:    c.Workers, QueriesMax: c.QueriesMax, Version: build(), Settings: p.settings, Logger: p.log})
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"kalamflight/engine/tablet"
 	"kalamflight/internal/fault"
 	"kalamflight/manifest"
+	"kalamflight/segments"
 	"kalamflight/subscriptions"
 )
 
@@ -134,7 +135,7 @@ func (x *events) batch(ops func(i int) string, seq manifest.Seq, time int64,
 				cols = append(cols, old.Column(i))
 				continue
 			}
-			cols = append(cols, array.MakeArrayOfNull(x.engine.alloc, x.schema.Field(3+x.data+i).Type, n))
+			cols = append(cols, segments.Nulls(x.schema.Field(3+x.data+i).Type, n, x.engine.alloc))
 		}
 	}
 	b := array.NewRecordBatch(x.schema, cols, int64(n))

@@ -19,6 +19,7 @@ import (
 	"kalamflight/engine/tablet"
 	"kalamflight/internal/fault"
 	"kalamflight/manifest"
+	"kalamflight/segments"
 )
 
 // Ingest writes a client's batches into a table, all or nothing, and returns how many rows are durable. Columns are
@@ -443,7 +444,7 @@ func (c *conversion) apply(b arrow.RecordBatch) (arrow.RecordBatch, error) {
 		case c.def[k] != nil:
 			out[k], err = c.fill(c.def[k], b.NumRows())
 		default:
-			out[k] = array.MakeArrayOfNull(c.engine.alloc, col.Type.Arrow(), int(b.NumRows()))
+			out[k] = segments.Nulls(col.Type.Arrow(), int(b.NumRows()), c.engine.alloc)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("column %q: %w", col.Name, err)

@@ -55,6 +55,8 @@ type Options struct {
 	TransactionBytes int64
 	// HotBytes is the budget of unflushed rows; 0 means 1 GiB. LogBytes is that of the log; 0 means 128 MiB.
 	HotBytes, LogBytes int64
+	// CacheBytes is the budget of decoded columns that are kept in memory; 0 means 1 GiB, a negative number keeps none.
+	CacheBytes int64
 	// BigBytes is the size from which a statement's rows go straight to segments; 0 means 8 MiB.
 	BigBytes int64
 	// LogFS is where the write-ahead log's files are; nil means the local disk. UnsafeNoSync turns off every sync of
@@ -65,7 +67,7 @@ type Options struct {
 	NoJobs bool
 	// Settings are the server's settings as system.settings shows them to those who may observe.
 	Settings []Setting
-	// Alloc makes Arrow buffers; nil means Go's.
+	// Alloc makes Arrow buffers; nil means Go's, and a pool of their own for those of segments.
 	Alloc memory.Allocator
 	// Logger hears of changes of state; nil discards.
 	Logger *slog.Logger
@@ -95,9 +97,6 @@ func (o *Options) fill() error {
 	}
 	if o.QueriesMax == 0 {
 		o.QueriesMax = 100_000
-	}
-	if o.Alloc == nil {
-		o.Alloc = memory.NewGoAllocator()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -146,6 +145,9 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{opts: o, log: o.Logger, alloc: o.Alloc, started: time.Now()}
+	if e.alloc == nil {
+		e.alloc = memory.NewGoAllocator()
+	}
 	e.running.max = o.QueriesMax
 	e.budget = exec.NewBudget("server", o.ServerBytes, nil)
 	if err := e.open(ctx); err != nil {
@@ -193,7 +195,7 @@ func (e *Engine) open(ctx context.Context) error {
 	if e.catalog, err = catalog.Open(ctx, meta); err != nil {
 		return err
 	}
-	e.files = segments.Open(segments.Options{Bucket: bucket, Alloc: e.alloc})
+	e.files = segments.Open(segments.Options{Bucket: bucket, Alloc: e.opts.Alloc, CacheBytes: e.opts.CacheBytes})
 	e.tablets, err = tablet.Open(ctx, tablet.Options{Log: e.hot, Bucket: bucket, Manifests: manifest.OpenStore(bucket),
 		Files: e.files, NewID: e.segmentID, Alloc: e.alloc, Logger: e.log, BigBytes: e.opts.BigBytes, Resolve: e.stored})
 	if err != nil {

@@ -313,7 +313,7 @@ func (st *statement) open(ctx context.Context, n *plan.Scan) (*tablet.Snapshot, 
 				Message: fmt.Sprintf("sequence %d is newer than the newest commit, %d", asOf, st.asOf)}
 		}
 	}
-	o := tablet.ReadOptions{AsOf: asOf, Columns: n.IDs, Where: n.Prune}
+	o := tablet.ReadOptions{AsOf: asOf, Columns: n.IDs, Where: n.Prune, Cache: true}
 	if n.AsOf == nil {
 		o.Draft = st.tx.draft(st.tablet(n.Table).ID())
 	}

@@ -170,7 +170,7 @@ func read(st engine.Stream, sorted bool) (string, error) {
 		for i := range int(b.NumRows()) {
 			cells := make([]string, b.NumCols())
 			for k := range cells {
-				cells[k] = b.Column(k).ValueStr(i)
+				cells[k] = strings.Clone(b.Column(k).ValueStr(i))
 				if names[k] == "_ts" {
 					cells[k] = "*"
 				}

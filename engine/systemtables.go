@@ -274,7 +274,8 @@ func statRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
 		"process.system_bytes":  int64(m.Sys),
 		"process.goroutines":    int64(runtime.NumGoroutine()),
 	}
-	rooms := map[string]any{"hotlog": e.hot.Stats(), "tablets": e.tablets.Stats(), "jobs": e.jobs.Stats()}
+	rooms := map[string]any{"hotlog": e.hot.Stats(), "segments": e.files.Stats(), "tablets": e.tablets.Stats(),
+		"jobs": e.jobs.Stats()}
 	e.shown.Range(func(room, stats any) bool {
 		rooms[room.(string)] = stats.(func() any)()
 		return true

@@ -1,9 +1,11 @@
 package segments
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"kalamflight/internal/fault"
@@ -21,6 +23,8 @@ type columnReader struct {
 	// fed: runs[0] is in the chunk.
 	fed bool
 	raw *memory.Buffer
+	// cached has all rows of the chunk, when they are in memory; then nothing above is used.
+	cached arrow.Array
 }
 
 // run is pages that lie side by side in raw.
@@ -38,8 +42,21 @@ func arrowType(t manifest.Type) arrow.DataType {
 	return t.Arrow()
 }
 
-// openColumn reads the bytes of the pages that hold any of the rows.
+// openColumn gives a reader of the rows of a column: from the cache, or with the bytes of the pages that hold any of
+// them.
 func (s *Scan) openColumn(group int, c *scanColumn, spans []span) (*columnReader, error) {
+	s.counters.chunks.Add(1)
+	a, err := s.cachedColumn(group, c, spans)
+	if err != nil {
+		return nil, err
+	}
+	if a != nil {
+		return &columnReader{scan: s, cached: a}, nil
+	}
+	return s.openChunk(group, c, spans)
+}
+
+func (s *Scan) openChunk(group int, c *scanColumn, spans []span) (*columnReader, error) {
 	file := s.handle.file
 	g := &file.groups[group]
 	info := &g.chunks[c.leaf.index]
@@ -56,6 +73,68 @@ func (s *Scan) openColumn(group int, c *scanColumn, spans []span) (*columnReader
 		return nil, err
 	}
 	return r, nil
+}
+
+// cachedShare is the part of the cache's budget that the bytes of a chunk on disk may be, for it to be kept.
+const cachedShare = 16
+
+// cachedColumn is all rows of a chunk from the cache, nil when it does not have them. It decodes those that are worth
+// keeping. The caller releases the array.
+func (s *Scan) cachedColumn(group int, c *scanColumn, spans []span) (arrow.Array, error) {
+	cache := s.files.cache
+	if cache == nil || !s.request.Cache || s.request.Plain {
+		return nil, nil
+	}
+	g := &s.handle.file.groups[group]
+	rows := 0
+	for _, run := range spans {
+		rows += run.end - run.first
+	}
+	small := 2*rows < g.rows || g.chunks[c.leaf.index].bytes > cache.budget/cachedShare
+	a, build := cache.get(&s.handle.cached, chunkKey{group, c.leaf.index}, arrowType(c.Type), small)
+	if build != nil {
+		var bytes int64
+		var err error
+		a, bytes, err = s.decodeColumn(group, c)
+		if err != nil {
+			cache.put(build, nil, 0)
+			if errors.Is(err, fault.ErrUnsupported) || errors.Is(err, fault.ErrExhausted) {
+				return nil, nil
+			}
+			return nil, err
+		}
+		a.Retain() // the cache is the second owner
+		cache.put(build, a, bytes)
+		return a, nil
+	}
+	if a != nil {
+		s.counters.chunksCached.Add(1)
+	}
+	return a, nil
+}
+
+// decodeColumn decodes a whole chunk into memory outside of the Go heap, and tells how much that is.
+func (s *Scan) decodeColumn(group int, c *scanColumn) (arrow.Array, int64, error) {
+	rows := s.handle.file.groups[group].rows
+	r, err := s.openChunk(group, c, []span{{0, rows}})
+	if err != nil {
+		return nil, 0, err
+	}
+	defer r.close()
+	var parts []arrow.Array
+	defer func() {
+		for _, p := range parts {
+			p.Release()
+		}
+	}()
+	for first := 0; first < rows; first += BatchRows {
+		part, err := r.read(first, min(first+BatchRows, rows))
+		if err != nil {
+			return nil, 0, err
+		}
+		parts = append(parts, part)
+	}
+	return packed(parts)
 }
 
 // load reads the chunk, or, when the rows leave some pages out, the dictionary and the other pages.
@@ -133,6 +212,9 @@ func (r *columnReader) fetch(total int, extents []extent) error {
 
 // read gives the rows from first to end, which must not lie before those read last.
 func (r *columnReader) read(first, end int) (arrow.Array, error) {
+	if r.cached != nil {
+		return array.NewSlice(r.cached, int64(first), int64(end)), nil
+	}
 	for len(r.runs) > 0 && r.runs[0].end <= first {
 		r.runs = r.runs[1:]
 		r.fed = false
@@ -170,6 +252,11 @@ func (r *columnReader) read(first, end int) (arrow.Array, error) {
 }
 
 func (r *columnReader) close() {
+	if r.cached != nil {
+		r.cached.Release()
+		r.cached = nil
+		return
+	}
 	r.chunk.Close()
 	if r.raw != nil {
 		r.raw.Release()

@@ -23,11 +23,10 @@ func missingArray(c manifest.Column, n int, alloc memory.Allocator) (arrow.Array
 
 // constantArray is n rows of one value, in the stored Arrow type.
 func constantArray(t manifest.Type, v any, n int, alloc memory.Allocator) (arrow.Array, error) {
-	dt := t.Arrow()
 	if v == nil {
-		return array.MakeArrayOfNull(alloc, dt, n), nil
+		return Nulls(t.Arrow(), n, alloc), nil
 	}
-	b := array.NewBuilder(alloc, dt)
+	b := array.NewBuilder(alloc, t.Arrow())
 	defer b.Release()
 	b.Reserve(n)
 	for range n {

@@ -25,7 +25,13 @@ type Options struct {
 	Alloc memory.Allocator
 	// CacheFooters bounds how many segments stay open with their footers; 0 means 4096.
 	CacheFooters int
+	// CacheBytes bounds the memory of decoded columns that are kept, outside of the Go heap; 0 means 1 GiB, and a negative
+	// number keeps none. Memory that a scan still reads when it makes room for other columns counts no more.
+	CacheBytes int64
 }
+
+// defaultCacheBytes is Options.CacheBytes when it is 0.
+const defaultCacheBytes = 1 << 30
 
 // verifiedMost bounds how many segments Files remembers to have verified; past it, half are forgotten.
 const verifiedMost = 1 << 20
@@ -37,6 +43,8 @@ type Files struct {
 	codecs pqdec.Codecs
 	hasher metadata.Hasher
 	most   int
+	// cache is nil when no columns are kept.
+	cache *columnCache
 
 	mu     sync.Mutex
 	closed bool
@@ -54,6 +62,8 @@ type handle struct {
 	ready chan struct{}
 	file  *file
 	err   error
+	// cached is what the cache of columns has of the segment; it is guarded by the cache.
+	cached cacheOwner
 	// refs is guarded by Files.mu.
 	refs int
 }
@@ -69,6 +79,12 @@ func Open(o Options) *Files {
 	if f.most <= 0 {
 		f.most = 4096
 	}
+	if o.CacheBytes == 0 {
+		o.CacheBytes = defaultCacheBytes
+	}
+	if o.CacheBytes > 0 {
+		f.cache = newColumnCache(o.CacheBytes)
+	}
 	filter := metadata.NewBloomFilter(32, 32, memory.DefaultAllocator)
 	f.hasher = filter.Hasher()
 	filter.Release()
@@ -82,7 +98,9 @@ func (f *Files) Close() error {
 	f.closed = true
 	var idle []*handle
 	for e := f.order.Front(); e != nil; e = e.Next() {
-		idle = f.unrefLocked(e.Value.(*handle), idle)
+		h := e.Value.(*handle)
+		f.forgetColumns(h)
+		idle = f.unrefLocked(h, idle)
 	}
 	f.order.Init()
 	clear(f.open)
@@ -105,9 +123,17 @@ func (f *Files) Forget(id manifest.SegmentID) {
 
 func (f *Files) dropLocked(e *list.Element, idle []*handle) []*handle {
 	h := e.Value.(*handle)
+	f.forgetColumns(h)
 	f.order.Remove(e)
 	delete(f.open, h.id)
 	return f.unrefLocked(h, idle)
+}
+
+// forgetColumns drops what the cache has of a segment that is not open any more.
+func (f *Files) forgetColumns(h *handle) {
+	if f.cache != nil {
+		f.cache.forget(&h.cached)
+	}
 }
 
 // unrefLocked gives up one reference and adds the handle to idle when it was the last.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -249,7 +250,7 @@ func mustWrite(tb testing.TB, b blob.Bucket, o segments.WriteOptions, batches ..
 func texts(a arrow.Array) []string {
 	out := make([]string, a.Len())
 	for i := range out {
-		out[i] = a.ValueStr(i)
+		out[i] = strings.Clone(a.ValueStr(i)) // the memory of a is not the garbage collector's
 	}
 	return out
 }

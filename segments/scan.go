@@ -25,6 +25,8 @@ type ScanRequest struct {
 	First, End uint32
 	// Plain: no dictionaries in the batches.
 	Plain bool
+	// Cache lets columns come from memory, and be kept there (Options.CacheBytes), unless they have to be Plain.
+	Cache bool
 }
 
 // Stats says what a scan skipped and read, up to now. Groups are counted for the whole request, pages as they are
@@ -34,11 +36,13 @@ type Stats struct {
 	Pages, PagesPruned   int64
 	BytesRead            int64
 	Rows                 int64
+	// Chunks are the columns of row groups that were opened, ChunksCached those of them that were decoded already.
+	Chunks, ChunksCached int64
 }
 
 // counters are Stats that workers add to.
 type counters struct {
-	pages, pagesPruned, bytesRead, rows atomic.Int64
+	pages, pagesPruned, bytesRead, rows, chunks, chunksCached atomic.Int64
 }
 
 // Scan is one segment opened for reading. Its groups may be read at the same time. Close it once, after the last Read
@@ -97,7 +101,8 @@ func (f *Files) Scan(ctx context.Context, r ScanRequest) (*Scan, error) {
 // Stats are counted up to now.
 func (s *Scan) Stats() Stats {
 	return Stats{Groups: s.groups, GroupsPruned: s.groups - int64(len(s.Groups)), Pages: s.counters.pages.Load(),
-		PagesPruned: s.counters.pagesPruned.Load(), BytesRead: s.counters.bytesRead.Load(), Rows: s.counters.rows.Load()}
+		PagesPruned: s.counters.pagesPruned.Load(), BytesRead: s.counters.bytesRead.Load(), Rows: s.counters.rows.Load(),
+		Chunks: s.counters.chunks.Load(), ChunksCached: s.counters.chunksCached.Load()}
 }
 
 // Close lets the segment go.

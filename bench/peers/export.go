@@ -56,7 +56,7 @@ func (s *stock) DoGetStatement(ctx context.Context, _ flightsql.StatementQueryTi
 // exports reads a table by arrow-go's stock client from kalamflight, which scans its segments, and from arrow-go's
 // stock server, which has the same batches in memory. CPU is that of client and server together.
 func exports(ctx context.Context, o settings) (err error) {
-	s, err := openSides(ctx, o.data, o.threads)
+	s, err := openSides(ctx, o.data, o.threads, o.cache)
 	if err != nil {
 		return err
 	}

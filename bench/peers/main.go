@@ -25,6 +25,8 @@ func main() {
 	flag.Int64Var(&o.rows, "rows", 10_000_000, "page views")
 	flag.IntVar(&o.rounds, "rounds", 5, "times each query runs, the sides in turn")
 	flag.IntVar(&o.threads, "threads", 2, "threads of each side")
+	flag.Int64Var(&o.cache, "cache", 0, "bytes of our cache of decoded columns; 0 means the default, -1 none")
+	flag.StringVar(&o.profile, "profile", "", "file for a CPU profile of our side alone")
 	flag.StringVar(&o.only, "only", "", "queries to ask, as Q1,Q6; empty means all")
 	flag.StringVar(&o.queries, "queries", "../../internal/endtoend/testdata/tpch/queries", "folder of TPC-H's queries")
 	flag.Parse()

@@ -10,7 +10,7 @@ import (
 // open gives both sides over a folder of the test's own.
 func open(t *testing.T) *sides {
 	t.Helper()
-	s, err := openSides(t.Context(), t.TempDir(), 2)
+	s, err := openSides(t.Context(), t.TempDir(), 2, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

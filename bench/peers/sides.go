@@ -28,7 +28,7 @@ type sides struct {
 }
 
 // openSides starts both over a data folder, which may have the tables of an earlier run.
-func openSides(ctx context.Context, dir string, threads int) (s *sides, err error) {
+func openSides(ctx context.Context, dir string, threads int, cache int64) (s *sides, err error) {
 	s = &sides{dir: dir}
 	defer func() {
 		if err != nil {
@@ -37,7 +37,7 @@ func openSides(ctx context.Context, dir string, threads int) (s *sides, err erro
 	}()
 	// Flush and compaction would move files from under DuckDB.
 	s.server, err = server.Start(ctx, server.Options{DataDir: dir, Listen: "127.0.0.1:0", NoJobs: true, Workers: threads,
-		QueryBytes: 8 << 30, TotalBytes: 10 << 30})
+		QueryBytes: 8 << 30, TotalBytes: 10 << 30, CacheBytes: cache})
 	if err != nil {
 		return s, err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 
@@ -23,6 +24,10 @@ type settings struct {
 	threads int
 	scale   float64
 	rows    int64
+	// cache is the budget of our cache of decoded columns in bytes; 0 means the default, -1 none.
+	cache int64
+	// profile, when it is not empty, is a file for a CPU profile of our side.
+	profile string
 	// queries is the folder of TPC-H's.
 	queries string
 }
@@ -103,7 +108,7 @@ func tpch(ctx context.Context, o settings) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := openSides(ctx, o.data, o.threads)
+	s, err := openSides(ctx, o.data, o.threads, o.cache)
 	if err != nil {
 		return err
 	}
@@ -112,7 +117,32 @@ func tpch(ctx context.Context, o settings) (err error) {
 		return err
 	}
 	t := newTable(os.Stdout, fmt.Sprintf("TPC-H, scale factor %g", o.scale), "DuckDB")
-	return s.race(ctx, t, o.chosen(queries), o.rounds)
+	return s.measure(ctx, t, o, queries)
+}
+
+// measure races the chosen queries, or profiles our side of them.
+func (s *sides) measure(ctx context.Context, t *table, o settings, queries []query) (err error) {
+	queries = o.chosen(queries)
+	if o.profile == "" {
+		return s.race(ctx, t, queries, o.rounds)
+	}
+	f, err := os.Create(o.profile)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return err
+	}
+	defer pprof.StopCPUProfile()
+	for _, q := range queries {
+		for range o.rounds {
+			if _, err := askOurs(ctx, s.ours, q.text); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // clicks measures the 43 queries over page views.
@@ -121,7 +151,7 @@ func clicks(ctx context.Context, o settings) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := openSides(ctx, o.data, o.threads)
+	s, err := openSides(ctx, o.data, o.threads, o.cache)
 	if err != nil {
 		return err
 	}
@@ -130,5 +160,5 @@ func clicks(ctx context.Context, o settings) (err error) {
 		return err
 	}
 	t := newTable(os.Stdout, fmt.Sprintf("%d page views", o.rows), "DuckDB")
-	return s.race(ctx, t, o.chosen(queries), o.rounds)
+	return s.measure(ctx, t, o, queries)
 }

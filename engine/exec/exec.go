@@ -45,6 +45,8 @@ type ScanStats struct {
 	RowsRead      int64
 	BytesRead     int64
 	MarksApplied  int64
+	// ColumnsRead are the columns of row groups that were opened, ColumnsCached those of them that were decoded already.
+	ColumnsRead, ColumnsCached int64
 }
 
 // Env is what a query runs with. Scan, Expr and Alloc are required.

@@ -90,7 +90,8 @@ func (p *profile) write(b *strings.Builder, depth int, analyze bool) {
 		fmt.Fprintf(b, "%s  %shot rows=%d segments=%d of %d groups=%d of %d", indent, lookup, s.HotRows, s.SegmentsRead,
 			s.SegmentsTotal, s.GroupsRead, s.GroupsTotal)
 		if analyze {
-			fmt.Fprintf(b, " rows read=%d bytes read=%d marks applied=%d", s.RowsRead, s.BytesRead, s.MarksApplied)
+			fmt.Fprintf(b, " rows read=%d bytes read=%d columns cached=%d of %d marks applied=%d", s.RowsRead, s.BytesRead,
+				s.ColumnsCached, s.ColumnsRead, s.MarksApplied)
 		}
 		b.WriteByte('\n')
 	}

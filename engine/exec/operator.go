@@ -122,8 +122,10 @@ func (x *execution) close() {
 	x.budget.Release(x.budget.Used())
 }
 
-// protect runs f and turns a panic into an error, so that one broken query does not end the server.
+// protect runs f and turns a panic into an error, so that one broken query does not end the server: also the one of
+// reading memory outside of the Go heap that is not there any more.
 func (x *execution) protect(who string, f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%s panicked: %v\n%s", who, r, debug.Stack())

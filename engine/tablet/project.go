@@ -237,7 +237,7 @@ func gatherColumn(alloc memory.Allocator, pieces []piece, c manifest.Column, n i
 	}
 	switch len(parts) {
 	case 0:
-		return array.MakeArrayOfNull(alloc, c.Type.Arrow(), n), nil
+		return segments.Nulls(c.Type.Arrow(), n, alloc), nil
 	case 1:
 		parts[0].Retain() // its second owner is the batch
 		return parts[0], nil

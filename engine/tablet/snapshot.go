@@ -31,6 +31,8 @@ type ScanStats struct {
 	RowsRead      int64
 	BytesRead     int64
 	MarksApplied  int64
+	// ColumnsRead are the columns of row groups that were opened, ColumnsCached those of them that were in memory.
+	ColumnsRead, ColumnsCached int64
 }
 
 // Snapshot is the state of a tablet at one Seq. What it shows never changes, whatever is committed, flushed, compacted
@@ -124,7 +126,7 @@ func (s *Store) Read(ctx context.Context, t manifest.Tablet, o ReadOptions) (*Sn
 			}
 			return nil, st.tooOld(o.AsOf, v.man.Oldest)
 		}
-		snap, err := v.snapshot(ctx, columns, o.Where)
+		snap, err := v.snapshot(ctx, columns, o)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("read tablet %s: %w", st.id, err), snap.Close())
 		}
@@ -143,14 +145,14 @@ func newSnapshot(v *view, columns *columnSet) *Snapshot {
 }
 
 // snapshot opens the segments that may match. The snapshot is returned also with an error: its Close closes the view.
-func (v *view) snapshot(ctx context.Context, columns *columnSet, where []manifest.Predicate) (*Snapshot, error) {
+func (v *view) snapshot(ctx context.Context, columns *columnSet, o ReadOptions) (*Snapshot, error) {
 	s := newSnapshot(v, columns)
 	for i, g := range v.segments {
-		if segments.Prune(g, where) {
+		if segments.Prune(g, o.Where) {
 			s.pruned++
 			continue
 		}
-		if err := s.openSource(ctx, i, g, where); err != nil {
+		if err := s.openSource(ctx, i, g, o); err != nil {
 			return s, fmt.Errorf("segment %016x: %w", uint64(g.ID), err)
 		}
 	}
@@ -170,13 +172,14 @@ func (s *Snapshot) addHot(p piece, number int, ended []uint32) {
 	}
 }
 
-func (s *Snapshot) openSource(ctx context.Context, number int, g *manifest.Segment, where []manifest.Predicate) error {
+func (s *Snapshot) openSource(ctx context.Context, number int, g *manifest.Segment, o ReadOptions) error {
 	src := &source{segment: g, number: number, cut: g.FirstSeq <= s.Seq && g.LastSeq > s.Seq}
 	var err error
 	if src.ended, err = s.view.coldEnded(ctx, g); err != nil {
 		return err
 	}
 	src.ids = s.columns.stored()
+	where := o.Where
 	if src.cut {
 		if !slices.Contains(src.ids, manifest.ColumnSeq) {
 			src.ids = append(src.ids, manifest.ColumnSeq)
@@ -186,7 +189,7 @@ func (s *Snapshot) openSource(ctx context.Context, number int, g *manifest.Segme
 	}
 	where = storedPredicates(where)
 	src.scan, err = s.view.st.store.opts.Files.Scan(ctx,
-		segments.ScanRequest{Tablet: s.view.tablet, Segment: g, Columns: src.ids, Where: where})
+		segments.ScanRequest{Tablet: s.view.tablet, Segment: g, Columns: src.ids, Where: where, Cache: o.Cache})
 	if err != nil {
 		return err
 	}
@@ -238,6 +241,8 @@ func (s *Snapshot) Stats() ScanStats {
 		scan := src.scan.Stats()
 		st.GroupsTotal += scan.Groups
 		st.BytesRead += scan.BytesRead
+		st.ColumnsRead += scan.Chunks
+		st.ColumnsCached += scan.ChunksCached
 	}
 	for _, h := range s.hot {
 		st.HotRows += int64(h.end - h.first)

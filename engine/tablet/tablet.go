@@ -133,6 +133,8 @@ type ReadOptions struct {
 	// Draft, when not nil, shows the rows of AsOf as a transaction sees them that has written the draft: with its own new
 	// rows, which have a `_seq` larger than every commit's, and without those that it ended.
 	Draft *Draft
+	// Cache lets columns of segments come from memory, and be kept there when they are read again and again.
+	Cache bool
 }
 
 // Stats count what a store did since Open.

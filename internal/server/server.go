@@ -43,6 +43,9 @@ type Options struct {
 	// for the engine's default.
 	SpillDir   string
 	SpillBytes int64
+	// CacheBytes bounds the decoded columns that are kept in memory; 0 means the engine's default, a negative number
+	// keeps none.
+	CacheBytes int64
 	// Workers bounds the goroutines of a query; 0 means the number of cores. QueriesMax bounds the queries at once; 0
 	// means 100,000.
 	Workers, QueriesMax int
@@ -98,7 +101,8 @@ func start(ctx context.Context, o Options, listener net.Listener) (*Server, erro
 		Check:      compileCheck,
 		QueryBytes: o.QueryBytes, SpillDir: o.SpillDir, SpillBytes: o.SpillBytes,
 		ServerBytes: o.TotalBytes, Workers: o.Workers, QueriesMax: o.QueriesMax, HotBytes: o.HotBytes, LogBytes: o.LogBytes,
-		LogFS: o.LogFS, UnsafeNoSync: o.UnsafeNoSync, NoJobs: o.NoJobs, Settings: o.Settings, Logger: o.Logger})
+		CacheBytes: o.CacheBytes,
+		LogFS:      o.LogFS, UnsafeNoSync: o.UnsafeNoSync, NoJobs: o.NoJobs, Settings: o.Settings, Logger: o.Logger})
 	if err != nil {
 		return nil, err
 	}

@@ -47,11 +47,11 @@ func isNull(a arrow.Array, i int) bool {
 func cell(a arrow.Array, i int, isUUID bool) string {
 	switch v := a.(type) {
 	case *array.String:
-		return v.Value(i)
+		return strings.Clone(v.Value(i)) // the text lives as long as the array
 	case *array.LargeString:
-		return v.Value(i)
+		return strings.Clone(v.Value(i)) // the text lives as long as the array
 	case *array.StringView:
-		return v.Value(i)
+		return strings.Clone(v.Value(i)) // the text lives as long as the array
 	case *array.Boolean:
 		return strconv.FormatBool(v.Value(i))
 	case *array.Float32:

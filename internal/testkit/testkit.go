@@ -16,11 +16,39 @@ import (
 // ./engine/tablet.
 const SeedVariable = "SEED"
 
-// Alloc is an allocator that fails the test when, after every other cleanup, a byte of it has not been released. It is
-// safe for concurrent use.
+// spoiling is an allocator whose memory is overwritten when it is freed, and is not cleared when it is given: what
+// reads memory that it has released, or relies on zeroes, is found out.
+type spoiling struct{ memory.Allocator }
+
+func spoil(b []byte) {
+	for i := range b {
+		b[i] = 0xA5
+	}
+}
+
+func (s spoiling) Allocate(n int) []byte {
+	b := s.Allocator.Allocate(n)
+	spoil(b)
+	return b
+}
+
+func (s spoiling) Reallocate(n int, b []byte) []byte {
+	grown := s.Allocate(n)
+	copy(grown, b)
+	s.Free(b)
+	return grown
+}
+
+func (s spoiling) Free(b []byte) {
+	spoil(b[:cap(b)])
+	s.Allocator.Free(b)
+}
+
+// Alloc is an allocator that fails the test when, after every other cleanup, a byte of it has not been released. What
+// it gives holds no zeroes, and what was released is overwritten. It is safe for concurrent use.
 func Alloc(tb testing.TB) *memory.CheckedAllocator {
 	tb.Helper()
-	a := memory.NewCheckedAllocator(memory.NewGoAllocator())
+	a := memory.NewCheckedAllocator(spoiling{memory.NewGoAllocator()})
 	tb.Cleanup(func() {
 		tb.Helper()
 		if !tb.Failed() { // after a failure the leaks of the abandoned test would only hide its reason

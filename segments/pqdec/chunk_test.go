@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -194,7 +195,7 @@ func drain(alloc memory.Allocator, codecs *pqdec.Codecs, column pqdec.Column, ch
 			return out, err
 		}
 		for i := range a.Len() {
-			out = append(out, a.ValueStr(i))
+			out = append(out, strings.Clone(a.ValueStr(i)))
 		}
 		a.Release()
 	}
