@@ -39,6 +39,15 @@ func (e *Engine) Catalog(s *Session) *View {
 	return &View{who: s.Principal(), snap: e.catalog.Snapshot()}
 }
 
+// CatalogIn is Catalog in a transaction of the session: with the definitions that it has changed. An empty id means the
+// one that BEGIN began, if any.
+func (e *Engine) CatalogIn(s *Session, transaction string) (*View, error) {
+	if _, err := s.transaction(transaction); err != nil {
+		return nil, err
+	}
+	return e.Catalog(s), nil
+}
+
 // Table finds a table by name, exactly or by its only match without regard to case. It is ErrNotFound when there is
 // none, and ErrDenied for one that the caller may neither read nor change.
 func (v *View) Table(namespace, name string) (*manifest.Table, error) {

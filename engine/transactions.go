@@ -227,6 +227,30 @@ func (s *Session) EndSavepoint(ctx context.Context, id string, back bool) error 
 	return in.release(ctx, is, "", back)
 }
 
+// Current is the id of the transaction that a statement belongs to which was sent in id: that one while it is known, or
+// without an id the one that BEGIN began; empty for none.
+func (s *Session) Current(id string) string {
+	t, err := s.transaction(id)
+	if err != nil || t == nil {
+		return ""
+	}
+	return t.id
+}
+
+// Follow is the id of the transaction that a statement belongs to which was prepared in the transaction id: that one
+// while it is known. Drivers keep prepared statements over a commit and begin the next transaction; then it is the
+// session's only one, and empty when there is none.
+func (s *Session) Follow(id string) (string, error) {
+	if id := s.Current(id); id != "" {
+		return id, nil
+	}
+	t, err := s.only()
+	if t == nil || err != nil {
+		return "", err
+	}
+	return t.id, nil
+}
+
 // Abort tells a transaction that one of its statements could not even be compiled: it has failed as by any other error.
 func (s *Session) Abort(id string, err error) {
 	if t, _ := s.transaction(id); t != nil && err != nil {

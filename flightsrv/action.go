@@ -29,6 +29,10 @@ var actions = []struct{ name, text string }{
 	{flightsql.CreatePreparedStatementActionType, "prepare a statement"},
 	{flightsql.ClosePreparedStatementActionType, "forget a prepared statement"},
 	{flightsql.CancelQueryActionType, "end the readers of a result"},
+	{flightsql.BeginTransactionActionType, "begin a transaction"},
+	{flightsql.EndTransactionActionType, "commit a transaction or roll it back"},
+	{flightsql.BeginSavepointActionType, "make a savepoint in a transaction"},
+	{flightsql.EndSavepointActionType, "release a savepoint or roll back to it"},
 }
 
 // ListActions lists the actions.
@@ -72,9 +76,16 @@ func (s *Server) DoAction(a *pb.Action, stream pb.FlightService_DoActionServer) 
 	case flightsql.CancelQueryActionType:
 		packed = true
 		result, err = s.cancelQuery(ctx, a.Body)
-	case flightsql.BeginTransactionActionType, flightsql.EndTransactionActionType, flightsql.BeginSavepointActionType,
-		flightsql.EndSavepointActionType:
-		err = errTransaction
+	case flightsql.BeginTransactionActionType:
+		packed = true
+		result, err = s.beginTransaction(ctx, a.Body)
+	case flightsql.EndTransactionActionType:
+		err = s.endTransaction(ctx, a.Body)
+	case flightsql.BeginSavepointActionType:
+		packed = true
+		result, err = s.beginSavepoint(ctx, a.Body)
+	case flightsql.EndSavepointActionType:
+		err = s.endSavepoint(ctx, a.Body)
 	case flightsql.CreatePreparedSubstraitPlanActionType:
 		err = errSubstrait
 	default:

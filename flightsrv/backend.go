@@ -29,6 +29,19 @@ type Session interface {
 	Options() map[string]string
 	// Close forgets the session.
 	Close()
+	// Begin begins a transaction and returns its id, which nobody guesses; End commits or ends it. The ids of other
+	// sessions are unknown.
+	Begin() (id string, err error)
+	End(ctx context.Context, id string, commit bool) error
+	// BeginSavepoint and EndSavepoint do the same within a transaction; back takes back what was written since.
+	BeginSavepoint(ctx context.Context, transaction, name string) (id string, err error)
+	EndSavepoint(ctx context.Context, id string, back bool) error
+	// Current is the transaction that a statement belongs to which was sent in id: that one while it is known, else the
+	// one that BEGIN began, "" for none.
+	Current(id string) string
+	// Follow is the transaction that a statement belongs to which was prepared in id: that one, and once it has ended the
+	// session's only one, "" for none.
+	Follow(id string) (string, error)
 }
 
 // Backend is what the wire asks of the engine: more methods than an interface of ours should have, because it is the
@@ -51,15 +64,16 @@ type Backend interface {
 	Drain()
 	// NewSession opens a session for a caller at the address remote.
 	NewSession(p access.Principal, remote string) Session
-	// Compile resolves one statement in a namespace, as the session's caller may see the catalog. personal says that the
-	// answer may be another one for another caller of the same role.
-	Compile(s Session, namespace, text string) (c *plan.Compiled, personal bool, err error)
+	// Compile resolves one statement in a namespace, as the session's caller may see the catalog in a transaction.
+	// personal says that the answer may be another one for another caller of the same role. A failure fails the
+	// transaction.
+	Compile(s Session, transaction, namespace, text string) (c *plan.Compiled, personal bool, err error)
 	// CatalogVersion changes whenever Compile's answer could.
-	CatalogVersion(s Session) uint64
+	CatalogVersion(s Session, transaction string) (uint64, error)
 	// Query starts a query or a subscription.
 	Query(ctx context.Context, s Session, c *plan.Compiled, o engine.QueryOptions) (engine.Stream, error)
 	// Exec runs a statement that changes something, once for each row of parameters.
-	Exec(ctx context.Context, s Session, c *plan.Compiled, rows [][]plan.Literal) (engine.Result, error)
+	Exec(ctx context.Context, s Session, c *plan.Compiled, o engine.ExecOptions) (engine.Result, error)
 	// Ingest writes batches of schema to a table, all or nothing.
 	Ingest(ctx context.Context, s Session, o engine.IngestOptions, schema *arrow.Schema,
 		next func() (arrow.RecordBatch, error)) (int64, error)
@@ -80,9 +94,15 @@ func (b backend) NewSession(p access.Principal, remote string) Session {
 	return b.Engine.NewSession(p, remote)
 }
 
-func (b backend) Compile(s Session, namespace, text string) (*plan.Compiled, bool, error) {
-	view := b.Catalog(own(s))
+func (b backend) Compile(s Session, transaction, namespace, text string) (*plan.Compiled, bool, error) {
+	view, err := b.CatalogIn(own(s), transaction)
+	if err != nil {
+		return nil, false, err
+	}
 	c, err := sqlfront.Compile(text, sqlfront.Options{Namespace: namespace, Catalog: view})
+	if err != nil {
+		own(s).Abort(transaction, err)
+	}
 	return c, view.Personal(), err
 }
 
@@ -90,14 +110,20 @@ func (b backend) Pin(s Session, c *plan.Compiled, life time.Duration) manifest.S
 	return b.Engine.Pin(own(s), c, life)
 }
 
-func (b backend) CatalogVersion(s Session) uint64 { return b.Catalog(own(s)).Version() }
+func (b backend) CatalogVersion(s Session, transaction string) (uint64, error) {
+	view, err := b.CatalogIn(own(s), transaction)
+	if err != nil {
+		return 0, err
+	}
+	return view.Version(), nil
+}
 
 func (b backend) Query(ctx context.Context, s Session, c *plan.Compiled, o engine.QueryOptions) (engine.Stream, error) {
 	return b.Engine.Query(ctx, own(s), c, o)
 }
 
-func (b backend) Exec(ctx context.Context, s Session, c *plan.Compiled, rows [][]plan.Literal) (engine.Result, error) {
-	return b.Engine.Exec(ctx, own(s), c, engine.ExecOptions{Rows: rows})
+func (b backend) Exec(ctx context.Context, s Session, c *plan.Compiled, o engine.ExecOptions) (engine.Result, error) {
+	return b.Engine.Exec(ctx, own(s), c, o)
 }
 
 func (b backend) Ingest(ctx context.Context, s Session, o engine.IngestOptions, schema *arrow.Schema,

@@ -138,8 +138,14 @@ func (f *fake) Head() manifest.Seq { return manifest.Seq(f.head.Load()) }
 
 func (f *fake) Pin(flightsrv.Session, *plan.Compiled, time.Duration) manifest.Seq { return f.Head() }
 
-func (f *fake) Drain()                                  { f.once.Do(func() { close(f.drained) }) }
-func (f *fake) CatalogVersion(flightsrv.Session) uint64 { return f.version.Load() }
+func (f *fake) Drain() { f.once.Do(func() { close(f.drained) }) }
+
+func (f *fake) CatalogVersion(_ flightsrv.Session, transaction string) (uint64, error) {
+	if transaction != "" {
+		return 0, fmt.Errorf("there is no such transaction: %w", fault.ErrPrecondition)
+	}
+	return f.version.Load(), nil
+}
 
 type fakeSession struct {
 	f       *fake
@@ -163,6 +169,18 @@ func (s *fakeSession) Principal() access.Principal {
 }
 
 func (s *fakeSession) Close() { s.f.sessions.Add(-1) }
+
+// Transactions are tested with the engine.
+var errNoTransactions = fmt.Errorf("transactions: %w", fault.ErrUnsupported)
+
+func (s *fakeSession) Begin() (string, error)                           { return "", errNoTransactions }
+func (s *fakeSession) End(context.Context, string, bool) error          { return errNoTransactions }
+func (s *fakeSession) Current(string) string                            { return "" }
+func (s *fakeSession) Follow(string) (string, error)                    { return "", nil }
+func (s *fakeSession) EndSavepoint(context.Context, string, bool) error { return errNoTransactions }
+func (s *fakeSession) BeginSavepoint(context.Context, string, string) (string, error) {
+	return "", errNoTransactions
+}
 
 func (s *fakeSession) Refresh(p access.Principal) {
 	s.mu.Lock()
@@ -208,7 +226,7 @@ func rowColumns(extra bool) []plan.Column {
 	return cols
 }
 
-func (f *fake) Compile(_ flightsrv.Session, namespace, text string) (*plan.Compiled, bool, error) {
+func (f *fake) Compile(_ flightsrv.Session, _, namespace, text string) (*plan.Compiled, bool, error) {
 	c, err := f.compile(namespace, text)
 	return c, false, err
 }
@@ -392,9 +410,10 @@ func (s *fakeStream) Next(ctx context.Context) (arrow.RecordBatch, error) { retu
 func (s *fakeStream) Close() error                                        { return nil }
 
 func (f *fake) Exec(_ context.Context, _ flightsrv.Session, c *plan.Compiled,
-	rows [][]plan.Literal) (engine.Result, error) {
+	o engine.ExecOptions) (engine.Result, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	rows := o.Rows
 	f.changes[c.Text] += len(rows)
 	n := argument(c.Text, 1)
 	switch strings.Fields(c.Text)[0] {

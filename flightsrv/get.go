@@ -103,7 +103,7 @@ func (s *Server) readQuery(ctx context.Context, stream pb.FlightService_DoGetSer
 	if err != nil {
 		return err
 	}
-	c, err := x.compile(t.namespace, t.text)
+	c, err := x.compile(t.transaction, t.namespace, t.text)
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,8 @@ func (s *Server) run(ctx context.Context, x *session, c *compiled, t *ticket, f 
 		params = [][]plan.Literal{nil}
 	}
 	for _, row := range params {
-		rows, err := s.backend.Query(ctx, x.engine, c.Compiled, engine.QueryOptions{Params: row, AsOf: t.asOf})
+		rows, err := s.backend.Query(ctx, x.engine, c.Compiled,
+			engine.QueryOptions{Params: row, AsOf: t.asOf, Transaction: t.transaction})
 		if err != nil {
 			return err
 		}

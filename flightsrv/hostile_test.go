@@ -172,18 +172,16 @@ func TestBadPuts(t *testing.T) {
 		codes.InvalidArgument)
 	wantCode(t, "a command that cannot be put", r.put([]*flight.FlightData{{FlightDescriptor: cmd(t,
 		&pb.CommandGetTables{})}}), codes.InvalidArgument)
-	ingest := func(exists, missing int32, tx string) *pb.CommandStatementIngest {
-		return &pb.CommandStatementIngest{Table: "t", TransactionId: []byte(tx),
+	ingest := func(exists, missing int32) *pb.CommandStatementIngest {
+		return &pb.CommandStatementIngest{Table: "t",
 			TableDefinitionOptions: &pb.CommandStatementIngest_TableDefinitionOptions{
 				IfExists:   pb.CommandStatementIngest_TableDefinitionOptions_TableExistsOption(exists),
 				IfNotExist: pb.CommandStatementIngest_TableDefinitionOptions_TableNotExistOption(missing)}}
 	}
-	wantCode(t, "an ingest without rows", r.put([]*flight.FlightData{{FlightDescriptor: cmd(t, ingest(2, 2, ""))}}),
+	wantCode(t, "an ingest without rows", r.put([]*flight.FlightData{{FlightDescriptor: cmd(t, ingest(2, 2))}}),
 		codes.InvalidArgument)
 	wantCode(t, "an ingest that can only fail", r.put([]*flight.FlightData{{FlightDescriptor: cmd(t,
-		ingest(1, 2, ""))}}), codes.InvalidArgument)
-	wantCode(t, "an ingest in a transaction", r.put([]*flight.FlightData{{FlightDescriptor: cmd(t,
-		ingest(2, 2, "tx"))}}), codes.FailedPrecondition)
+		ingest(1, 2))}}), codes.InvalidArgument)
 
 	p := r.prepare(annCtx(), "INSERT ?")
 	update := cmd(t, &pb.CommandPreparedStatementUpdate{PreparedStatementHandle: p.PreparedStatementHandle})

@@ -56,7 +56,7 @@ func (k *keeper) put(ctx context.Context, t *ticket, schema *arrow.Schema, st en
 		}
 		e.rows = append(e.rows, rows)
 		if e.bytes += flightdata.Bytes(rows); e.bytes > k.max {
-			e.err = fmt.Errorf("the statement is committed; the rows it returns have more than %d bytes and were not kept: %w",
+			e.err = fmt.Errorf("the statement has run; the rows it returns have more than %d bytes and were not kept: %w",
 				k.max, fault.ErrExhausted)
 		}
 	}
@@ -70,7 +70,7 @@ func (k *keeper) put(ctx context.Context, t *ticket, schema *arrow.Schema, st en
 	}
 	if k.bytes+e.bytes > k.maxTotal {
 		e.drop()
-		e.err = fmt.Errorf("the statement is committed; too many returned rows wait to be read, these were not kept: %w",
+		e.err = fmt.Errorf("the statement has run; too many returned rows wait to be read, these were not kept: %w",
 			fault.ErrExhausted)
 	}
 	k.bytes += e.bytes

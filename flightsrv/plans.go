@@ -83,17 +83,21 @@ func (p *plans) counts() (kept int, hits, misses int64) {
 	return len(p.young) + len(p.old), p.hits, p.misses
 }
 
-// compile compiles a statement for a session, or takes what it compiled to lately when no definition has changed since.
-func (x *session) compile(namespace, text string) (*compiled, error) {
+// compile compiles a statement for a session, in a transaction if any, or takes what it compiled to lately when no
+// definition has changed since.
+func (x *session) compile(transaction, namespace, text string) (*compiled, error) {
 	who := x.engine.Principal()
-	version := x.backend.CatalogVersion(x.engine)
+	version, err := x.backend.CatalogVersion(x.engine, transaction)
+	if err != nil {
+		return nil, err
+	}
 	shared := planKey{role: who.Role, namespace: namespace, text: text}
 	own := shared
 	own.user = who.ID
 	if c := x.plans.find(version, shared, own); c != nil {
 		return c, nil
 	}
-	raw, personal, err := x.backend.Compile(x.engine, namespace, text)
+	raw, personal, err := x.backend.Compile(x.engine, transaction, namespace, text)
 	if err != nil {
 		return nil, err
 	}

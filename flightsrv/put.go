@@ -64,7 +64,7 @@ func (s *Server) putUpdate(ctx context.Context, m *pb.CommandStatementUpdate) (p
 		return nil, err
 	}
 	n, err := s.update(ctx, request{session: x, namespace: x.engine.Namespace(), text: m.Query,
-		transaction: m.TransactionId})
+		transaction: string(m.TransactionId)})
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +114,11 @@ func (s *Server) readParams(first *pb.FlightData, stream putStream, types []mani
 // readPreparedParams compiles a prepared statement and reads the rows of values for it; see readParams.
 func (s *Server) readPreparedParams(st *statement, first *pb.FlightData, stream putStream) (c *compiled,
 	params [][]plan.Literal, bound bool, err error) {
-	if c, err = st.session.compile(st.namespace, st.text); err != nil {
+	r, err := st.request(nil)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	if c, err = st.session.compile(r.transaction, st.namespace, st.text); err != nil {
 		return nil, nil, false, err
 	}
 	params, bound, err = s.readParams(first, stream, c.Params)
@@ -140,7 +144,11 @@ func (s *Server) putPreparedUpdate(ctx context.Context, m *pb.CommandPreparedSta
 	case bound && len(c.Params) > 0 && len(params) == 0:
 		return &pb.DoPutUpdateResult{}, nil // no rows: executed no times
 	}
-	n, err := s.update(ctx, request{session: st.session, namespace: st.namespace, text: st.text, params: params})
+	r, err := st.request(params)
+	if err != nil {
+		return nil, err
+	}
+	n, err := s.update(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -199,16 +207,12 @@ func (s *Server) putIngest(ctx context.Context, m *pb.CommandStatementIngest, fi
 	if err != nil {
 		return nil, err
 	}
-	if len(m.TransactionId) > 0 {
-		return nil, errTransaction
-	}
 	x, err := s.sessionOf(ctx)
 	if err != nil {
 		return nil, err
 	}
 	o := engine.IngestOptions{Catalog: m.GetCatalog(), Namespace: m.GetSchema(), Table: m.Table, Mode: mode,
-		Temporary: m.Temporary,
-		Options:   m.Options}
+		Temporary: m.Temporary, Transaction: string(m.TransactionId), Options: m.Options}
 	if o.Namespace == "" {
 		o.Namespace = x.engine.Namespace()
 	}

@@ -66,7 +66,7 @@ func (s *Server) GetFlightInfo(ctx context.Context, d *pb.FlightDescriptor) (*pb
 			return nil, err
 		}
 		info, _, err := s.info(ctx, request{session: x, namespace: x.engine.Namespace(), text: m.Query, descriptor: d,
-			transaction: m.TransactionId})
+			transaction: string(m.TransactionId)})
 		return info, err
 	case *pb.CommandPreparedStatementQuery:
 		return s.preparedInfo(ctx, m.PreparedStatementHandle, d)
@@ -120,14 +120,11 @@ func (s *Server) GetSchema(ctx context.Context, d *pb.FlightDescriptor) (*pb.Sch
 }
 
 func (s *Server) schemaOfText(ctx context.Context, m *pb.CommandStatementQuery) ([]byte, error) {
-	if len(m.TransactionId) > 0 {
-		return nil, errTransaction
-	}
 	x, err := s.sessionOf(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c, err := x.compile(x.engine.Namespace(), m.Query)
+	c, err := x.compile(string(m.TransactionId), x.engine.Namespace(), m.Query)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +137,11 @@ func (s *Server) schemaOfPrepared(ctx context.Context, handle []byte) ([]byte, e
 		return nil, err
 	}
 	defer leave()
-	c, err := st.session.compile(st.namespace, st.text)
+	r, err := st.request(nil)
+	if err != nil {
+		return nil, err
+	}
+	c, err := st.session.compile(r.transaction, st.namespace, st.text)
 	if err != nil {
 		return nil, err
 	}

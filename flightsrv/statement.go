@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/flight"
 	pb "github.com/apache/arrow-go/v18/arrow/flight/gen/flight"
 
+	"kalamflight/engine"
 	"kalamflight/engine/plan"
 	"kalamflight/internal/fault"
 )
@@ -19,6 +20,8 @@ type statement struct {
 	handle          string
 	session         *session
 	namespace, text string
+	// transaction is the one that it was prepared in.
+	transaction string
 
 	mu   sync.Mutex
 	used time.Time
@@ -42,6 +45,17 @@ func (st *statement) idle(now time.Time) time.Duration {
 	return now.Sub(st.used)
 }
 
+// request is a run of the statement with values.
+func (st *statement) request(params [][]plan.Literal) (request, error) {
+	r := request{session: st.session, namespace: st.namespace, text: st.text, params: params}
+	if st.transaction == "" {
+		return r, nil
+	}
+	var err error
+	r.transaction, err = st.session.engine.Follow(st.transaction)
+	return r, err
+}
+
 // bound are the values to run with.
 func (st *statement) bound() (params [][]plan.Literal, generation uint64) {
 	st.mu.Lock()
@@ -56,19 +70,12 @@ type request struct {
 	namespace, text string
 	params          [][]plan.Literal
 	descriptor      *pb.FlightDescriptor
-	transaction     []byte
+	transaction     string
 }
-
-var errTransaction = &fault.SQL{Kind: fault.ErrPrecondition, Code: "0A000",
-	Message: "transactions are not supported yet",
-	Hint:    "every statement commits on its own; SqlInfo 8 says so"}
 
 // compile compiles a request and checks that the values fit its parameters.
 func (r *request) compile() (*compiled, error) {
-	if len(r.transaction) > 0 {
-		return nil, errTransaction
-	}
-	c, err := r.session.compile(r.namespace, r.text)
+	c, err := r.session.compile(r.transaction, r.namespace, r.text)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +119,11 @@ func (s *Server) queryTicket(r request, c *compiled) (ticket, error) {
 	t := newTicket(ticketQuery, r.session.user, s.o.TicketTTL)
 	t.namespace, t.text, t.schema = r.namespace, r.text, c.hash
 	t.params = r.params
-	if !c.subscribes() {
+	if c.subscribes() {
+		return t, nil
+	}
+	// In a transaction it reads what that sees when it is read.
+	if t.transaction = r.session.engine.Current(r.transaction); t.transaction == "" {
 		t.asOf = s.backend.Pin(r.session.engine, c.Compiled, s.o.TicketTTL)
 	}
 	return t, nil
@@ -124,7 +135,8 @@ func (s *Server) execute(ctx context.Context, r request, c *compiled) (*outcome,
 	if len(params) == 0 {
 		params = [][]plan.Literal{nil}
 	}
-	result, err := s.backend.Exec(ctx, r.session.engine, c.Compiled, params)
+	result, err := s.backend.Exec(ctx, r.session.engine, c.Compiled,
+		engine.ExecOptions{Rows: params, Transaction: r.transaction})
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +148,7 @@ func (s *Server) execute(ctx context.Context, r request, c *compiled) (*outcome,
 		return out, result.Returning.Close()
 	}
 	out.ticket.kind = ticketKept
-	// The statement is committed: a client that goes away now finds the rows under the ticket, or not at all.
+	// The statement has run: a client that goes away now finds the rows under the ticket, or not at all.
 	s.kept.put(context.WithoutCancel(ctx), &out.ticket, c.schema, result.Returning)
 	return out, nil
 }
@@ -184,11 +196,9 @@ func (s *Server) prepare(ctx context.Context,
 	if err != nil {
 		return nil, err
 	}
-	if len(req.TransactionId) > 0 {
-		return nil, errTransaction
-	}
-	st := &statement{session: x, namespace: x.engine.Namespace(), text: req.Query, used: time.Now()}
-	c, err := x.compile(st.namespace, st.text)
+	st := &statement{session: x, namespace: x.engine.Namespace(), text: req.Query, used: time.Now(),
+		transaction: string(req.TransactionId)}
+	c, err := x.compile(st.transaction, st.namespace, st.text)
 	if err != nil {
 		return nil, err
 	}
@@ -267,8 +277,12 @@ func (s *Server) preparedInfo(ctx context.Context, handle []byte, d *pb.FlightDe
 	}
 	defer leave()
 	params, generation := st.bound()
-	info, out, err := s.info(ctx, request{session: st.session, namespace: st.namespace, text: st.text, params: params,
-		descriptor: d})
+	r, err := st.request(params)
+	if err != nil {
+		return nil, err
+	}
+	r.descriptor = d
+	info, out, err := s.info(ctx, r)
 	if err != nil || out == nil {
 		return info, err
 	}
@@ -283,7 +297,10 @@ func (s *Server) preparedInfo(ctx context.Context, handle []byte, d *pb.FlightDe
 // statement that changes something runs here unless it ran with these values already.
 func (s *Server) preparedTicket(ctx context.Context, st *statement) (ticket, error) {
 	params, generation := st.bound()
-	r := request{session: st.session, namespace: st.namespace, text: st.text, params: params}
+	r, err := st.request(params)
+	if err != nil {
+		return ticket{}, err
+	}
 	c, err := r.compile()
 	if err != nil {
 		return ticket{}, err

@@ -40,6 +40,8 @@ type ticket struct {
 	// namespace and text are the statement, params the rows of its values: it runs once for each.
 	namespace, text string
 	params          [][]plan.Literal
+	// transaction is the one that it is part of, empty for none; it is only read in the session that began it.
+	transaction string
 	// asOf is the sequence that it reads at; 0 is the head (a subscription).
 	asOf manifest.Seq
 	// schema is the hash of the result's schema as it was described.
@@ -49,7 +51,7 @@ type ticket struct {
 }
 
 // ticketVersion is the first byte of a ticket; another version is another format.
-const ticketVersion = 1
+const ticketVersion = 2
 
 // ticketBytesMax bounds what is decoded, and what a statement with its parameters may have.
 const ticketBytesMax = 8 << 20
@@ -67,7 +69,7 @@ func (t *ticket) encode() ([]byte, error) {
 		t.partitions} {
 		b = binary.AppendUvarint(b, n)
 	}
-	for _, s := range []string{t.namespace, t.text} {
+	for _, s := range []string{t.namespace, t.text, t.transaction} {
 		b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
 	}
 	b = binary.AppendUvarint(b, uint64(len(t.params)))
@@ -101,7 +103,7 @@ func decodeTicket(b []byte) (ticket, error) {
 	t.expires = time.UnixMilli(int64(c.uvarint()))
 	t.asOf = manifest.Seq(c.uvarint())
 	t.schema, t.partition, t.partitions = c.uvarint(), c.uvarint(), c.uvarint()
-	t.namespace, t.text = c.string(), c.string()
+	t.namespace, t.text, t.transaction = c.string(), c.string(), c.string()
 	for range c.count() {
 		row := make([]plan.Literal, 0, min(len(c.b), 16))
 		for range c.count() {

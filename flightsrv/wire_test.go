@@ -523,11 +523,9 @@ func TestEveryCommandAndAction(t *testing.T) {
 		t.Errorf("path: %v, %v", path, err)
 	}
 	for action, m := range map[string]proto.Message{
-		flightsql.BeginTransactionActionType: &pb.ActionBeginTransactionRequest{},
-		flightsql.EndTransactionActionType:   &pb.ActionEndTransactionRequest{},
-		flightsql.BeginSavepointActionType:   &pb.ActionBeginSavepointRequest{},
-		flightsql.EndSavepointActionType:     &pb.ActionEndSavepointRequest{}} {
-		wantCode(t, action, r.action(annCtx(), action, m, true, nil), codes.FailedPrecondition)
+		flightsql.EndTransactionActionType: &pb.ActionEndTransactionRequest{},
+		flightsql.EndSavepointActionType:   &pb.ActionEndSavepointRequest{}} {
+		wantCode(t, action, r.action(annCtx(), action, m, true, nil), codes.InvalidArgument)
 	}
 	wantCode(t, "no such action", r.action(annCtx(), "Nonsense", &pb.Empty{}, false, nil), codes.InvalidArgument)
 	exchange, err := r.DoExchange(annCtx())
