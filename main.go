@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -277,6 +278,7 @@ func (c *serveCommand) Run(ctx context.Context, p *process) error {
 	if c.Durability == "async" {
 		durability = hotlog.Async
 	}
+	c.limitHeap()
 	s, err := server.Start(ctx, server.Options{DataDir: c.DataDir, Listen: c.Listen, Insecure: c.Insecure,
 		Durability: durability,
 		QueryBytes: int64(c.QueryBytes), TotalBytes: int64(c.TotalBytes), HotBytes: int64(c.HotBytes),
@@ -288,6 +290,15 @@ func (c *serveCommand) Run(ctx context.Context, p *process) error {
 	}
 	p.log.Info("listening", "url", s.URL(), "data", c.DataDir, "version", build())
 	return serveUntil(ctx, s)
+}
+
+// limitHeap makes the collector work harder before the process is much larger than what it was told to hold, unless
+// GOMEMLIMIT says otherwise: left alone, it lets the heap become twice as large.
+func (c *serveCommand) limitHeap() {
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
+		held := int64(c.TotalBytes) + int64(c.HotBytes)
+		debug.SetMemoryLimit(held + held/4 + 1<<30)
+	}
 }
 
 // serveUntil waits for the end of ctx or of the server, and stops the server.

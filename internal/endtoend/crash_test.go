@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
 		serveUntilKilled(dir, os.Getenv(childNoSync) != "")
 	}
+	if dir := os.Getenv(childMemory); dir != "" {
+		serveInLittleMemory(dir)
+	}
 	os.Exit(m.Run())
 }
 
@@ -212,11 +215,18 @@ type child struct {
 
 func startChild(t *testing.T, dir string, noSync bool) *child {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childDir+"="+dir)
+	env := []string{childDir + "=" + dir}
 	if noSync {
-		cmd.Env = append(cmd.Env, childNoSync+"=1")
+		env = append(env, childNoSync+"=1")
 	}
+	return startChildWith(t, env...)
+}
+
+// startChildWith starts this program again with variables that say what it is to be, and waits until it serves.
+func startChildWith(t *testing.T, env ...string) *child {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
