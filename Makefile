@@ -13,7 +13,7 @@ N ?= 5000
 SEED ?=
 FUZZTIME ?= 60s
 
-.PHONY: all build test race assert fmt lint clients demo bench benchcmp golden differential nightly rewrite ci clean
+.PHONY: all build test race assert fmt lint clients demo bench benchcmp golden trees differential nightly rewrite ci clean
 all: build test lint
 
 build:
@@ -54,6 +54,10 @@ bench:
 # Both sides of a change, interleaved, as benchstat compares them: make benchcmp REF=main BENCH=Scan
 benchcmp:
 	bench/compare '$(REF)' '$(BENCH)' '$(COUNT)'
+
+# Our parse trees beside PostgreSQL's, over the statements of tests and random expressions.
+trees:
+	cd bench/peers/trees && go run . -n '$(N)' $(if $(SEED),-seed '$(SEED)')
 
 # The answers in engine/testdata beside those of DuckDB.
 golden:

@@ -445,7 +445,7 @@ func (p *parser) sign(u *unit) {
 		return
 	}
 	defer p.leave()
-	p.sign(u)
+	p.add(u) // as PostgreSQL has it: ~1 + 2 is ~(1 + 2)
 	u.form(tilde).close(func(args []ast.Expr) ast.Expr {
 		return &ast.Unary{Span: args[0].Place(), Op: "~", Arg: args[0]}
 	})
