@@ -1,6 +1,8 @@
 package optimize
 
 import (
+	"slices"
+
 	"kalamflight/engine/expr"
 	"kalamflight/engine/functions"
 	"kalamflight/engine/plan"
@@ -147,7 +149,54 @@ func simplifyLogic(args []plan.Expr, and bool) plan.Expr {
 	case and:
 		return &plan.And{Args: out}
 	}
+	if out = oneOfList(out); len(out) == 1 {
+		return out[0]
+	}
 	return factor(out)
+}
+
+// oneOfList makes one IN of the arms of an OR that compare the same with constants: x = 1 OR x = 2 OR x IN (3, 4).
+func oneOfList(arms []plan.Expr) []plan.Expr {
+	out := arms[:0:0]
+	lists := map[string]*plan.In{}
+	at := map[string]int{}
+	for _, a := range arms {
+		arg, list := membership(a)
+		if arg == nil || Volatile(arg) || hasSubquery(arg) {
+			out = append(out, a)
+			continue
+		}
+		k := key(arg)
+		in := lists[k]
+		if in == nil {
+			lists[k], at[k] = &plan.In{Arg: arg, List: list[:len(list):len(list)]}, len(out)
+			out = append(out, a)
+			continue
+		}
+		in.List = append(in.List, list...)
+		out[at[k]] = in
+	}
+	return out
+}
+
+// membership is what a condition says to be one of some constants; nil when it says something else.
+func membership(e plan.Expr) (plan.Expr, []plan.Expr) {
+	constant := func(e plan.Expr) bool { _, ok := e.(*plan.Literal); return ok }
+	switch x := e.(type) {
+	case *plan.Compare:
+		switch {
+		case x.Op != plan.Eq || constant(x.Left) && constant(x.Right):
+		case constant(x.Right):
+			return x.Left, []plan.Expr{x.Right}
+		case constant(x.Left):
+			return x.Right, []plan.Expr{x.Left}
+		}
+	case *plan.In:
+		if !x.Negate && !constant(x.Arg) && !slices.ContainsFunc(x.List, func(e plan.Expr) bool { return !constant(e) }) {
+			return x.Arg, x.List
+		}
+	}
+	return nil, nil
 }
 
 // factor takes conditions common to all arms of an OR out of it: (a AND b) OR (a AND c) is a AND (b OR c).

@@ -496,7 +496,7 @@ func (w *world) aggregate(x *plan.Aggregate, outer []row) ([]row, error) {
 			switch a.Name {
 			case "count":
 				r = append(r, count)
-			case "sum", "max", "min":
+			case "sum", "max", "min", "any_value":
 				if len(vals) == 0 {
 					r = append(r, nil)
 					break

@@ -208,8 +208,11 @@ func (m *maker) query(outer [][]plan.Column, depth int) plan.Node {
 	cols := n.Columns()
 	switch m.r.IntN(9) {
 	case 0:
-		g := &plan.Aggregate{Input: n, Groups: []plan.Expr{m.column(cols)}, Aggs: []plan.Agg{{Name: "count", Type: tBig}},
-			Cols: []plan.Column{{Type: tBig, Nullable: true}, {Type: tBig}}}
+		g := &plan.Aggregate{Input: n, Aggs: []plan.Agg{{Name: "count", Type: tBig}}}
+		for range 1 + m.r.IntN(3) {
+			g.Groups, g.Cols = append(g.Groups, m.column(cols)), append(g.Cols, plan.Column{Type: tBig, Nullable: true})
+		}
+		g.Cols = append(g.Cols, plan.Column{Type: tBig})
 		n = g
 		if m.r.IntN(2) == 0 {
 			n = &plan.Filter{Input: g, Where: m.condition(g.Cols, outer, depth)}

@@ -5,9 +5,16 @@ import (
 	"kalamflight/manifest"
 )
 
+// pruner drops the columns that nothing reads.
+type pruner struct {
+	// needs are the columns that anybody reads of the CTEs around, by their ids.
+	needs map[int][]bool
+}
+
 // pruneRoot drops the columns that nothing reads, all but those of the root.
 func pruneRoot(n plan.Node, width int) plan.Node {
-	out, _ := prune(n, allOf(width))
+	w := &pruner{needs: map[int][]bool{}}
+	out, _ := w.prune(n, allOf(width))
 	return out
 }
 
@@ -84,57 +91,56 @@ func (p places) keep(cols []plan.Column) []plan.Column {
 }
 
 // prune returns a node with at least the needed columns of n.
-func prune(n plan.Node, need []bool) (plan.Node, places) {
+func (w *pruner) prune(n plan.Node, need []bool) (plan.Node, places) {
 	need = append([]bool(nil), need...)
 	switch x := n.(type) {
 	case *plan.Scan:
 		return pruneScan(x, need)
 	case *plan.Filter:
 		note(need, x.Where)
-		in, p := prune(x.Input, need)
+		in, p := w.prune(x.Input, need)
 		return &plan.Filter{Input: in, Where: p.one(x.Where)}, p
 	case *plan.Project:
-		return pruneProject(x, need)
+		return w.pruneProject(x, need)
 	case *plan.Aggregate:
-		return pruneAggregate(x, need)
+		return w.pruneAggregate(x, need)
 	case *plan.Join:
-		return pruneJoin(x, need)
+		return w.pruneJoin(x, need)
 	case *plan.Apply:
 		left := len(x.LeftSide.Columns())
-		in, _ := prune(x.LeftSide, allOf(left)) // OuterRefs on the right name any of them
-		right, _ := prune(x.RightSide, allOf(len(x.RightSide.Columns())))
+		in, _ := w.prune(x.LeftSide, allOf(left)) // OuterRefs on the right name any of them
+		right, _ := w.prune(x.RightSide, allOf(len(x.RightSide.Columns())))
 		c := *x
 		c.LeftSide, c.RightSide = in, right
 		return &c, identity(len(x.Cols))
 	case *plan.Sort:
 		noteKeys(need, x.Keys)
-		in, p := prune(x.Input, need)
+		in, p := w.prune(x.Input, need)
 		return &plan.Sort{Input: in, Keys: p.order(x.Keys)}, p
 	case *plan.Limit:
-		in, p := prune(x.Input, need)
+		in, p := w.prune(x.Input, need)
 		return &plan.Limit{Input: in, Count: x.Count, Skip: x.Skip}, p
 	case *plan.Distinct:
 		if x.On == nil {
 			need = allOf(len(need))
 		}
 		note(need, x.On...)
-		in, p := prune(x.Input, need)
+		in, p := w.prune(x.Input, need)
 		return &plan.Distinct{Input: in, On: p.list(x.On)}, p
 	case *plan.SetOp:
-		return pruneSetOp(x, need)
+		return w.pruneSetOp(x, need)
 	case *plan.Window:
-		return pruneWindow(x, need)
+		return w.pruneWindow(x, need)
 	case *plan.Unnest:
-		return pruneUnnest(x, need)
+		return w.pruneUnnest(x, need)
 	case *plan.CTE:
-		c := *x
-		c.Body, _ = prune(x.Body, allOf(len(x.Body.Columns())))
-		if x.Step != nil {
-			c.Step, _ = prune(x.Step, allOf(len(x.Step.Columns())))
+		return w.pruneCTE(x, need)
+	case *plan.CTERef:
+		if read := w.needs[x.ID]; read != nil {
+			for i, wanted := range need {
+				read[i] = read[i] || wanted
+			}
 		}
-		var p places
-		c.Input, p = prune(x.Input, need)
-		return &c, p
 	}
 	return n, identity(len(need))
 }
@@ -199,7 +205,7 @@ func pruneScan(x *plan.Scan, need []bool) (plan.Node, places) {
 	return &c, p
 }
 
-func pruneProject(x *plan.Project, need []bool) (plan.Node, places) {
+func (w *pruner) pruneProject(x *plan.Project, need []bool) (plan.Node, places) {
 	atLeastOne(need, x.Cols)
 	p := placesOf(need)
 	input, exprs := x.Input, []plan.Expr(nil)
@@ -217,7 +223,7 @@ func pruneProject(x *plan.Project, need []bool) (plan.Node, places) {
 	}
 	below := make([]bool, len(input.Columns()))
 	note(below, exprs...)
-	in, q := prune(input, below)
+	in, q := w.prune(input, below)
 	exprs, cols := q.list(exprs), p.keep(x.Cols)
 	if len(exprs) == len(in.Columns()) && len(cols) > 0 {
 		same := true
@@ -245,7 +251,7 @@ func passes(p *plan.Project) bool {
 	return true
 }
 
-func pruneAggregate(x *plan.Aggregate, need []bool) (plan.Node, places) {
+func (w *pruner) pruneAggregate(x *plan.Aggregate, need []bool) (plan.Node, places) {
 	for i := range x.Groups {
 		need[i] = true
 	}
@@ -266,7 +272,7 @@ func pruneAggregate(x *plan.Aggregate, need []bool) (plan.Node, places) {
 			noteKeys(below, a.Order)
 		}
 	}
-	in, q := prune(x.Input, below)
+	in, q := w.prune(x.Input, below)
 	c.Input, c.Groups = in, q.list(x.Groups)
 	for i, a := range c.Aggs {
 		a.Args, a.Where = q.list(a.Args), q.one(a.Where)
@@ -278,7 +284,7 @@ func pruneAggregate(x *plan.Aggregate, need []bool) (plan.Node, places) {
 	return &c, p
 }
 
-func pruneJoin(x *plan.Join, need []bool) (plan.Node, places) {
+func (w *pruner) pruneJoin(x *plan.Join, need []bool) (plan.Node, places) {
 	left, right := len(x.LeftSide.Columns()), len(x.RightSide.Columns())
 	both := make([]bool, left+right)
 	mark := x.Kind == plan.MarkJoin
@@ -293,8 +299,8 @@ func pruneJoin(x *plan.Join, need []bool) (plan.Node, places) {
 	note(both, x.Where)
 	c := *x
 	var l, r places
-	c.LeftSide, l = prune(x.LeftSide, both[:left])
-	c.RightSide, r = prune(x.RightSide, both[left:])
+	c.LeftSide, l = w.prune(x.LeftSide, both[:left])
+	c.RightSide, r = w.prune(x.RightSide, both[left:])
 	width := len(c.LeftSide.Columns())
 	p := append(places(nil), l...)
 	for _, at := range r {
@@ -315,14 +321,14 @@ func pruneJoin(x *plan.Join, need []bool) (plan.Node, places) {
 }
 
 // pruneSetOp drops columns below UNION ALL only: the others compare whole rows.
-func pruneSetOp(x *plan.SetOp, need []bool) (plan.Node, places) {
+func (w *pruner) pruneSetOp(x *plan.SetOp, need []bool) (plan.Node, places) {
 	if x.Kind != plan.Union || !x.All {
 		need = allOf(len(need))
 	}
 	atLeastOne(need, x.Cols)
 	p := placesOf(need)
 	side := func(n plan.Node) plan.Node {
-		in, q := prune(n, need)
+		in, q := w.prune(n, need)
 		if len(in.Columns()) == len(p.keep(x.Cols)) {
 			return in
 		}
@@ -339,7 +345,7 @@ func pruneSetOp(x *plan.SetOp, need []bool) (plan.Node, places) {
 	return &c, p
 }
 
-func pruneWindow(x *plan.Window, need []bool) (plan.Node, places) {
+func (w *pruner) pruneWindow(x *plan.Window, need []bool) (plan.Node, places) {
 	before := len(x.Input.Columns())
 	below := append([]bool(nil), need[:before]...)
 	c := *x
@@ -353,7 +359,7 @@ func pruneWindow(x *plan.Window, need []bool) (plan.Node, places) {
 			noteKeys(below, w.Order)
 		}
 	}
-	in, q := prune(x.Input, below)
+	in, q := w.prune(x.Input, below)
 	p, next := append(places(nil), q...), len(in.Columns())
 	for i := range x.Calls {
 		at := -1
@@ -375,11 +381,11 @@ func pruneWindow(x *plan.Window, need []bool) (plan.Node, places) {
 	return &c, p
 }
 
-func pruneUnnest(x *plan.Unnest, need []bool) (plan.Node, places) {
+func (w *pruner) pruneUnnest(x *plan.Unnest, need []bool) (plan.Node, places) {
 	before := len(x.Input.Columns())
 	below := append([]bool(nil), need[:before]...)
 	note(below, x.Lists...)
-	in, q := prune(x.Input, below)
+	in, q := w.prune(x.Input, below)
 	p := append(places(nil), q...)
 	for i := range len(x.Cols) - before {
 		p = append(p, len(in.Columns())+i)
@@ -387,4 +393,62 @@ func pruneUnnest(x *plan.Unnest, need []bool) (plan.Node, places) {
 	c := *x
 	c.Input, c.Lists, c.Cols = in, q.list(x.Lists), p.keep(x.Cols)
 	return &c, p
+}
+
+// pruneCTE drops the columns of a body that no reference reads. The references keep their width, with NULLs for what
+// is gone, so that what is above them stays as it is.
+func (w *pruner) pruneCTE(x *plan.CTE, need []bool) (plan.Node, places) {
+	c := *x
+	cols := x.Body.Columns()
+	if x.Recursive {
+		c.Body, _ = w.prune(x.Body, allOf(len(cols)))
+		c.Step, _ = w.prune(x.Step, allOf(len(x.Step.Columns())))
+		var p places
+		c.Input, p = w.prune(x.Input, need)
+		return &c, p
+	}
+	outer := w.needs[x.ID]
+	read := make([]bool, len(cols))
+	w.needs[x.ID] = read
+	var p places
+	c.Input, p = w.prune(x.Input, need)
+	w.needs[x.ID] = outer
+	atLeastOne(read, cols)
+	left := placesOf(read)
+	kept := left.keep(cols)
+	if len(kept) == len(cols) {
+		c.Body, _ = w.prune(x.Body, read)
+		return &c, p
+	}
+	narrow := &plan.Project{Input: x.Body, Cols: kept}
+	for i, col := range cols {
+		if read[i] {
+			narrow.Exprs = append(narrow.Exprs, &plan.ColumnRef{Index: i, Name: col.Name, Type: col.Type})
+		}
+	}
+	c.Body, _ = w.prune(narrow, allOf(len(kept)))
+	c.Input = narrowRefs(c.Input, x.ID, left)
+	return &c, p
+}
+
+// narrowRefs makes the references to a CTE ones to a body that has only the columns that are left.
+func narrowRefs(n plan.Node, id int, left places) plan.Node {
+	if r, ok := n.(*plan.CTERef); ok && r.ID == id {
+		c := *r
+		c.Cols = left.keep(r.Cols)
+		p := &plan.Project{Input: &c, Cols: r.Cols}
+		for i, col := range r.Cols {
+			if left[i] >= 0 {
+				p.Exprs = append(p.Exprs, &plan.ColumnRef{Index: left[i], Name: col.Name, Type: col.Type})
+			} else {
+				p.Exprs = append(p.Exprs, &plan.Literal{Type: col.Type})
+			}
+		}
+		return p
+	}
+	if c, ok := n.(*plan.CTE); ok && c.ID == id { // another of the same id
+		return n
+	}
+	n, _ = mapChildren(n, func(c plan.Node) (plan.Node, error) { return narrowRefs(c, id, left), nil })
+	return n
 }

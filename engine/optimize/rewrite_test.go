@@ -148,7 +148,7 @@ project (#7, #8, #9, #10, #11, #12, #13, #0, #1, #2, #3, #4, #5, #6)
 project (#7, #8, #9, #10, #11, #12, #13, #0, #1, #2, #3, #4, #5, #6)
   inner join #0=#0
     scan events [1 2 3 4 5 6 7]
-    scan events [1 2 3 4 5 6 7] where or(#3 = 1, #3 = 2) prune [{4 7 [1 2]}]`},
+    scan events [1 2 3 4 5 6 7] where in(#3, (1, 2), false) prune [{4 7 [1 2]}]`},
 		{"nothing is read for a condition that is false", &plan.Filter{Input: events(),
 			Where: cmp(plan.Gt, val(int64(1), manifest.BigInt), val(int64(2), manifest.BigInt))}, `
 values 0`},

@@ -2,6 +2,8 @@ package optimize
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 
 	"kalamflight/engine/plan"
 	"kalamflight/manifest"
@@ -277,51 +279,77 @@ func leading(n plan.Node, count int) plan.Node {
 
 // key is a text that is equal for expressions that are.
 func key(e plan.Expr) string {
-	switch x := e.(type) {
-	case nil:
-		return "-"
-	case *plan.ColumnRef:
-		return fmt.Sprintf("#%d", x.Index)
-	case *plan.OuterRef:
-		return fmt.Sprintf("^%d.%d", x.Depth, x.Index)
-	case *plan.Literal:
-		return fmt.Sprintf("%T:%v:%s", x.Value, x.Value, x.Type)
-	case *plan.Parameter:
-		return fmt.Sprintf("$%d", x.Index)
-	case *plan.Call:
-		return x.Name + keys(x.Args) + x.Type.String()
-	case *plan.Compare:
-		return fmt.Sprintf("cmp%d", x.Op) + keys([]plan.Expr{x.Left, x.Right})
-	case *plan.And:
-		return "and" + keys(x.Args)
-	case *plan.Or:
-		return "or" + keys(x.Args)
-	case *plan.Not:
-		return "not" + keys([]plan.Expr{x.Arg})
-	case *plan.IsNull:
-		return fmt.Sprintf("null%v", x.Negate) + keys([]plan.Expr{x.Arg})
-	case *plan.In:
-		return fmt.Sprintf("in%v", x.Negate) + keys(append([]plan.Expr{x.Arg}, x.List...))
-	case *plan.Coalesce:
-		return "coalesce" + keys(x.Args)
-	case *plan.Cast:
-		return fmt.Sprintf("cast%v%s", x.Try, x.Type) + keys([]plan.Expr{x.Arg})
-	case *plan.Case:
-		var flat []plan.Expr
-		for _, w := range x.Whens {
-			flat = append(flat, w.Cond, w.Then)
-		}
-		return "case" + keys(append(flat, x.Else))
-	}
-	return fmt.Sprintf("%p", e)
+	var b strings.Builder
+	writeKey(&b, e)
+	return b.String()
 }
 
-func keys(list []plan.Expr) string {
-	s := "("
-	for _, e := range list {
-		s += key(e) + ","
+func writeKey(b *strings.Builder, e plan.Expr) {
+	switch x := e.(type) {
+	case nil:
+		b.WriteByte('-')
+	case *plan.ColumnRef:
+		b.WriteByte('#')
+		b.WriteString(strconv.Itoa(x.Index))
+	case *plan.OuterRef:
+		fmt.Fprintf(b, "^%d.%d", x.Depth, x.Index)
+	case *plan.Literal:
+		if n, ok := x.Value.(int64); ok {
+			b.WriteString(strconv.FormatInt(n, 10))
+		} else {
+			fmt.Fprintf(b, "%T%q", x.Value, fmt.Sprint(x.Value))
+		}
+		b.WriteByte(':')
+		b.WriteString(x.Type.String())
+	case *plan.Parameter:
+		fmt.Fprintf(b, "$%d", x.Index)
+	case *plan.Call:
+		b.WriteString(x.Name)
+		writeKeys(b, x.Args...)
+		b.WriteString(x.Type.String())
+	case *plan.Compare:
+		fmt.Fprintf(b, "cmp%d", x.Op)
+		writeKeys(b, x.Left, x.Right)
+	case *plan.And:
+		b.WriteString("and")
+		writeKeys(b, x.Args...)
+	case *plan.Or:
+		b.WriteString("or")
+		writeKeys(b, x.Args...)
+	case *plan.Not:
+		b.WriteString("not")
+		writeKeys(b, x.Arg)
+	case *plan.IsNull:
+		fmt.Fprintf(b, "null%v", x.Negate)
+		writeKeys(b, x.Arg)
+	case *plan.In:
+		fmt.Fprintf(b, "in%v", x.Negate)
+		writeKeys(b, x.Arg)
+		writeKeys(b, x.List...)
+	case *plan.Coalesce:
+		b.WriteString("coalesce")
+		writeKeys(b, x.Args...)
+	case *plan.Cast:
+		fmt.Fprintf(b, "cast%v%s", x.Try, x.Type)
+		writeKeys(b, x.Arg)
+	case *plan.Case:
+		b.WriteString("case")
+		for _, w := range x.Whens {
+			writeKeys(b, w.Cond, w.Then)
+		}
+		writeKeys(b, x.Else)
+	default:
+		fmt.Fprintf(b, "%p", e)
 	}
-	return s + ")"
+}
+
+func writeKeys(b *strings.Builder, list ...plan.Expr) {
+	b.WriteByte('(')
+	for _, e := range list {
+		writeKey(b, e)
+		b.WriteByte(',')
+	}
+	b.WriteByte(')')
 }
 
 // nodeFunc rewrites a node.
