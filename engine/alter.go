@@ -72,7 +72,9 @@ func (e *Engine) alterTable(ctx context.Context, s *Session, st *plan.AlterTable
 	if old, ok = e.catalog.Snapshot().TableByID(old.ID); !ok {
 		return noTable(st.Namespace, st.Name)
 	}
+	reserved := manifest.ColumnID(0)
 	steps := func(t *manifest.Table) error {
+		t.NextColumn -= reserved
 		for _, step := range st.Steps {
 			if err := e.alterStep(t, step, env); err != nil {
 				return err
@@ -82,6 +84,9 @@ func (e *Engine) alterTable(ctx context.Context, s *Session, st *plan.AlterTable
 	}
 	if !tightens(old, st.Steps) {
 		_, err := e.catalog.ChangeTable(ctx, old.ID, steps)
+		return err
+	}
+	if reserved, err = e.reserve(ctx, old, st.Steps); err != nil {
 		return err
 	}
 	var proposed *catalog.Proposal
@@ -102,6 +107,26 @@ func (e *Engine) alterTable(ctx context.Context, s *Session, st *plan.AlterTable
 		return err
 	}
 	return nil
+}
+
+// reserve prepares a proposal of steps: rows may be written by it, and it may be taken back or lost in a crash. So the ids
+// of new columns are spent first, for good, and no column may go or change its name.
+func (e *Engine) reserve(ctx context.Context, t *manifest.Table, steps []plan.AlterStep) (manifest.ColumnID, error) {
+	n := manifest.ColumnID(0)
+	for _, step := range steps {
+		switch step.(type) {
+		case plan.AddColumn:
+			n++
+		case plan.DropColumn, plan.RenameColumn, plan.RenameTable:
+			return 0, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Hint: "write two statements",
+				Message: "DROP COLUMN and RENAME cannot stand beside a new rule that the rows are checked by"}
+		}
+	}
+	if n == 0 {
+		return 0, nil
+	}
+	_, err := e.catalog.ChangeTable(ctx, t.ID, func(t *manifest.Table) error { t.NextColumn += n; return nil })
+	return n, err
 }
 
 // tightens tells whether the rows that are there might break what the steps demand. An index is among them that is not
@@ -196,7 +221,10 @@ func (e *Engine) alterStep(t *manifest.Table, step plan.AlterStep, env *expr.Env
 	case plan.SetOptions:
 		setOptions(t, step)
 	case plan.RenameTable:
-		return unsupported("renamed tables")
+		if t.KeyName == "" && len(t.Key) > 0 {
+			t.KeyName = t.PrimaryName() // a constraint keeps its name
+		}
+		t.Folder, t.Name = t.FolderName(), step.To
 	case plan.AddColumn:
 		return e.addColumn(t, step, env)
 	case plan.AddIndex:

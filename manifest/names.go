@@ -166,11 +166,13 @@ type Column struct {
 // Table is a table's definition. It is immutable once it is in the catalog: ALTER makes a new one with a larger
 // Version.
 type Table struct {
-	ID        TableID  `json:"id"`
-	Namespace string   `json:"namespace"`
-	Name      string   `json:"name"`
-	Kind      Kind     `json:"kind"`
-	Columns   []Column `json:"columns"`
+	ID        TableID `json:"id"`
+	Namespace string  `json:"namespace"`
+	Name      string  `json:"name"`
+	// Folder names the table's folder where it is not Name: after a rename it stays what it was.
+	Folder  string   `json:"folder,omitempty"`
+	Kind    Kind     `json:"kind"`
+	Columns []Column `json:"columns"`
 	// Key is the primary key, in key order; empty for a table without one. Key columns are NOT NULL.
 	Key []ColumnID `json:"key,omitempty"`
 	// KeyName is the name of the primary key as a constraint; "" means the table's name with `_pkey` behind it.
@@ -255,6 +257,14 @@ func (t *Table) Index(id IndexID) (Index, bool) {
 
 // DefaultRetention is the DELETED_RETENTION_HOURS of a table that does not say.
 const DefaultRetention = 24 * time.Hour
+
+// FolderName is what the table's folder is called, below that of its namespace.
+func (t *Table) FolderName() string {
+	if t.Folder != "" {
+		return t.Folder
+	}
+	return t.Name
+}
 
 // PerUser tells whether each user has rows of their own in t.
 func (t *Table) PerUser() bool { return t.Kind == User || t.Kind == Stream && !t.SharedScope }

@@ -119,6 +119,7 @@ func (c *Catalog) CreateTable(ctx context.Context, def *manifest.Table,
 	if err := checkTable(&t); err != nil {
 		return nil, false, err
 	}
+	t.Folder = s.freeFolder(&t)
 	next := s.clone()
 	next.put(&t)
 	return &t, true, c.applyLocked(ctx, next, map[string][]byte{tableKey(t.ID): encode(&t), keyLastTable: counter(id)},
@@ -171,6 +172,31 @@ func checkTable(t *manifest.Table) error {
 		return bad("42P16", "TTL_SECONDS belongs to STREAM tables")
 	}
 	return nil
+}
+
+// freeFolder is the folder of a new table where its name is that of the folder of a renamed one; else "".
+func (s *Snapshot) freeFolder(t *manifest.Table) string {
+	taken := func(folder string) bool {
+		for _, o := range s.byName[t.Namespace] {
+			if o.FolderName() == folder {
+				return true
+			}
+		}
+		for _, o := range s.dropped {
+			if o.Namespace == t.Namespace && o.FolderName() == folder {
+				return true
+			}
+		}
+		return false
+	}
+	if !taken(t.Name) {
+		return ""
+	}
+	folder := fmt.Sprintf("%s-%d", t.Name[:min(len(t.Name), nameBytesMax-20)], t.ID)
+	for taken(folder) {
+		folder += "-"
+	}
+	return folder
 }
 
 // constraintsMax bounds the indexes and the checks of a table.
@@ -380,6 +406,6 @@ func (p *Proposal) revertLocked() {
 	}
 	t := *p.old
 	// The rules were others for a while, and those who write by them must not be mistaken.
-	t.Version, t.Rules = p.Table.Version+1, p.Table.Rules+1
+	t.Version, t.Rules, t.NextIndex = p.Table.Version+1, p.Table.Rules+1, p.Table.NextIndex
 	c.showLocked(c.Snapshot().with(&t))
 }

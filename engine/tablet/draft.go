@@ -212,7 +212,7 @@ func withSystem(d *Draft, rows arrow.RecordBatch, seq manifest.Seq, at int64) ar
 func (d *Draft) resetLocked() {
 	d.hot, d.largest, d.bigs = nil, nil, nil
 	for _, x := range d.tablet.Table.Keys() {
-		d.hot = append(d.hot, hotIndex{id: x.ID})
+		d.hot = append(d.hot, hotIndex{id: x.ID, columns: x.Columns})
 	}
 	d.ended, d.origin = map[manifest.RowRef]struct{}{}, map[manifest.RowRef]manifest.RowRef{}
 }

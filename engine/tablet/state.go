@@ -87,11 +87,16 @@ type state struct {
 	garbage []garbage
 }
 
-// hotIndex are the hot keys of one index.
+// hotIndex are the hot keys of one index. An index that was proposed and taken back may have left its id to another, so
+// that only id and columns together say which it is.
 type hotIndex struct {
-	id   manifest.IndexID
-	keys keyMap
+	id      manifest.IndexID
+	columns []manifest.ColumnID
+	keys    keyMap
 }
+
+// is tells whether these are the keys of an index.
+func (h *hotIndex) is(x manifest.Index) bool { return h.id == x.ID && slices.Equal(h.columns, x.Columns) }
 
 // hotKeys are those of an index. mu is held, and prepareLocked was given a table that has the index.
 func (st *state) hotKeys(id manifest.IndexID) *keyMap {
@@ -106,7 +111,7 @@ func (st *state) hotKeys(id manifest.IndexID) *keyMap {
 // indexes tells whether all keys of the table are in hot.
 func (st *state) indexes(t *manifest.Table) bool {
 	for _, x := range t.Keys() {
-		if !slices.ContainsFunc(st.hot, func(h hotIndex) bool { return h.id == x.ID }) {
+		if !slices.ContainsFunc(st.hot, func(h hotIndex) bool { return h.is(x) }) {
 			return false
 		}
 	}
@@ -273,7 +278,7 @@ func (st *state) prepareLocked(ctx context.Context, t manifest.Tablet) error {
 	st.ready, st.largest, st.ended = false, nil, map[manifest.RowRef]manifest.Seq{}
 	st.hot = make([]hotIndex, 0, 1+len(t.Table.Indexes))
 	for _, x := range t.Table.Keys() {
-		st.hot = append(st.hot, hotIndex{id: x.ID})
+		st.hot = append(st.hot, hotIndex{id: x.ID, columns: x.Columns})
 	}
 	for _, g := range m.Segments {
 		st.raise(g.LastKey)

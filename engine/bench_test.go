@@ -1,0 +1,50 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"kalamflight/engine"
+	"kalamflight/engine/plan"
+	"kalamflight/manifest"
+)
+
+// BenchmarkPoint reads one row by its key, without the wire: of a table of 100,000 rows in the log, in segments, and by
+// a secondary index.
+func BenchmarkPoint(b *testing.B) {
+	for _, where := range []string{"id", "code"} {
+		for _, flush := range []bool{false, true} {
+			b.Run(fmt.Sprintf("by=%s/cold=%t", where, flush), func(b *testing.B) {
+				w := newWorld(b, nil)
+				w.sql("", "CREATE SHARED TABLE t (id BIGINT PRIMARY KEY, name TEXT, code BIGINT UNIQUE, n DOUBLE)", false)
+				w.sql("", "INSERT INTO t SELECT i, 'name ' || i, i * 7, i FROM generate_series(1, 100000) AS g(i)", false)
+				if flush {
+					w.sql("", "FLUSH TABLE t", false)
+				}
+				c, err := w.compile("", "SELECT name, n FROM t WHERE "+where+" = ?")
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportAllocs()
+				key := int64(0)
+				for b.Loop() {
+					key = key%100_000 + 1
+					v := key
+					if where == "code" {
+						v *= 7
+					}
+					st, err := w.engine.Query(context.Background(), w.session(""), c, engine.QueryOptions{
+						Params: []plan.Literal{{Value: v, Type: manifest.Type{Kind: manifest.BigInt}}}})
+					if err != nil {
+						b.Fatal(err)
+					}
+					if text, err := read(st, false); err != nil || len(text) < 12 {
+						b.Fatalf("%q, %v", text, err)
+					}
+					st.Close()
+				}
+			})
+		}
+	}
+}
