@@ -109,8 +109,8 @@ func (e *Engine) alterTable(ctx context.Context, s *Session, st *plan.AlterTable
 	return nil
 }
 
-// reserve prepares a proposal of steps: rows may be written by it, and it may be taken back or lost in a crash. So the ids
-// of new columns are spent first, for good, and no column may go or change its name.
+// reserve prepares a proposal of steps: rows may be written by it, and it may be taken back or lost in a crash. So the
+// ids of new columns are spent first, for good, and no column may go or change its name.
 func (e *Engine) reserve(ctx context.Context, t *manifest.Table, steps []plan.AlterStep) (manifest.ColumnID, error) {
 	n := manifest.ColumnID(0)
 	for _, step := range steps {

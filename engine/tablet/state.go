@@ -96,7 +96,9 @@ type hotIndex struct {
 }
 
 // is tells whether these are the keys of an index.
-func (h *hotIndex) is(x manifest.Index) bool { return h.id == x.ID && slices.Equal(h.columns, x.Columns) }
+func (h *hotIndex) is(x manifest.Index) bool {
+	return h.id == x.ID && slices.Equal(h.columns, x.Columns)
+}
 
 // hotKeys are those of an index. mu is held, and prepareLocked was given a table that has the index.
 func (st *state) hotKeys(id manifest.IndexID) *keyMap {

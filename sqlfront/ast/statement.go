@@ -187,6 +187,9 @@ type Show struct {
 type Set struct {
 	Column Ident
 	Value  Expr
+	// Row, when not nil, is the query whose column Part is the value: (a, b) = (SELECT ..).
+	Row  *Query
+	Part int
 }
 
 // Insert is INSERT. Source is nil for DEFAULT VALUES.

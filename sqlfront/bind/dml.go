@@ -269,7 +269,7 @@ func (b *binder) conflict(out *plan.Insert, n *ast.Insert) {
 		col.Table = "excluded"
 		s.columns = append(s.columns, column{Column: col, index: len(t.Columns) + i, qualified: true})
 	}
-	out.Set = b.assignments(t, c.Set, &env{b: b, scope: s, clause: "SET"})
+	out.Set = b.assignments(t, c.Set, nil, &env{b: b, scope: s, clause: "SET"})
 	if c.Where != nil {
 		e := &env{b: b, scope: s, clause: "WHERE"}
 		out.Where = e.condition(c.Where)
@@ -301,8 +301,36 @@ func (b *binder) conflictTarget(t *manifest.Table, c *ast.Conflict) *manifest.In
 	return nil
 }
 
-// assignments binds SET.
-func (b *binder) assignments(t *manifest.Table, list []ast.Set, e *env) []plan.Assignment {
+// setRows puts the queries of (a, b) = (SELECT ..) beside the rows of the source, each with at most one row for each
+// row there, and says where their columns are.
+func (b *binder) setRows(node plan.Node, list []ast.Set, s *scope) (plan.Node, map[*ast.Query][]plan.ColumnRef) {
+	rows := map[*ast.Query][]plan.ColumnRef{}
+	for i, set := range list {
+		if set.Row == nil || set.Part > 0 {
+			continue
+		}
+		width := 1
+		for i+width < len(list) && list[i+width].Row == set.Row {
+			width++
+		}
+		right := b.query(set.Row, s, nil)
+		if n := len(right.Columns()); n != width && b.err == nil {
+			b.counts(n, width, set.Row.Start)
+		}
+		cols := slices.Clone(node.Columns())
+		for _, c := range right.Columns() {
+			c.Nullable = true
+			rows[set.Row] = append(rows[set.Row], plan.ColumnRef{Index: len(cols), Name: c.Name, Type: c.Type})
+			cols = append(cols, c)
+		}
+		node = &plan.Apply{Kind: plan.Single, LeftSide: node, RightSide: right, Cols: cols}
+	}
+	return node, rows
+}
+
+// assignments binds SET; rows says where the columns of queries for several columns are.
+func (b *binder) assignments(t *manifest.Table, list []ast.Set, rows map[*ast.Query][]plan.ColumnRef,
+	e *env) []plan.Assignment {
 	out := make([]plan.Assignment, 0, len(list))
 	for _, s := range list {
 		i := b.tableColumn(t, s.Column)
@@ -314,7 +342,14 @@ func (b *binder) assignments(t *manifest.Table, list []ast.Set, e *env) []plan.A
 			b.invalid("42701", s.Column.Start, "column %s is set twice", c.Name)
 		}
 		var v plan.Expr
-		if _, ok := s.Value.(*ast.Default); ok {
+		if s.Row != nil {
+			cols := rows[s.Row]
+			if s.Part >= len(cols) {
+				b.unsupported(s.Row.Start, "a query for several columns is not supported here")
+				return nil
+			}
+			v = b.assign(&cols[s.Part], c, s.Row.Start)
+		} else if _, ok := s.Value.(*ast.Default); ok {
 			v = &plan.Literal{Type: plain(c.Type)}
 			if c.Default != "" {
 				v = b.defaultOf(c)
@@ -379,7 +414,8 @@ func (b *binder) update(n *ast.Update) (plan.Statement, []plan.Column) {
 	}
 	with := b.withList(n.With, false, nil)
 	node, s := b.changed(t, &n.Table, n.From, n.Where)
-	out := &plan.Update{Table: t, Set: b.assignments(t, n.Set, &env{b: b, scope: s, clause: "SET"})}
+	node, rows := b.setRows(node, n.Set, s)
+	out := &plan.Update{Table: t, Set: b.assignments(t, n.Set, rows, &env{b: b, scope: s, clause: "SET"})}
 	if n.Return != nil {
 		out.Returning, out.Cols = b.returning(n.Return, s, node.Columns())
 	}

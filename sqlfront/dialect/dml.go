@@ -115,7 +115,10 @@ func (s *assigning) rowOfSets() {
 	}
 	p.expect("=")
 	if p.isQuery(0) {
-		p.unsupported(at, "set each column by a query of its own", "SET (..) = (SELECT ..) is not supported")
+		q := p.bracketedQuery()
+		for i := first; i < len(s.set); i++ {
+			s.set[i].Row, s.set[i].Part = q, i-first
+		}
 		return
 	}
 	p.accept("ROW")
