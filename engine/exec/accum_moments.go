@@ -205,7 +205,12 @@ func (a *momentsAcc) merge(src accumulator, from, to []uint32) error {
 func (a *momentsAcc) result(dst *expr.Vector, groups []uint32) error {
 	nullable(dst, a.call.result, len(groups))
 	for i, g := range groups {
-		x := a.value(&a.moments[g])
+		m := &a.moments[g]
+		x := a.value(m)
+		if m.n > 1 && math.IsNaN(m.mx+m.my) && dst.Type.Kind == manifest.Double {
+			expr.Values[float64](dst)[i] = x // of values that are no numbers, not of too few
+			continue
+		}
 		if err := putFloat(dst, i, x, a.call.name); err != nil {
 			return err
 		}

@@ -365,7 +365,7 @@ func rangeLength(from, to, step int64, inclusive bool) uint64 {
 	case from > to || from == to && !inclusive:
 		return 0
 	case inclusive:
-		return distance/stride + 1
+		return min(distance/stride, math.MaxUint64-1) + 1
 	}
 	return (distance-1)/stride + 1
 }
@@ -441,6 +441,9 @@ func listOps() map[string]maker {
 				out[i] = byte(one(from == to))
 				return nil
 			})
+		}),
+		"array_compact": made(func(args []*Vector, i int, _ func(a, b element) bool) ([]element, error) {
+			return slices.DeleteFunc(elements(args[0], i), element.null), nil
 		}),
 		"array_ndims": func(b *binding) (kernel, error) {
 			depth, t := int64(0), b.types[0]

@@ -255,7 +255,11 @@ func listSearch(contains bool) maker {
 		compare := orderOf(b.types[1])
 		find := func(args []*Vector, i int) int {
 			child, from, to := args[0].span(i)
-			for j := from; j < to; j++ {
+			first := from
+			if len(args) > 2 {
+				first += int(min(max(number(args, 2, i), 1)-1, int64(to-from)))
+			}
+			for j := first; j < to; j++ {
 				if child.IsValid(j) && compare(child, j, args[1], i) == 0 {
 					return j - from + 1
 				}

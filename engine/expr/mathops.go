@@ -171,7 +171,16 @@ func mathOps() map[string]maker {
 		"to_timestamp_seconds": fromEpoch(microsPerSecond, 1), "to_timestamp_millis": fromEpoch(1000, 1),
 		"to_timestamp_micros": fromEpoch(1, 1), "to_timestamp_nanos": fromEpoch(1, 1000),
 		"to_timestamp": toMoment, "make_interval": plain(intervalOf),
-		"to_time": plain(fromText(false, parseTime)),
+		"to_time": func(b *binding) (kernel, error) {
+			zone := b.env.zone()
+			if b.types[0].Kind == manifest.Text {
+				return fromText(false, parseTime), nil
+			}
+			return func(f *frame, n int, sel []uint16, args []*Vector) error {
+				out := payload[int64](f, n)
+				return each(n, sel, func(i int) error { out[i] = floorMod(localAt(args[0], i, zone), microsPerDay); return nil })
+			}, nil
+		},
 		"to_unixtime": func(b *binding) (kernel, error) {
 			return micros(b, func(x int64) int64 { return floorDiv(x, microsPerSecond) }), nil
 		},

@@ -441,7 +441,11 @@ func textTimeLibrary() map[string]maker {
 		"strptime": read(false), "try_strptime": read(true),
 		"to_date": plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[int32](f, n)
-			return each(n, sel, func(i int) error {
+			return each(n, sel, func(i int) (err error) {
+				if len(args) == 1 {
+					out[i], err = parseDate(args[0].str(i))
+					return err
+				}
 				t, ok := readChar(args[0].str(i), args[1].str(i))
 				if out[i] = int32(floorDiv(t, microsPerDay)); !ok {
 					return invalid(codeText, "%s does not have the form %s", strconv.Quote(args[0].str(i)),

@@ -173,8 +173,11 @@ func regexpCount(f *frame, n int, sel []uint16, args []*Vector) error {
 		if err != nil {
 			return err
 		}
-		s, _, err := startingAt(args[0].Slice(i), optional(args, 2, i, 1))
-		out[i] = int64(len(re.FindAllIndex(s, -1)))
+		all, from := args[0].Slice(i), optional(args, 2, i, 1)
+		s, _, err := startingAt(all, from)
+		if out[i] = 0; err == nil && from <= int64(utf8.RuneCount(all))+1 {
+			out[i] = int64(len(re.FindAllIndex(s, -1)))
+		}
 		return err
 	})
 }

@@ -47,12 +47,13 @@ func lists() []spec {
 		f("list_min array_min", "The least element.", "(T[]) T"),
 		f("list_max array_max", "The greatest element.", "(T[]) T"),
 		f("list_any_value array_any_value", "The first element that is not NULL.", "(T[]) T"),
-		f("list_empty empty", "Whether there are no elements.", "(T[]) boolean"),
+		f("list_empty empty array_empty", "Whether there are no elements.", "(T[]) boolean"),
 		f("array_ndims list_ndims", "How deep lists are nested.", "(T[]) bigint"),
 		f("list_range", "The numbers from 0, or a first one, to below another, by a step.", "(bigint) bigint[]",
 			"(bigint, bigint) bigint[]", "(bigint, bigint, bigint) bigint[]"),
 		f("list_series", "The numbers from one to another, both included, by a step.", "(bigint, bigint) bigint[]",
 			"(bigint, bigint, bigint) bigint[]"),
+		f("array_compact list_compact", "Without the elements that are NULL.", "(T[]) T[]"),
 		f("trim_array", "Without the last so many elements.", "(T[], bigint) T[]"),
 	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/apache/arrow-adbc/go/adbc"
 	"github.com/klauspost/compress/zstd"
+	"google.golang.org/grpc/codes"
 
 	"kalamflight/internal/server"
 	"kalamflight/internal/slt"
@@ -205,7 +206,7 @@ func runRecord(c *client, record *slt.Record) string {
 // internalError tells an error that nobody classified, or a record that ran out of time.
 func internalError(err error) bool {
 	var e adbc.Error
-	return errors.As(err, &e) && (e.Code == adbc.StatusInternal || e.Code == adbc.StatusUnknown ||
+	return errors.As(err, &e) && (e.VendorCode == int32(codes.Internal) || e.VendorCode == int32(codes.Unknown) ||
 		e.Code == adbc.StatusTimeout) || errors.Is(err, context.DeadlineExceeded)
 }
 

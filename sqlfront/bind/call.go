@@ -1,6 +1,7 @@
 package bind
 
 import (
+	"slices"
 	"strings"
 
 	"kalamflight/engine/functions"
@@ -246,8 +247,16 @@ func (e *env) aggCall(n *ast.Call) (plan.Agg, bool) {
 		args = e.args(n)
 	}
 	order := e.order(n.Order)
-	if n.Within {
+	switch {
+	case n.Within:
 		args, order = e.within(n, args, order)
+	case len(order) > 0 && ordered(n.Name):
+		b.invalid("42809", n.Start, "%s takes its order in WITHIN GROUP (ORDER BY ..)", n.Name)
+		return agg, false
+	case n.Distinct && !among(order, args):
+		b.invalid("42P10", n.Order[0].Expr.Place().Start,
+			"with DISTINCT, ORDER BY inside %s can only use its arguments", n.Name)
+		return agg, false
 	}
 	if n.Name == "count" && len(args) == 0 && n.Distinct {
 		b.invalid("42601", n.Start, "count(DISTINCT) needs a value")
@@ -271,7 +280,35 @@ func (e *env) aggCall(n *ast.Call) (plan.Agg, bool) {
 		filter.clause = "FILTER"
 		agg.Where = filter.condition(n.Filter)
 	}
+	if n.IgnoreNulls && n.Over == nil && len(agg.Args) > 0 {
+		given := plan.Expr(&plan.IsNull{Arg: agg.Args[0], Negate: true})
+		if agg.Where != nil {
+			given = and(agg.Where, given)
+		}
+		agg.Where = given
+	}
 	return agg, b.err == nil
+}
+
+// ordered tells the aggregates whose order is a part of their meaning.
+func ordered(name string) bool {
+	switch name {
+	case "mode", "median", "approx_median", "percentile_cont", "quantile_cont", "percentile_disc", "quantile_disc",
+		"quantile", "approx_quantile", "approx_percentile_cont":
+		return true
+	}
+	return false
+}
+
+// among tells whether every key of an order is one of the arguments.
+func among(order []plan.SortKey, args []plan.Expr) bool {
+	for _, k := range order {
+		key := exprKey(k.Expr)
+		if !slices.ContainsFunc(args, func(a plan.Expr) bool { return exprKey(a) == key }) {
+			return false
+		}
+	}
+	return true
 }
 
 // within puts the key of WITHIN GROUP (ORDER BY x) before the fraction: percentile_cont(0.5) WITHIN GROUP (ORDER BY x)
@@ -292,8 +329,14 @@ func (e *env) within(n *ast.Call, args []plan.Expr, order []plan.SortKey) ([]pla
 		if order[0].Desc {
 			e.b.unsupported(n.Start, "WITHIN GROUP (ORDER BY .. DESC) is not supported for %s", n.Name)
 		}
-	default:
+	case "string_agg", "listagg", "group_concat", "array_agg", "list":
 		return args, order
+	case "approx_quantile", "approx_percentile_cont":
+		if order[0].Desc {
+			e.b.unsupported(n.Start, "WITHIN GROUP (ORDER BY .. DESC) is not supported for %s", n.Name)
+		}
+	default:
+		e.b.invalid("42809", n.Start, "%s has no WITHIN GROUP", n.Name)
 	}
 	return append([]plan.Expr{order[0].Expr}, args...), nil
 }

@@ -399,6 +399,10 @@ func addUnit(out *arrow.MonthDayNanoInterval, v float64, unit string) bool {
 		return false
 	}
 	months, days, micros := 0.0, 0.0, 0.0
+	switch unit {
+	case "ms", "us": // without their s they would be minutes, and nothing
+		unit += "ec"
+	}
 	switch strings.TrimSuffix(unit, "s") {
 	case "millennium", "millennia":
 		months = v * 12_000
