@@ -237,6 +237,16 @@ func compileRegexp(pattern, options string) (*regexp.Regexp, error) {
 	return re, nil
 }
 
+// once refuses the option g, which says nothing where one match decides.
+func once(compile func(pattern, options string) (*regexp.Regexp, error)) func(p, o string) (*regexp.Regexp, error) {
+	return func(pattern, options string) (*regexp.Regexp, error) {
+		if strings.ContainsRune(options, 'g') {
+			return nil, invalid(codeParameter, "the option g is for regexp_replace alone")
+		}
+		return compile(pattern, options)
+	}
+}
+
 func whole(pattern, options string) (*regexp.Regexp, error) {
 	if _, err := compileRegexp(pattern, options); err != nil {
 		return nil, err // "a)|(b" must not become valid by the anchors
@@ -299,8 +309,8 @@ func patternLibrary() map[string]maker {
 	return map[string]maker{
 		"like": likeOf(false), "ilike": likeOf(true), "similar": matching(`\`, similar, (*regexp.Regexp).Match),
 		"~": find("", true), "~*": find("i", true), "!~": find("", false), "!~*": find("i", false),
-		"regexp_matches":    find("", true),
-		"regexp_full_match": matching("", whole, (*regexp.Regexp).Match),
+		"regexp_matches":    matching("", once(compileRegexp), (*regexp.Regexp).Match),
+		"regexp_full_match": matching("", once(whole), (*regexp.Regexp).Match),
 		"regexp_replace":    plain(regexpReplace), "regexp_extract": plain(regexpExtract),
 		"regexp_extract_all": plain(regexpExtractAll), "regexp_split_to_array": plain(regexpSplit),
 	}

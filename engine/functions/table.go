@@ -110,7 +110,7 @@ func texts() []spec {
 		{names: "reverse", group: g, doc: "Backwards.", overloads: one},
 		{names: "repeat", group: g, doc: "So many times.", overloads: []string{"(text, bigint) text"}},
 		{names: "concat", group: g, nullSafe: true, doc: "Everything as text, one after the other; NULLs are left out.",
-			rules: []overload{asText("(any...) TEXT", 0, tText)}},
+			rules: []overload{asText("(any...) TEXT", 1, tText)}},
 		{names: "concat_ws", group: g, nullSafe: true,
 			doc:   "Everything as text with the first argument between; NULLs are left out.",
 			rules: []overload{asText("(TEXT, any...) TEXT", 1, tText)}},

@@ -36,12 +36,37 @@ func Letter(t arrow.DataType) byte {
 // Value is a value as expected results spell it: numbers rounded to 12 places without trailing zeros, NULL, (empty) for
 // a text without characters.
 func Value(a arrow.Array, i int) string {
+	if a.IsValid(i) {
+		switch a := a.(type) {
+		case *array.Float32:
+			return decimalText(strconv.FormatFloat(float64(a.Value(i)), 'f', -1, 32), float64(a.Value(i)))
+		case *array.Float64:
+			return decimalText(strconv.FormatFloat(a.Value(i), 'f', -1, 64), a.Value(i))
+		case *array.Decimal128:
+			return decimalText(a.Value(i).ToString(a.DataType().(*arrow.Decimal128Type).Scale), 0)
+		}
+	}
 	s := inner(a, i)
 	if _, ok := a.DataType().(arrow.BinaryDataType); ok && a.IsValid(i) {
 		s = strings.ReplaceAll(strings.TrimRight(s, "\n"), "\x00", "\\0")
 		if s == "" && a.DataType().ID() == arrow.STRING {
 			return "(empty)"
 		}
+	}
+	return s
+}
+
+// floatText is a double in a list: with a point, also when it is whole.
+func floatText(x float64, bits int) string {
+	switch {
+	case math.IsNaN(x):
+		return "NaN"
+	case math.IsInf(x, 0):
+		return strings.TrimPrefix(strings.ToLower(strconv.FormatFloat(x, 'f', -1, bits)), "+")
+	}
+	s := strconv.FormatFloat(x, 'f', -1, bits)
+	if !strings.Contains(s, ".") {
+		s += ".0"
 	}
 	return s
 }
@@ -53,11 +78,11 @@ func inner(a arrow.Array, i int) string {
 	}
 	switch a := a.(type) {
 	case *array.Float32:
-		return decimalText(strconv.FormatFloat(float64(a.Value(i)), 'f', -1, 32), float64(a.Value(i)))
+		return floatText(float64(a.Value(i)), 32)
 	case *array.Float64:
-		return decimalText(strconv.FormatFloat(a.Value(i), 'f', -1, 64), a.Value(i))
+		return floatText(a.Value(i), 64)
 	case *array.Decimal128:
-		return decimalText(a.Value(i).ToString(a.DataType().(*arrow.Decimal128Type).Scale), 0)
+		return a.Value(i).ToString(a.DataType().(*arrow.Decimal128Type).Scale)
 	case *array.Binary:
 		return hex.EncodeToString(a.Value(i))
 	case *array.FixedSizeBinary:

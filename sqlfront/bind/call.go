@@ -266,6 +266,11 @@ func (e *env) aggCall(n *ast.Call) (plan.Agg, bool) {
 			"join them with concat_ws, or use a subquery with DISTINCT")
 		return agg, false
 	}
+	if onlyOuter(args) {
+		b.unsupported(n.Start, "%s over columns of an outer query alone is not supported", n.Name).
+			hint("compute it in the outer query, or use a column of this one")
+		return agg, false
+	}
 	bound, ok := b.overload(n.Name, args, n.Start)
 	if !ok {
 		return agg, false
@@ -288,6 +293,24 @@ func (e *env) aggCall(n *ast.Call) (plan.Agg, bool) {
 		agg.Where = given
 	}
 	return agg, b.err == nil
+}
+
+// onlyOuter tells whether expressions look at outer queries and not at this one: SQL has such an aggregate belong to
+// the outer query.
+func onlyOuter(args []plan.Expr) bool {
+	outer, own := false, false
+	for _, x := range args {
+		visit(x, func(y plan.Expr) bool {
+			switch y.(type) {
+			case *plan.OuterRef:
+				outer = true
+			case *plan.ColumnRef, *plan.Subquery:
+				own = true
+			}
+			return true
+		})
+	}
+	return outer && !own
 }
 
 // ordered tells the aggregates whose order is a part of their meaning.
