@@ -203,6 +203,17 @@ func (o *windowOp) bindFrame(w *windowCall) error {
 	return err
 }
 
+// unbounded is an integer type as one in which the bound of a frame cannot overflow.
+func unbounded(t manifest.Type) manifest.Type {
+	switch t.Kind {
+	case manifest.SmallInt, manifest.Int:
+		return bigintType
+	case manifest.BigInt:
+		return manifest.Type{Kind: manifest.Decimal, Precision: 20}
+	}
+	return t
+}
+
 // bindRange compiles the value that bounds a RANGE frame: the order key less or plus the offset.
 func (o *windowOp) bindRange(kind plan.BoundKind, by plan.Expr) (place, key int, err error) {
 	if len(o.keys) != 1 {
@@ -214,8 +225,7 @@ func (o *windowOp) bindRange(kind plan.BoundKind, by plan.Expr) (place, key int,
 	if (kind == plan.Preceding) != k.Desc {
 		name = "-"
 	}
-	t := k.Expr.ExprType()
-	bound, err := functions.Resolve(name, []manifest.Type{t, by.ExprType()})
+	bound, err := functions.Resolve(name, []manifest.Type{unbounded(k.Expr.ExprType()), unbounded(by.ExprType())})
 	if err != nil {
 		return 0, 0, err
 	}

@@ -4,6 +4,9 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
 
 	"kalamflight/manifest"
 )
@@ -354,6 +357,52 @@ func numberRange(args []*Vector, i int, inclusive bool) ([]any, error) {
 	return out, nil
 }
 
+// rangeKernel is the kernel of list_range, and inclusive of list_series.
+func rangeKernel(inclusive bool) maker {
+	return func(b *binding) (kernel, error) {
+		zone := b.env.zone()
+		return func(f *frame, n int, sel []uint16, args []*Vector) error {
+			return f.lists(n, sel, func(i int) ([]any, error) {
+				if b.types[0].Kind == manifest.BigInt {
+					return numberRange(args, i, inclusive)
+				}
+				return timeRange(args, i, inclusive, zone)
+			})
+		}, nil
+	}
+}
+
+// timeRange lists the times from one to another by an interval, which may go back.
+func timeRange(args []*Vector, i int, inclusive bool, zone *time.Location) ([]any, error) {
+	from, to := number(args, 0, i), number(args, 1, i)
+	step := wideAt[arrow.MonthDayNanoInterval](args[2], i)
+	next := addInterval
+	if args[0].Type.Kind == manifest.DateTime {
+		next = func(at int64, v arrow.MonthDayNanoInterval) (int64, error) { return addIntervalIn(at, v, zone) }
+	}
+	second, err := next(from, step)
+	if err != nil {
+		return nil, err
+	}
+	if second == from {
+		return nil, invalid(codeParameter, "the step of a range cannot be 0")
+	}
+	up := second > from
+	out := []any{}
+	for at := from; up && at < to || !up && at > to || inclusive && at == to; {
+		if len(out) >= maxParts {
+			return nil, exhausted("a range has more than %d elements", maxParts)
+		}
+		out = append(out, at)
+		following, err := next(at, step)
+		if err != nil || following > at != up {
+			return out, err
+		}
+		at = following
+	}
+	return out, nil
+}
+
 // rangeLength is how many numbers there are from one to another by a step that is not 0.
 func rangeLength(from, to, step int64, inclusive bool) uint64 {
 	distance, stride := uint64(to)-uint64(from), uint64(step)
@@ -455,12 +504,7 @@ func listOps() map[string]maker {
 				return each(n, sel, func(i int) error { out[i] = depth; return nil })
 			}, nil
 		},
-		"list_range": plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
-			return f.lists(n, sel, func(i int) ([]any, error) { return numberRange(args, i, false) })
-		}),
-		"list_series": plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
-			return f.lists(n, sel, func(i int) ([]any, error) { return numberRange(args, i, true) })
-		}),
+		"list_range": rangeKernel(false), "list_series": rangeKernel(true),
 		"trim_array": plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 			return f.lists(n, sel, func(i int) ([]any, error) {
 				list, drop := items(args[0], i), number(args, 1, i)

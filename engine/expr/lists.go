@@ -260,7 +260,13 @@ func listSearch(contains bool) maker {
 				first += int(min(max(number(args, 2, i), 1)-1, int64(to-from)))
 			}
 			for j := first; j < to; j++ {
-				if child.IsValid(j) && compare(child, j, args[1], i) == 0 {
+				if !child.IsValid(j) || !args[1].IsValid(i) {
+					if child.IsValid(j) == args[1].IsValid(i) {
+						return j - from + 1
+					}
+					continue
+				}
+				if compare(child, j, args[1], i) == 0 {
 					return j - from + 1
 				}
 			}
@@ -273,6 +279,10 @@ func listSearch(contains bool) maker {
 			}
 			out := payload[int64](f, n)
 			return each(n, sel, func(i int) error {
+				if !args[0].IsValid(i) || len(args) > 2 && !args[2].IsValid(i) {
+					f.setNull(i)
+					return nil
+				}
 				if out[i] = int64(find(args, i)); out[i] == 0 {
 					f.setNull(i)
 				}

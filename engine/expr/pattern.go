@@ -493,16 +493,23 @@ func (f *frame) lists(n int, sel []uint16, fn func(i int) ([]any, error)) error 
 func splitText(array bool) maker {
 	return plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 		return f.lists(n, sel, func(i int) ([]any, error) {
-			s, sep := args[0].str(i), args[1].str(i)
+			if !args[0].IsValid(i) {
+				return nil, nil
+			}
+			s, sep := args[0].str(i), ""
+			cut := args[1].IsValid(i) // without a separator string_to_array makes a part of each character
+			if cut {
+				sep = args[1].str(i)
+			}
 			switch {
 			case array && s == "":
 				return []any{}, nil
-			case s == "" || array && sep == "":
+			case s == "" || array && cut && sep == "":
 				return []any{strings.Clone(s)}, nil
 			}
 			list := []any{}
 			for _, part := range strings.SplitN(s, sep, maxParts+1) {
-				if len(args) > 2 && args[2].IsValid(i) && part == args[2].str(i) {
+				if len(args) > 2 && args[2].IsValid(i) && part == args[2].str(i) { // this one is NULL
 					list = append(list, nil)
 					continue
 				}

@@ -285,7 +285,7 @@ func (e *env) aggCall(n *ast.Call) (plan.Agg, bool) {
 		filter.clause = "FILTER"
 		agg.Where = filter.condition(n.Filter)
 	}
-	if n.IgnoreNulls && n.Over == nil && len(agg.Args) > 0 {
+	if n.IgnoreNulls && bound.Class == functions.Aggregate && len(agg.Args) > 0 {
 		given := plan.Expr(&plan.IsNull{Arg: agg.Args[0], Negate: true})
 		if agg.Where != nil {
 			given = and(agg.Where, given)
@@ -428,10 +428,12 @@ func (e *env) window(n *ast.Call, f *functions.Function) plan.Expr {
 
 func (e *env) windowCall(n *ast.Call) plan.WindowCall {
 	agg, _ := e.aggCall(n)
+	f, known := functions.Lookup(n.Name)
+	aggregate := known && f.Class == functions.Aggregate // whose NULLs are left out by agg.Where
 	if len(agg.Order) > 0 {
 		e.b.unsupported(n.Start, "ORDER BY inside a window function is not supported").hint("put it into the window")
 	}
-	return plan.WindowCall{Name: agg.Name, Args: agg.Args, Distinct: agg.Distinct, IgnoreNulls: n.IgnoreNulls,
+	return plan.WindowCall{Name: agg.Name, Args: agg.Args, Distinct: agg.Distinct, IgnoreNulls: n.IgnoreNulls && !aggregate,
 		Where: agg.Where, Type: agg.Type}
 }
 
