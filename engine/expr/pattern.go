@@ -504,11 +504,15 @@ func splitText(array bool) maker {
 			switch {
 			case array && s == "":
 				return []any{}, nil
-			case s == "" || array && cut && sep == "":
-				return []any{strings.Clone(s)}, nil
+			case s == "":
+				return []any{""}, nil
+			}
+			parts := []string{s}
+			if !array || !cut || sep != "" {
+				parts = strings.SplitN(s, sep, maxParts+1)
 			}
 			list := []any{}
-			for _, part := range strings.SplitN(s, sep, maxParts+1) {
+			for _, part := range parts {
 				if len(args) > 2 && args[2].IsValid(i) && part == args[2].str(i) { // this one is NULL
 					list = append(list, nil)
 					continue

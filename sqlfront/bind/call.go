@@ -433,7 +433,8 @@ func (e *env) windowCall(n *ast.Call) plan.WindowCall {
 	if len(agg.Order) > 0 {
 		e.b.unsupported(n.Start, "ORDER BY inside a window function is not supported").hint("put it into the window")
 	}
-	return plan.WindowCall{Name: agg.Name, Args: agg.Args, Distinct: agg.Distinct, IgnoreNulls: n.IgnoreNulls && !aggregate,
+	return plan.WindowCall{Name: agg.Name, Args: agg.Args, Distinct: agg.Distinct, IgnoreNulls: n.IgnoreNulls &&
+		!aggregate,
 		Where: agg.Where, Type: agg.Type}
 }
 
