@@ -219,6 +219,19 @@ func (a *aggPart) add(t *aggTable, ids []uint32, rows *rowParts, part int) {
 	}
 }
 
+// expected is about how many groups a partition has: rows are handed on by tables that have less than aggBypassRatio of
+// them for a group. What is on disk is not counted, for memory is tight then.
+func (a *aggPart) expected() int {
+	n := 0
+	for _, ids := range a.ids {
+		n += len(ids)
+	}
+	for _, r := range a.rows {
+		n += int(r.stores[a.part].rows) / 2
+	}
+	return n
+}
+
 // emitPart aggregates a partition and pushes its groups. When they do not fit either, it is cut again: level counts.
 func (o *aggregateOp) emitPart(ctx context.Context, w *worker, in *aggPart, level uint) error {
 	t, err := o.table()
@@ -228,6 +241,9 @@ func (o *aggregateOp) emitPart(ctx context.Context, w *worker, in *aggPart, leve
 	defer t.free()
 	if level >= partLevels {
 		t.mem.over = 0
+	}
+	if err := t.groups.expect(in.expected()); err != nil {
+		return err
 	}
 	for i, src := range in.tables {
 		if err := t.absorb(src, in.ids[i]); err != nil {

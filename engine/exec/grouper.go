@@ -3,6 +3,7 @@ package exec
 import (
 	"math"
 	"math/bits"
+	"slices"
 
 	"kalamflight/engine/expr"
 	"kalamflight/manifest"
@@ -52,8 +53,10 @@ type finder struct {
 	buf   []byte
 	cells [][]uint32
 	// heads and hashes are of the strings of one step.
-	heads  []view
-	hashes []uint32
+	heads   []view
+	hashes  []uint32
+	tails   []uint64
+	touched byte
 }
 
 func newGrouper(types []manifest.Type, seed uint64) *grouper {
@@ -129,6 +132,21 @@ func (g *grouper) len() int {
 		return g.none
 	}
 	return g.index.len()
+}
+
+// expect makes room for about n groups, so that tables need not grow to them.
+func (g *grouper) expect(n int) error {
+	if n < 1024 || n > 1<<24 {
+		return nil
+	}
+	if g.single != nil {
+		g.single.views = slices.Grow(g.single.views, n)
+		return g.single.reserve(n)
+	}
+	if g.index == nil {
+		return nil
+	}
+	return g.index.expect(n)
 }
 
 // size is about how many bytes the grouper holds.
@@ -300,6 +318,10 @@ func (f *finder) step(t *interner, src *texts, sel []uint16, first int, ids []ui
 		} else {
 			ids[i] = noID
 		}
+	}
+	if len(t.views) > touchViews {
+		f.tails = room(f.tails, len(ids))
+		f.touched += t.touch(ids, f.tails)
 	}
 	mask := uint32(len(t.slots) - 1)
 	for i, id := range ids {

@@ -85,8 +85,10 @@ type interner struct {
 	used int
 	dict dictMap
 
-	places [internStep]uint32
-	heads  [internStep]view
+	places  [internStep]uint32
+	heads   [internStep]view
+	tails   [internStep]uint64
+	touched byte
 }
 
 func newInterner(seed uint64) *interner {
@@ -188,9 +190,15 @@ func (t *interner) step(src *texts, sel []uint16, first int, ids []uint32, inser
 		t.heads[i] = v
 		t.places[i] = t.hash(v, p)
 	}
-	for i := range ids {
+	for i, h := range t.places[:len(ids)] {
 		// Touch the slots of all rows first: their cache misses overlap.
-		ids[i] = uint32(t.slots[t.places[i]>>t.shift])
+		ids[i] = noID
+		if s := t.slots[h>>t.shift]; s != 0 && uint32(s>>32) == h {
+			ids[i] = uint32(s) - 1
+		}
+	}
+	if len(t.views) > touchViews {
+		t.touched += t.touch(ids, t.tails[:len(ids)])
 	}
 	mask := uint32(len(t.slots) - 1)
 	for i := range ids {
@@ -201,6 +209,30 @@ func (t *interner) step(src *texts, sel []uint16, first int, ids []uint32, inser
 		ids[i] = t.probe(t.heads[i], src, r, t.places[i], mask, insert)
 	}
 }
+
+// touchViews is from how many strings on they are loaded before they are compared.
+const touchViews = 1 << 12
+
+// touch loads the strings ids, noID for none; tails is scratch.
+func (t *interner) touch(ids []uint32, tails []uint64) (sum byte) {
+	for i, id := range ids {
+		tails[i] = noRef
+		if id != noID {
+			if v := &t.views[id]; v.len() > inlineBytes {
+				tails[i] = v.tail
+			}
+		}
+	}
+	for _, ref := range tails {
+		if ref != noRef {
+			sum += t.arena.blocks[ref>>32][uint32(ref)]
+		}
+	}
+	return sum
+}
+
+// noRef is no place in an arena.
+const noRef = ^uint64(0)
 
 func (t *interner) probe(v view, src *texts, r int, h, mask uint32, insert bool) uint32 {
 	for j := h >> t.shift; ; j = (j + 1) & mask {

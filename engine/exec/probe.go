@@ -142,7 +142,8 @@ func (p *probe) pairUnique(ctx context.Context, b *expr.Batch) error {
 	for i, g := range p.groups {
 		if g != noID {
 			sel = append(sel, uint16(rowAt(b, i)))
-			ids = append(ids, p.side.ids[p.side.starts[g]])
+			// Each group has one row, so that they are numbered alike.
+			ids = append(ids, p.side.ids[g])
 		}
 	}
 	p.left, p.right = sel, ids

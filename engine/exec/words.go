@@ -2,6 +2,7 @@ package exec
 
 import (
 	"math/bits"
+	"slices"
 	"unsafe"
 
 	"kalamflight/internal/fault"
@@ -22,6 +23,8 @@ type wordIndex interface {
 	key(id uint32) []uint64
 	// pad takes the next id for something that has no key.
 	pad()
+	// expect makes room for n more keys.
+	expect(n int) error
 	len() int
 	size() int64
 }
@@ -53,6 +56,25 @@ type wordTable[K wordKey] struct {
 	shift uint
 	keys  []K
 	used  int
+	// places and touched are scratch of assign.
+	places  []uint64
+	touched uint32
+}
+
+// touchSlots is from how many slots on a lookup loads the slots of many rows before it looks at them: their cache
+// misses overlap then. A small table is in the cache anyway.
+const touchSlots = 1 << 13
+
+// touch fills places with the slots where keys begin to be looked for, and loads those.
+func (t *wordTable[K]) touch(places []uint64, keys []K) uint32 {
+	for i, k := range keys {
+		places[i] = hashKey(k, t.seed) >> t.shift
+	}
+	sum := uint32(0)
+	for _, j := range places {
+		sum += t.slots[j].id
+	}
+	return sum
 }
 
 func newWordTable[K wordKey](seed uint64) *wordTable[K] {
@@ -92,6 +114,11 @@ func asKeys[K wordKey](words []uint64, n int) []K {
 	return unsafe.Slice((*K)(unsafe.Pointer(unsafe.SliceData(words))), n)
 }
 
+func (t *wordTable[K]) expect(n int) error {
+	t.keys = slices.Grow(t.keys, n)
+	return t.reserve(n)
+}
+
 func (t *wordTable[K]) reserve(n int) error {
 	need := (t.used + n) * 2
 	if need <= len(t.slots) {
@@ -126,8 +153,19 @@ func (t *wordTable[K]) assign(words []uint64, n int, ids []uint32) error {
 		}
 		part, out := keys[done:done+step], ids[done:done+step]
 		slots, mask := t.slots, uint64(len(t.slots)-1)
+		var places []uint64
+		if len(slots) >= touchSlots {
+			t.places = room(t.places, step)
+			places = t.places
+			t.touched += t.touch(places, part)
+		}
 		for i, k := range part {
-			j := hashKey(k, t.seed) >> t.shift
+			var j uint64
+			if places != nil {
+				j = places[i]
+			} else {
+				j = hashKey(k, t.seed) >> t.shift
+			}
 			for {
 				s := &slots[j&mask]
 				if s.id != 0 && s.key == k {
@@ -149,9 +187,34 @@ func (t *wordTable[K]) assign(words []uint64, n int, ids []uint32) error {
 }
 
 func (t *wordTable[K]) find(words []uint64, n int, ids []uint32) {
+	keys := asKeys[K](words, n)
+	if len(t.slots) < touchSlots {
+		t.findPart(keys, ids, nil)
+		return
+	}
+	var places [findStep]uint64
+	for done := 0; done < n; done += findStep {
+		step := min(findStep, n-done)
+		part := keys[done : done+step]
+		// The sum is of no use but that the loads are not left out.
+		ids[done] = t.touch(places[:step], part)
+		t.findPart(part, ids[done:done+step], places[:step])
+	}
+}
+
+// findStep is how many keys are found together.
+const findStep = 256
+
+// findPart finds keys; places, when there are any, are where to begin.
+func (t *wordTable[K]) findPart(keys []K, ids []uint32, places []uint64) {
 	slots, mask := t.slots, uint64(len(t.slots)-1)
-	for i, k := range asKeys[K](words, n) {
-		j := hashKey(k, t.seed) >> t.shift
+	for i, k := range keys {
+		var j uint64
+		if places != nil {
+			j = places[i]
+		} else {
+			j = hashKey(k, t.seed) >> t.shift
+		}
 		for {
 			s := &slots[j&mask]
 			if s.id == 0 {
@@ -176,6 +239,8 @@ type longIndex struct {
 func (t *longIndex) len() int    { return t.strings.len() }
 func (t *longIndex) size() int64 { return t.strings.size() }
 func (t *longIndex) pad()        { t.strings.pad() }
+
+func (t *longIndex) expect(n int) error { return t.strings.reserve(n) }
 
 func (t *longIndex) key(id uint32) []uint64 {
 	key := make([]uint64, t.words)
