@@ -51,22 +51,26 @@ func (e *Engine) Exec(ctx context.Context, s *Session, c *plan.Compiled, o ExecO
 		return Result{}, err
 	}
 	var total Result
-	var batches []arrow.RecordBatch
-	var schema *arrow.Schema
+	var all *returned
 	for _, st := range stmts {
 		res, err := e.run(ctx, s, tx, st)
+		if err == nil && res.Returning != nil {
+			if more := res.Returning.(*returned); all == nil {
+				all = more
+			} else {
+				err = all.take(ctx, more)
+			}
+		}
 		if err != nil {
-			newRows(schema, batches).Close()
+			if all != nil {
+				all.Close()
+			}
 			return Result{}, cause(ctx, expr.Locate(err, c.Text))
 		}
 		total.Rows += res.Rows
-		if res.Returning != nil {
-			more := res.Returning.(*rows)
-			schema, batches = more.schema, append(batches, more.batches...)
-		}
 	}
-	if schema != nil {
-		total.Returning = newRows(schema, batches)
+	if all != nil {
+		total.Returning = all
 	}
 	return total, nil
 }
@@ -232,9 +236,6 @@ func (e *Engine) drop(f func() error) error {
 	return f()
 }
 
-// returningBytesMax bounds the rows that RETURNING keeps.
-const returningBytesMax = 64 << 20
-
 // insertReturning keeps what was written to compute RETURNING over it.
 func (e *Engine) insertReturning(ctx context.Context, st *statement, ins *plan.Insert,
 	next func() (arrow.RecordBatch, error), c tablet.OnConflict) (Result, error) {
@@ -272,8 +273,7 @@ func tableTypes(t *manifest.Table) []manifest.Type {
 // returning collects what a RETURNING clause makes of the rows written.
 type returning struct {
 	transform *exec.Transform
-	rows      *rows
-	bytes     int64
+	rows      *returned
 }
 
 func (e *Engine) newReturning(st *statement, exprs []plan.Expr, cols []plan.Column,
@@ -282,7 +282,7 @@ func (e *Engine) newReturning(st *statement, exprs []plan.Expr, cols []plan.Colu
 	if err != nil {
 		return nil, err
 	}
-	return &returning{transform: t, rows: newRows(plan.Schema(cols), nil)}, nil
+	return &returning{transform: t, rows: e.newReturned(plan.Schema(cols))}, nil
 }
 
 func (r *returning) add(b arrow.RecordBatch, sel []uint16) error {
@@ -290,12 +290,7 @@ func (r *returning) add(b arrow.RecordBatch, sel []uint16) error {
 	if err != nil {
 		return err
 	}
-	r.rows.batches = append(r.rows.batches, out)
-	r.bytes += batchBytes(out)
-	if r.bytes > returningBytesMax {
-		return fmt.Errorf("RETURNING would keep more than %d bytes: %w", int64(returningBytesMax), fault.ErrExhausted)
-	}
-	return nil
+	return r.rows.add(out)
 }
 
 // batchBytes is the memory behind a batch.

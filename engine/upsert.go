@@ -477,7 +477,7 @@ func gather(places []place, n int, alloc memory.Allocator) (arrow.RecordBatch, e
 }
 
 // returning computes the RETURNING clause over the rows that are written.
-func (d *decision) returning(st *statement) (*rows, error) {
+func (d *decision) returning(st *statement) (*returned, error) {
 	out, err := d.engine.newReturning(st, d.ins.Returning, d.ins.Cols, tableTypes(d.ins.Table))
 	if err != nil {
 		return nil, err

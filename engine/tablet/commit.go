@@ -31,8 +31,8 @@ type pendingWrite struct {
 	insertKeys, replaceKeys []keyList
 	// big holds an insert that went to segments; insert is nil then.
 	big *bigInsert
-	// bigOver are the rows of a draft's big inserts that do not count, or that replace others; nil but for a draft's
-	// commit.
+	// bigOver are the rows of a draft's big inserts that do not count, or that replace others, and those of a large
+	// replacement; nil for other writes.
 	bigOver *overrides
 	// staging is the draft that the write goes to, nil when it goes to the log.
 	staging *Draft
@@ -155,6 +155,9 @@ func (p *pendingWrite) prepare(ctx context.Context) error {
 	}
 	schema := p.st.schemaOf(t)
 	var err error
+	if p.replacesMuch() {
+		return p.replaceBig(ctx, schema)
+	}
 	if p.ReplaceRows != nil && len(p.Replace) > 0 {
 		if p.replace, err = stored(schema, t, p.ReplaceRows); err != nil {
 			return err
@@ -173,6 +176,32 @@ func (p *pendingWrite) prepare(ctx context.Context) error {
 	}
 	p.insertKeys, err = keysOf(t, p.indexes, p.insert)
 	return err
+}
+
+// replacesMuch tells whether the rows that replace others are too many for the log.
+func (p *pendingWrite) replacesMuch() bool {
+	return len(p.Replace) > 0 && p.Insert == nil && p.InsertReader == nil && p.Tablet.Table.Kind != manifest.Stream &&
+		batchBytes(p.ReplaceRows) > p.st.store.opts.BigBytes
+}
+
+// replaceBig makes a big insert, each row of which replaces one, of the rows that replace others.
+func (p *pendingWrite) replaceBig(ctx context.Context, schema *arrow.Schema) error {
+	rows, err := stored(schema, p.Tablet.Table, p.ReplaceRows)
+	if err != nil {
+		return err
+	}
+	defer rows.Release()
+	if p.big, err = p.st.store.writeBig(ctx, p, slicesOf(rows)); err != nil {
+		return err
+	}
+	p.bigOver = &overrides{over: make(map[int][]manifest.RowRef, len(p.Replace))}
+	for i, ref := range p.Replace {
+		p.bigOver.over[i] = []manifest.RowRef{ref}
+	}
+	w := *p.Write // the caller's stays as it is
+	w.Replace, w.ReplaceRows = nil, nil
+	p.Write = &w
+	return nil
 }
 
 // takeInsert makes insert of a small insert and big of a large one.

@@ -20,7 +20,7 @@ func (p *pendingWrite) resolveLocked(ctx context.Context, o CommitOptions, mayPr
 	if st.dropped {
 		return false, errDropped()
 	}
-	refs := len(p.Replace) + len(p.Delete)
+	refs := len(p.Replace) + len(p.Delete) + len(p.bigOver.targets())
 	if refs > 0 && !o.Exclusive && p.staging == nil && st.statement.locked() {
 		return false, conflict(t.Table)
 	}

@@ -187,7 +187,10 @@ func (s *subject) write(w model.Write, big bool) (out tablet.Write, release func
 		release = out.Insert.Release
 	}
 	if len(w.Rows) > 0 {
-		out.ReplaceRows = s.batch(w.Rows, "")
+		if len(w.Insert) > 0 {
+			pad = "" // a large replacement beside an insert stays in the log
+		}
+		out.ReplaceRows = s.batch(w.Rows, pad)
 		before := release
 		release = func() { before(); out.ReplaceRows.Release() }
 	}

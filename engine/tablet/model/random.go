@@ -63,6 +63,11 @@ func (r *Random) Next() Step {
 		return Step{Action: AddColumn}
 	case n < 22:
 		w := Write{}
+		if r.Rand.IntN(3) == 0 { // a large replacement
+			w = r.update()
+			w.Insert = nil
+			return Step{Action: Big, Write: w}
+		}
 		if r.Rand.IntN(3) == 0 {
 			w = r.update()
 		}
