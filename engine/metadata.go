@@ -15,6 +15,8 @@ import (
 type View struct {
 	who  access.Principal
 	snap *catalog.Snapshot
+	// server are the server's settings.
+	server []Setting
 	// personal: an answer depended on who asks, and not on their role alone.
 	personal bool
 }
@@ -36,7 +38,7 @@ func dependsOnOwner(role access.Role, t *manifest.Table) bool {
 
 // Catalog is what the session's caller may know of the definitions now.
 func (e *Engine) Catalog(s *Session) *View {
-	return &View{who: s.Principal(), snap: e.catalog.Snapshot()}
+	return &View{who: s.Principal(), snap: e.catalog.Snapshot(), server: e.opts.Settings}
 }
 
 // CatalogIn is Catalog in a transaction of the session: with the definitions that it has changed. An empty id means the
@@ -88,6 +90,17 @@ func (v *View) Tables(namespace string) []*manifest.Table {
 		return nil
 	}
 	return slices.DeleteFunc(v.snap.Tables(found), func(t *manifest.Table) bool { return !v.sees(t) })
+}
+
+// Settings are the names in system.settings that the caller may see.
+func (v *View) Settings() []string {
+	names := sessionOptions()
+	if access.Can(v.who, access.Observe, access.Target{}) == nil {
+		for _, s := range v.server {
+			names = append(names, s.Name)
+		}
+	}
+	return names
 }
 
 // Version grows with every change of the catalog.

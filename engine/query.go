@@ -384,15 +384,19 @@ func (r *rows) Close() error {
 // explain describes a query, or with ANALYZE runs it and says what happened.
 func (e *Engine) explain(ctx context.Context, env *statement, st *plan.Explain) (Stream, error) {
 	var root plan.Node
+	show := exec.ExplainOptions{Analyze: st.Analyze, JSON: st.JSON}
+	change := func(what string, t *manifest.Table, source plan.Node) {
+		root, show.Above, show.Detail = source, what, t.Namespace+"."+t.Name
+	}
 	switch inner := st.Statement.(type) {
 	case *plan.Select:
 		root = inner.Root
 	case *plan.Insert:
-		root = inner.Source
+		change("Insert into", inner.Table, inner.Source)
 	case *plan.Update:
-		root = inner.Source
+		change("Update", inner.Table, inner.Source)
 	case *plan.Delete:
-		root = inner.Source
+		change("Delete from", inner.Table, inner.Source)
 	default:
 		return nil, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
 			Message: "EXPLAIN works on SELECT, INSERT, UPDATE and DELETE"}
@@ -405,7 +409,9 @@ func (e *Engine) explain(ctx context.Context, env *statement, st *plan.Explain) 
 	if err != nil {
 		return nil, err
 	}
-	q, err := exec.Build(ctx, node, env.exec())
+	with, rules := env.exec(), env.rewriting()
+	with.Estimate = func(n plan.Node) float64 { return optimize.Estimate(n, rules) }
+	q, err := exec.Build(ctx, node, with)
 	if err != nil {
 		return nil, err
 	}
@@ -415,8 +421,7 @@ func (e *Engine) explain(ctx context.Context, env *statement, st *plan.Explain) 
 			return nil, err
 		}
 	}
-	text := q.Explain(st.Analyze, st.JSON)
-	return e.lines("plan", text, st.JSON), nil
+	return e.lines("plan", q.Explain(show), st.JSON), nil
 }
 
 // exhaust reads a stream to its end.

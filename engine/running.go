@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -218,7 +219,9 @@ func (e *Engine) kill(p access.Principal, st *plan.Kill) error {
 		}
 	case "job":
 		if may(access.Principal{}) {
-			return e.jobs.Kill(st.ID)
+			if err := e.jobs.Kill(st.ID); !errors.Is(err, fault.ErrNotFound) {
+				return err
+			}
 		}
 	}
 	return missing

@@ -47,8 +47,11 @@ func systemDefinitions() []systemTable {
 			"table_type", text), schemaTableRows},
 		{schema, "columns", cols("table_catalog", text, "table_schema", text, "table_name", text, "column_name", text,
 			"ordinal_position", integer, "column_default", text, "is_nullable", text, "data_type", text,
-			"character_maximum_length", integer, "numeric_precision", integer,
-			"numeric_scale", integer), schemaColumnRows},
+			"character_maximum_length", integer, "numeric_precision", integer, "numeric_scale", integer,
+			"numeric_precision_radix", integer, "datetime_precision", integer, "udt_name", text, "is_identity", text,
+			"is_generated", text, "is_updatable", text, "column_comment", text), schemaColumnRows},
+		{schema, "views", cols("table_catalog", text, "table_schema", text, "table_name", text, "view_definition", text,
+			"check_option", text, "is_updatable", text), viewRows},
 		{schema, "key_column_usage", cols("constraint_catalog", text, "constraint_schema", text,
 			"constraint_name", text, "table_catalog", text, "table_schema", text, "table_name", text,
 			"column_name", text, "ordinal_position", integer), keyRows},
@@ -298,8 +301,13 @@ func statRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
 	return nil
 }
 
+// sessionOptions are the options that a session has.
+func sessionOptions() []string {
+	return []string{optionCatalog, optionSchema, optionTableType, optionTimeout, optionTimeZone}
+}
+
 func settingRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
-	for _, name := range []string{optionCatalog, optionSchema, optionTableType, optionTimeout, optionTimeZone} {
+	for _, name := range sessionOptions() {
 		v, ok := s.Option(name)
 		origin := "default"
 		if ok {
@@ -344,6 +352,18 @@ func schemaTableRows(e *Engine, _ context.Context, s *Session, yield yieldRow) e
 	return nil
 }
 
+func viewRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
+	for t := range e.readable(s) {
+		if t.Kind != manifest.View {
+			continue
+		}
+		if err := yield(CatalogName, t.Namespace, t.Name, t.Query, "NONE", "NO"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func schemaColumnRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
 	for t := range e.readable(s) {
 		for i, c := range t.Columns {
@@ -351,19 +371,45 @@ func schemaColumnRows(e *Engine, _ context.Context, s *Session, yield yieldRow) 
 			if c.NotNull {
 				nullable = "NO"
 			}
-			var length, precision, scale any
-			switch {
-			case c.Type.Kind == manifest.Text && c.Type.Length > 0:
-				length = int(c.Type.Length)
-			case c.Type.Kind == manifest.Decimal:
-				precision, scale = int(c.Type.Precision), int(c.Type.Scale)
+			updatable := "YES"
+			if t.Kind == manifest.View || t.Kind == manifest.System {
+				updatable = "NO"
 			}
+			d := digitsOf(c.Type)
+			name, _, _ := strings.Cut(c.Type.String(), "(")
 			err := yield(CatalogName, t.Namespace, t.Name, c.Name, i+1, orNil(c.Default), nullable, c.Type.String(),
-				length, precision, scale)
+				d.length, d.precision, d.scale, d.radix, d.fraction, strings.ToLower(name), "NO", "NEVER",
+				updatable, orNil(c.Comment))
 			if err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// digits say how long the values of a type are, as information_schema.columns does; nil where it does not apply.
+type digits struct{ length, precision, scale, radix, fraction any }
+
+func digitsOf(t manifest.Type) (d digits) {
+	switch t.Kind {
+	case manifest.Text:
+		if t.Length > 0 {
+			d.length = int(t.Length)
+		}
+	case manifest.SmallInt, manifest.Int, manifest.BigInt:
+		bits := map[manifest.TypeKind]int{manifest.SmallInt: 16, manifest.Int: 32, manifest.BigInt: 64}
+		d.precision, d.scale, d.radix = bits[t.Kind], 0, 2
+	case manifest.Float:
+		d.precision, d.radix = 24, 2
+	case manifest.Double:
+		d.precision, d.radix = 53, 2
+	case manifest.Decimal:
+		d.precision, d.scale, d.radix = int(t.Precision), int(t.Scale), 10
+	case manifest.Date:
+		d.fraction = 0
+	case manifest.Time, manifest.Timestamp, manifest.DateTime:
+		d.fraction = 6
+	}
+	return d
 }

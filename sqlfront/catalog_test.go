@@ -67,6 +67,8 @@ func (c *memoryCatalog) Namespaces() []string {
 
 func (c *memoryCatalog) Tables(namespace string) []*manifest.Table { return c.tables[namespace] }
 
+func (c *memoryCatalog) Settings() []string { return []string{"schema", "timezone"} }
+
 func (c *memoryCatalog) Version() uint64 { return uint64(c.next) }
 
 // apply does what a statement would do to the catalog.

@@ -25,6 +25,8 @@ type Catalog interface {
 	Namespaces() []string
 	// Tables lists a namespace's tables, views included; nil for an unknown namespace.
 	Tables(namespace string) []*manifest.Table
+	// Settings are the names that SHOW knows.
+	Settings() []string
 	// Version changes whenever an answer of the other methods could.
 	Version() uint64
 }

@@ -32,6 +32,14 @@ type builder struct {
 }
 
 func (b *builder) build(ctx context.Context, n plan.Node) (operator, error) {
+	op, err := b.operator(ctx, n)
+	if estimate := b.exec.env.Estimate; err == nil && estimate != nil {
+		op.describe().estimate = int64(min(estimate(n), 1e18))
+	}
+	return op, err
+}
+
+func (b *builder) operator(ctx context.Context, n plan.Node) (operator, error) {
 	if b.depth++; b.depth > maxDepth {
 		return nil, tooDeep()
 	}

@@ -53,6 +53,8 @@ type ScanStats struct {
 type Env struct {
 	// Scan opens one scan of the plan. It is called by Build.
 	Scan func(ctx context.Context, scan *plan.Scan) (*Source, error)
+	// Estimate, when not nil, is asked about how many rows each node of the plan has, for Explain.
+	Estimate func(plan.Node) float64
 	// Expr is what expressions see: time, user, ids.
 	Expr *expr.Env
 	// Alloc allocates the batches that Next returns.
@@ -172,10 +174,23 @@ func (q *Query) Close() error {
 	return nil
 }
 
-// Explain shows the operators as a tree, one a line, or as JSON. With analyze it adds what they did so far.
-func (q *Query) Explain(analyze, json bool) string {
-	if json {
-		return explainJSON(q.root, analyze)
+// Explain shows the operators as a tree, one a line, or as JSON.
+func (q *Query) Explain(o ExplainOptions) string {
+	p := profileOf(q.root, o.Analyze)
+	if o.Above != "" {
+		p = profile{Operator: o.Above, Detail: o.Detail, Inputs: []profile{p}}
 	}
-	return explainText(q.root, analyze, q.exec.budget)
+	if o.JSON {
+		return p.json()
+	}
+	return p.text(o.Analyze, q.exec.budget)
+}
+
+// ExplainOptions say how a plan is shown.
+type ExplainOptions struct {
+	// Analyze adds what the operators did so far.
+	Analyze bool
+	JSON    bool
+	// Above, when not empty, is what is done with the rows: INSERT and its like. Detail says to what.
+	Above, Detail string
 }

@@ -307,7 +307,7 @@ func TestExplain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer q.Close()
-	text := q.Explain(false, false)
+	text := q.Explain(ExplainOptions{})
 	for _, part := range []string{"Top 3 after 0 by o0 desc", "  Aggregate count() by c1", "    Scan test." + in.name,
 		"where (c0 > 2)", "hot rows=12 segments=1 of 3"} {
 		if !strings.Contains(text, part) {
@@ -319,14 +319,14 @@ func TestExplain(t *testing.T) {
 		t.Fatalf("%d rows, %v", len(rows), err)
 	}
 	var p profile
-	if err := json.Unmarshal([]byte(q.Explain(true, true)), &p); err != nil {
+	if err := json.Unmarshal([]byte(q.Explain(ExplainOptions{Analyze: true, JSON: true})), &p); err != nil {
 		t.Fatal(err)
 	}
 	if p.Operator != "Top" || *p.Rows != 3 || len(p.Inputs) != 1 || p.Inputs[0].Operator != "Aggregate" ||
 		*p.Inputs[0].Inputs[0].Rows == 0 {
 		t.Errorf("EXPLAIN ANALYZE says %+v", p)
 	}
-	if text := q.Explain(true, false); !strings.Contains(text, "rows=3 ") || !strings.Contains(text, "Memory: ") {
+	if text := q.Explain(ExplainOptions{Analyze: true}); !strings.Contains(text, "rows=3 ") || !strings.Contains(text, "Memory: ") {
 		t.Errorf("EXPLAIN ANALYZE says\n%s", text)
 	}
 }

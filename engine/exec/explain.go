@@ -13,6 +13,7 @@ import (
 type profile struct {
 	Operator string     `json:"operator"`
 	Detail   string     `json:"detail,omitempty"`
+	Estimate int64      `json:"rows_estimated,omitempty"`
 	Rows     *int64     `json:"rows,omitempty"`
 	Batches  *int64     `json:"batches,omitempty"`
 	TimeMS   *float64   `json:"time_ms,omitempty"`
@@ -26,7 +27,7 @@ type profile struct {
 // profileOf reads the counters of an operator and of those below it.
 func profileOf(op operator, analyze bool) profile {
 	o := op.describe()
-	p := profile{Operator: o.name, Detail: o.detail}
+	p := profile{Operator: o.name, Detail: o.detail, Estimate: o.estimate}
 	for _, in := range o.inputs {
 		p.Inputs = append(p.Inputs, profileOf(in, analyze))
 	}
@@ -49,15 +50,14 @@ func profileOf(op operator, analyze bool) profile {
 	return p
 }
 
-func explainJSON(op operator, analyze bool) string {
+func (p *profile) json() string {
 	// Plain numbers and strings always marshal.
-	out, _ := json.MarshalIndent(profileOf(op, analyze), "", "  ")
+	out, _ := json.MarshalIndent(p, "", "  ")
 	return string(out)
 }
 
-func explainText(op operator, analyze bool, budget *Budget) string {
+func (p *profile) text(analyze bool, budget *Budget) string {
 	var b strings.Builder
-	p := profileOf(op, analyze)
 	p.write(&b, 0, analyze)
 	if analyze {
 		fmt.Fprintf(&b, "Memory: %s at most\n", bytesText(budget.Peak()))
@@ -70,6 +70,9 @@ func (p *profile) write(b *strings.Builder, depth int, analyze bool) {
 	b.WriteString(indent + p.Operator)
 	if p.Detail != "" {
 		b.WriteString(" " + p.Detail)
+	}
+	if p.Estimate > 0 {
+		fmt.Fprintf(b, " ~%d rows", p.Estimate)
 	}
 	if p.Rows != nil {
 		fmt.Fprintf(b, " (rows=%d batches=%d time=%.3f ms", *p.Rows, *p.Batches, *p.TimeMS)

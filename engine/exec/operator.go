@@ -54,6 +54,8 @@ type opInfo struct {
 	bytes atomic.Int64
 	// spilled are the bytes written to disk, runs the pieces that they are read back in: sorted runs, or partitions.
 	spilled, runs atomic.Int64
+	// estimate is about how many rows were expected; 0 when nobody asked.
+	estimate int64
 	// scan is nil except for a scan.
 	scan func() ScanStats
 }

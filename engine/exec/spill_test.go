@@ -107,7 +107,7 @@ func TestSpillingSort(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if text := q.Explain(true, false); !strings.Contains(text, " spilled=") {
+		if text := q.Explain(ExplainOptions{Analyze: true}); !strings.Contains(text, " spilled=") {
 			t.Errorf("EXPLAIN ANALYZE does not say that the sort spilled:\n%s", text)
 		}
 		q.Close()

@@ -38,6 +38,7 @@ func (m *memory) Table(namespace, name string) (*manifest.Table, error) {
 
 func (m *memory) Namespaces() []string            { return []string{"default"} }
 func (m *memory) Tables(string) []*manifest.Table { return nil }
+func (m *memory) Settings() []string              { return nil }
 func (m *memory) Version() uint64                 { return 1 }
 
 func (m *memory) Rows(t *manifest.Table) int64 { return m.rows[t.Name] }

@@ -181,6 +181,8 @@ type Show struct {
 	Namespace Ident
 	Table     []Ident
 	Like      *string
+	// Query is what DESCRIBE describes; nil for a table.
+	Query *Query
 }
 
 // Set is one assignment of an UPDATE or of ON CONFLICT; a Row on both sides was taken apart.

@@ -19,6 +19,7 @@ type Catalog interface {
 	Table(namespace, name string) (*manifest.Table, error)
 	Namespaces() []string
 	Tables(namespace string) []*manifest.Table
+	Settings() []string
 }
 
 // Options say in what surroundings a statement is bound. All fields are required.

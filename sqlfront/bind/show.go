@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"kalamflight/engine/plan"
+	"kalamflight/manifest"
 	"kalamflight/sqlfront/ast"
 	"kalamflight/sqlfront/dialect"
 )
@@ -13,6 +14,12 @@ func (b *binder) show(n *ast.Show, out *plan.Compiled) {
 	var query string
 	name := "name"
 	switch n.What {
+	case "query":
+		b.describe(n, out)
+		return
+	case "setting":
+		query = "SELECT * FROM system.settings WHERE name = " + quote(b.setting(n))
+		n.Like = nil
 	case "namespaces":
 		query = "SELECT name FROM system.namespaces"
 	case "tables", "views":
@@ -58,6 +65,39 @@ func (b *binder) show(n *ast.Show, out *plan.Compiled) {
 		return
 	}
 	b.lowered(query, n, out)
+}
+
+// setting is the exact name of what SHOW asks for.
+func (b *binder) setting(n *ast.Show) string {
+	names := b.options.Catalog.Settings()
+	for _, s := range names {
+		if strings.EqualFold(s, *n.Like) {
+			return s
+		}
+	}
+	f := b.invalid("42704", n.Start, "there is no setting %s", *n.Like)
+	if s := suggest(*n.Like, append(names, "tables", "namespaces", "columns", "indexes")); s != "" {
+		f.hint("did you mean %s?", s)
+	} else {
+		f.hint("SHOW SETTINGS lists them")
+	}
+	return *n.Like
+}
+
+// describe lists the columns of a query, as DESCRIBE lists those of a table.
+func (b *binder) describe(n *ast.Show, out *plan.Compiled) {
+	node := b.top(n.Query)
+	if b.err != nil {
+		return
+	}
+	text, truth := manifest.Type{Kind: manifest.Text}, manifest.Type{Kind: manifest.Boolean}
+	values := &plan.Values{Cols: []plan.Column{{Name: "name", Type: text}, {Name: "type", Type: text},
+		{Name: "nullable", Type: truth}}}
+	for _, c := range node.Columns() {
+		values.Rows = append(values.Rows, []plan.Expr{&plan.Literal{Value: c.Name, Type: text},
+			&plan.Literal{Value: c.Type.String(), Type: text}, &plan.Literal{Value: c.Nullable, Type: truth}})
+	}
+	out.Statement, out.Columns = &plan.Select{Root: values}, values.Cols
 }
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

@@ -9,8 +9,10 @@ import (
 func (p *parser) describe() ast.Statement {
 	out := &ast.Show{Span: p.here(), What: "columns"}
 	p.advance()
-	if k := p.key(); k == "SELECT" || k == "WITH" {
-		p.unsupported(p.tok().Start, "use EXPLAIN", "DESCRIBE of a query is not supported")
+	if k := p.key(); k == "SELECT" || k == "WITH" || k == "VALUES" || p.isQuery(0) {
+		out.What, out.Query = "query", p.query()
+		out.Span = p.since(out.Span)
+		return out
 	}
 	if p.key() == "TABLE" && p.kindAt(1) != token.End && p.keyAt(1) != ";" {
 		p.advance()
@@ -91,7 +93,10 @@ func (p *parser) showOption(out *ast.Show) {
 	if name == "time" && p.accept("ZONE") {
 		name = "timezone"
 	}
-	out.What, out.Like = "settings", &name
+	if name == "search_path" {
+		name = "schema"
+	}
+	out.What, out.Like = "setting", &name
 }
 
 // subscribe takes SUBSCRIBE [TO] table | query [WHERE ..] [AS OF ..] [UP TO ..] [OPTIONS (..)].
