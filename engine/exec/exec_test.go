@@ -248,7 +248,10 @@ func TestBatchBounds(t *testing.T) {
 	w := newWorld(t, newAlloc(t), newRand(t))
 	wide := &plan.Project{Input: &plan.TableFunc{Name: "range", Args: []plan.Expr{lit(int64(20_000), bigintType)},
 		Cols: outCols(bigintType)},
-		Exprs: []plan.Expr{col(bigintType, 0), lit(strings.Repeat("x", 3000), textType)}, Cols: outCols(bigintType, textType)}
+		Exprs: []plan.Expr{
+			col(bigintType, 0),
+			lit(strings.Repeat("x", 3000), textType),
+		}, Cols: outCols(bigintType, textType)}
 	for _, limits := range []struct {
 		rows  int
 		bytes int64
@@ -326,7 +329,8 @@ func TestExplain(t *testing.T) {
 		*p.Inputs[0].Inputs[0].Rows == 0 {
 		t.Errorf("EXPLAIN ANALYZE says %+v", p)
 	}
-	if text := q.Explain(ExplainOptions{Analyze: true}); !strings.Contains(text, "rows=3 ") || !strings.Contains(text, "Memory: ") {
+	if text := q.Explain(ExplainOptions{Analyze: true}); !strings.Contains(text, "rows=3 ") ||
+		!strings.Contains(text, "Memory: ") {
 		t.Errorf("EXPLAIN ANALYZE says\n%s", text)
 	}
 }
