@@ -37,9 +37,50 @@ type joinOp struct {
 	pads, flags bool
 	// tests: only whether there is a partner matters.
 	tests bool
+	// builds: the left side of the plan's Semi or Anti is the stored one, which is the right side here. What comes out are
+	// stored rows with, or without, a partner.
+	builds bool
 }
 
 func (b *builder) buildJoin(ctx context.Context, n *plan.Join) (operator, error) {
+	if n.BuildLeft && (n.Kind == plan.Semi || n.Kind == plan.Anti) && len(n.LeftKeys) > 0 {
+		op, err := b.join(ctx, turned(n))
+		if err != nil {
+			return nil, err
+		}
+		op.builds = true
+		op.classify()
+		op.detail, op.cols = joinDetail(n)+", left stored", n.Cols
+		return op, nil
+	}
+	op, err := b.join(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	return op, nil
+}
+
+// turned is a join with its sides exchanged.
+func turned(n *plan.Join) *plan.Join {
+	t := *n
+	t.LeftSide, t.RightSide, t.LeftKeys, t.RightKeys = n.RightSide, n.LeftSide, n.RightKeys, n.LeftKeys
+	left, right := len(n.LeftSide.Columns()), len(n.RightSide.Columns())
+	w := &rewriter{leaf: func(*plan.OuterRef, int) plan.Expr { return nil }}
+	w.column = func(ref *plan.ColumnRef) plan.Expr {
+		c := *ref
+		if c.Index < left {
+			c.Index += right
+		} else {
+			c.Index -= left
+		}
+		return &c
+	}
+	t.Where = w.expr(n.Where, 0)
+	return &t
+}
+
+// join builds the operator of a join whose right side is stored.
+func (b *builder) join(ctx context.Context, n *plan.Join) (*joinOp, error) {
 	left, lt, err := b.input(ctx, n.LeftSide)
 	if err != nil {
 		return nil, err
@@ -73,6 +114,11 @@ func (b *builder) buildJoin(ctx context.Context, n *plan.Join) (operator, error)
 }
 
 func (o *joinOp) classify() {
+	o.pads, o.flags, o.tests = false, false, false
+	if o.builds {
+		o.flags = true
+		return
+	}
 	switch o.kind {
 	case plan.Left, plan.Single:
 		o.pads = true
@@ -108,6 +154,14 @@ type buildSide struct {
 	other   elsewhere
 	// matched has a bit for every row id, for Right and Full; workers or theirs in at the end.
 	matched []uint64
+	// hits has a bit for every group that found a partner, where the left side of the plan is stored and pairs need not be
+	// looked at one by one.
+	hits []uint64
+}
+
+// needsRight tells whether there is no row without a stored one.
+func (o *joinOp) needsRight() bool {
+	return o.builds || o.kind == plan.Inner || o.kind == plan.Semi || o.kind == plan.Right
 }
 
 // buildPart is what one worker stored: the columns, then the keys that are not columns.
@@ -372,7 +426,7 @@ func (o *joinOp) run(ctx context.Context, out sink) error {
 		return err
 	}
 	defer side.free()
-	if side.rows == 0 && (o.kind == plan.Inner || o.kind == plan.Semi || o.kind == plan.Right) {
+	if side.rows == 0 && o.needsRight() {
 		return finishOnly(ctx, out)
 	}
 	err = o.left.run(ctx, func(ctx context.Context) (stage, error) {
@@ -385,6 +439,7 @@ func (o *joinOp) run(ctx context.Context, out sink) error {
 	if err != nil || !o.flags {
 		return err
 	}
+	side.spread()
 	return side.unmatched(ctx, out)
 }
 
@@ -397,7 +452,8 @@ func finishOnly(ctx context.Context, out sink) error {
 	return s.finish(ctx)
 }
 
-// unmatched pushes the right rows without a partner, the left columns NULL.
+// unmatched pushes the right rows without a partner, the left columns NULL; where the plan's left side is stored, the
+// rows that its kind asks for.
 func (s *buildSide) unmatched(ctx context.Context, out sink) error {
 	o := s.op
 	return o.exec.each(ctx, &o.opInfo, len(s.chunks), min(len(s.chunks), 1+len(s.chunks)/8), out,
@@ -408,16 +464,22 @@ func (s *buildSide) unmatched(ctx context.Context, out sink) error {
 func (s *buildSide) pushUnmatched(ctx context.Context, w *worker, ci int) error {
 	c := s.chunks[ci]
 	b := &expr.Batch{Len: c.rows, Sel: make([]uint16, 0, c.rows)}
+	want := uint64(0)
+	if s.op.builds && s.op.kind == plan.Semi {
+		want = 1
+	}
 	for r := range c.rows {
-		if id := ci<<chunkShift + r; s.matched[id>>6]>>(uint(id)&63)&1 == 0 {
+		if id := ci<<chunkShift + r; s.matched[id>>6]>>(uint(id)&63)&1 == want {
 			b.Sel = append(b.Sel, uint16(r))
 		}
 	}
 	if len(b.Sel) == 0 {
 		return nil
 	}
-	for _, t := range s.op.leftTypes {
-		b.Vectors = append(b.Vectors, nullConst(t, c.rows))
+	if !s.op.builds {
+		for _, t := range s.op.leftTypes {
+			b.Vectors = append(b.Vectors, nullConst(t, c.rows))
+		}
 	}
 	for i := range s.op.rightTypes {
 		b.Vectors = append(b.Vectors, s.op.column(c, i, c.rows))
@@ -426,10 +488,31 @@ func (s *buildSide) pushUnmatched(ctx context.Context, w *worker, ci int) error 
 }
 
 // mergeMatched adds a worker's matches to those of all.
-func (s *buildSide) mergeMatched(m []uint64) {
+func (s *buildSide) mergeMatched(rows, groups []uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, w := range m {
+	for i, w := range rows {
 		s.matched[i] |= w
+	}
+	if groups != nil && s.hits == nil {
+		s.hits = make([]uint64, len(groups))
+	}
+	for i, w := range groups {
+		s.hits[i] |= w
+	}
+}
+
+// spread marks the rows of the groups that found a partner. Nobody probes any more.
+func (s *buildSide) spread() {
+	if s.hits == nil {
+		return
+	}
+	for g := range s.groups.len() {
+		if s.hits[g>>6]>>(uint(g)&63)&1 == 0 {
+			continue
+		}
+		for _, id := range s.ids[s.starts[g]:s.starts[g+1]] {
+			s.matched[id>>6] |= 1 << (id & 63)
+		}
 	}
 }

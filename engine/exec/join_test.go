@@ -135,8 +135,10 @@ func TestJoins(t *testing.T) {
 		if w.rand.IntN(10) == 0 {
 			c.right = nil
 		}
+		n := c.node(w)
+		n.BuildLeft = w.rand.IntN(2) == 0
 		equalRows(t, fmt.Sprintf("join %s keys=%v where=%v nullEqual=%v", joinKindText(c.kind), c.types[:c.keys], c.where,
-			c.nullEqual), w.run(c.node(w), workers), c.want())
+			c.nullEqual), w.run(n, workers), c.want())
 	})
 }
 

@@ -156,7 +156,7 @@ func (j *joinParts) join(ctx context.Context, w *worker, part int, level uint) e
 	for _, p := range j.left {
 		lefts += p.rows(part)
 	}
-	if rows+lefts == 0 || rows == 0 && (o.kind == plan.Inner || o.kind == plan.Semi || o.kind == plan.Right) {
+	if rows+lefts == 0 || rows == 0 && o.needsRight() {
 		return nil
 	}
 	s, err := j.load(ctx, part, level)
@@ -177,6 +177,7 @@ func (j *joinParts) join(ctx context.Context, w *worker, part int, level uint) e
 	if err := p.finish(ctx); err != nil || !o.flags {
 		return err
 	}
+	s.spread()
 	for ci := range s.chunks {
 		if err := s.pushUnmatched(ctx, w, ci); err != nil {
 			return err

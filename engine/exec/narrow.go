@@ -47,6 +47,8 @@ func (o *joinOp) narrow(used []bool) {
 	l, r := len(o.leftTypes), len(o.rightTypes)
 	both := make([]bool, l+r)
 	switch {
+	case o.builds:
+		copy(both[l:], used)
 	case o.tests:
 		copy(both[:l], used)
 	default:

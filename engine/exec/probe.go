@@ -25,6 +25,7 @@ type probe struct {
 	left    []uint16
 	right   []uint32
 	matched []uint64
+	hits    []uint64
 	takes   []scratch
 	gets    []expr.Vector
 	out     expr.Batch
@@ -38,15 +39,18 @@ func newProbe(s *buildSide, next stage) *probe {
 	p := &probe{side: s, op: o, next: next, ev: o.leftSet.eval(), where: newChooser(o.where),
 		keys: make([]*expr.Vector, len(o.leftKeys))}
 	p.takes, p.gets = make([]scratch, len(o.leftTypes)), make([]expr.Vector, len(o.rightTypes))
-	if o.flags {
+	switch {
+	case o.builds && o.where == nil:
+		p.hits = make([]uint64, (s.groups.len()+63)>>6)
+	case o.flags:
 		p.matched = make([]uint64, len(s.matched))
 	}
 	return p
 }
 
 func (p *probe) finish(ctx context.Context) error {
-	if p.matched != nil {
-		p.side.mergeMatched(p.matched)
+	if p.matched != nil || p.hits != nil {
+		p.side.mergeMatched(p.matched, p.hits)
 	}
 	return p.next.finish(ctx)
 }
@@ -67,6 +71,12 @@ func (p *probe) push(ctx context.Context, b *expr.Batch) error {
 	switch {
 	case p.op.tests && p.where == nil:
 		p.test(b)
+	case p.hits != nil:
+		for _, g := range p.groups {
+			if g != noID {
+				p.hits[g>>6] |= 1 << (g & 63)
+			}
+		}
 	case p.side.unique:
 		err = p.pairUnique(ctx, b)
 	default:
@@ -243,7 +253,7 @@ func (p *probe) emit(ctx context.Context, left []*expr.Vector, n int, sel []uint
 	if err := p.note(leftRows, rightIDs); err != nil {
 		return err
 	}
-	if p.op.tests || len(leftRows) == 0 {
+	if p.op.tests || p.op.builds || len(leftRows) == 0 {
 		return nil
 	}
 	return p.next.push(ctx, &p.out)
@@ -301,6 +311,9 @@ func (p *probe) note(leftRows []uint16, rightIDs []uint32) error {
 
 // after pushes what depends on the rows that found no partner.
 func (p *probe) after(ctx context.Context, b *expr.Batch) error {
+	if p.op.builds {
+		return nil
+	}
 	switch p.op.kind {
 	case plan.Left, plan.Full, plan.Single:
 		return p.pad(ctx, b)

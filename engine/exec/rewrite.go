@@ -43,6 +43,8 @@ func nodeInputs(n plan.Node) []plan.Node {
 type rewriter struct {
 	leaf func(ref *plan.OuterRef, inside int) plan.Expr
 	scan func(copied, from *plan.Scan)
+	// column replaces references to columns, unless it is nil.
+	column func(*plan.ColumnRef) plan.Expr
 }
 
 func (w *rewriter) node(n plan.Node, inside int) plan.Node {
@@ -149,7 +151,12 @@ func (w *rewriter) keys(list []plan.SortKey, inside int) []plan.SortKey {
 
 func (w *rewriter) expr(e plan.Expr, inside int) plan.Expr {
 	switch e := e.(type) {
-	case nil, *plan.ColumnRef, *plan.Literal, *plan.Parameter:
+	case *plan.ColumnRef:
+		if w.column != nil {
+			return w.column(e)
+		}
+		return e
+	case nil, *plan.Literal, *plan.Parameter:
 		return e
 	case *plan.OuterRef:
 		if r := w.leaf(e, inside); r != nil {

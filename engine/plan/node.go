@@ -120,6 +120,9 @@ type Join struct {
 	NullEqual bool
 	Where     Expr
 	Cols      []Column
+	// BuildLeft: of a Semi or an Anti with keys, the left side is stored and the right one streamed past it: the better
+	// way when the left is the smaller. It changes no row; others ignore it.
+	BuildLeft bool
 }
 
 // Apply runs Right once for each row of Left (LATERAL, or a correlated subquery not decorrelated): OuterRef
