@@ -135,7 +135,8 @@ func (w *world) eval(user, expr string) string {
 		return show(err)
 	}
 	_, rows, _ := strings.Cut(out, "\n")
-	return fmt.Sprintf("%s %s\n", c.Columns[0].Type, strings.TrimSuffix(rows, "\n"))
+	value := strings.ReplaceAll(strings.TrimSuffix(rows, "\n"), "\n", `\n`)
+	return fmt.Sprintf("%s %s\n", c.Columns[0].Type, value)
 }
 
 func sameSchema(a, b *arrow.Schema) bool {

@@ -47,7 +47,7 @@ func (g *generator) extreme(kind) string { return g.pick("min", "max") }
 
 func (g *generator) table() string {
 	n := g.IntN(len(tables) - 1)
-	if g.chance(6) {
+	if g.chance(6) && !g.few {
 		n = len(tables) - 1
 	}
 	return "{n}." + tables[n].name
@@ -401,7 +401,7 @@ func (g *generator) setOps(out []kind) string {
 
 // query is a whole query, and whether its rows come in one order.
 func (g *generator) query() (text string, ordered bool) {
-	g.aliases = 0
+	g.aliases, g.few = 0, false
 	out := []kind{g.kind(), g.kind(), g.kind()}[:1+g.IntN(3)]
 	switch g.IntN(20) {
 	case 0, 1, 2:
@@ -427,6 +427,7 @@ func (g *generator) query() (text string, ordered bool) {
 	case 16, 17:
 		return g.derived(out), false
 	default:
+		g.few = true
 		inner := g.sel(out)
 		return fmt.Sprintf(
 			"WITH w AS (%s) SELECT x.c0, count(*) AS n FROM w AS x %s JOIN w AS y ON x.c0 = y.c0 GROUP BY x.c0",

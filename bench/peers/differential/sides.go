@@ -133,7 +133,7 @@ func (g *generator) row(id string) string {
 }
 
 func (p pair) askOurs(ctx context.Context, text string) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	rows, err := p.ours.Query(ctx, text)
 	if err != nil {

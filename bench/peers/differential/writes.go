@@ -58,7 +58,7 @@ func (g *generator) assignments(s scope) string {
 
 // conflict is what an INSERT does with keys that are taken.
 func (g *generator) conflict() string {
-	switch g.IntN(2) {
+	switch g.IntN(4) {
 	case 0:
 		return ""
 	case 1:

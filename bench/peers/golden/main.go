@@ -148,7 +148,7 @@ func (s *script) block(ctx context.Context, b block) {
 			if !strings.HasPrefix(w, "error") {
 				_, w, _ = strings.Cut(w, " ")
 			}
-			got = strings.TrimPrefix(got, "x\n")
+			got = strings.ReplaceAll(strings.TrimSpace(strings.TrimPrefix(got, "x\n")), "\n", `\n`)
 			s.compare(b, b.line+i+1, line, w, got)
 		}
 	}
