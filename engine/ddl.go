@@ -27,7 +27,7 @@ func (e *Engine) define(ctx context.Context, s *Session, tx *Transaction, st pla
 		if err := access.Can(p, access.ManageNamespace, access.Target{}); err != nil {
 			return 0, err
 		}
-		_, err := e.catalog.CreateNamespace(ctx, st.Name, st.IfNotExists)
+		_, err := e.definitions(tx).createNamespace(ctx, st.Name, st.IfNotExists)
 		return 0, err
 	case *plan.DropNamespace:
 		return 0, e.dropNamespace(ctx, p, st)
@@ -36,11 +36,11 @@ func (e *Engine) define(ctx context.Context, s *Session, tx *Transaction, st pla
 	case *plan.SetOption:
 		return 0, s.SetOption(st.Name, st.Value)
 	case *plan.CreateTable:
-		return e.createTableAs(ctx, s, st)
+		return e.createTableAs(ctx, s, tx, st)
 	case *plan.CreateView:
-		return 0, e.createView(ctx, p, st)
+		return 0, e.createView(ctx, p, tx, st)
 	case *plan.DropTable:
-		return 0, e.dropTable(ctx, p, st)
+		return 0, e.dropTable(ctx, p, tx, st)
 	case *plan.AlterTable:
 		defer e.endFallen()
 		return 0, e.alterTable(ctx, s, st)
@@ -61,12 +61,15 @@ func definesInside(st plan.Statement) error {
 	switch st.(type) {
 	case *plan.SetOption, *plan.UseNamespace, *plan.Kill:
 		return nil // they are the session's, or act at once by their nature
+	case *plan.CreateNamespace, *plan.CreateTable, *plan.CreateView, *plan.DropTable:
+		return nil
 	case *plan.FlushTable, *plan.CompactTable:
 		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "25001",
 			Message: "FLUSH and COMPACT cannot be part of a transaction", Hint: "COMMIT or ROLLBACK first"}
 	}
 	return &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
-		Message: "this definition cannot be part of a transaction", Hint: "COMMIT or ROLLBACK first"}
+		Message: "ALTER, DROP NAMESPACE, CREATE INDEX and what changes users cannot be part of a transaction",
+		Hint:    "COMMIT or ROLLBACK first; with a driver, turn autocommit on"}
 }
 
 func unsupported(what string) error {
@@ -100,7 +103,7 @@ func defaultKind(s *Session) manifest.Kind {
 }
 
 // createTable makes a table for the session's caller; false means that it was there and ifNotExists is set.
-func (e *Engine) createTable(ctx context.Context, s *Session, def *manifest.Table,
+func (e *Engine) createTable(ctx context.Context, s *Session, tx *Transaction, def *manifest.Table,
 	ifNotExists bool) (*manifest.Table, bool, error) {
 	p := s.Principal()
 	t := *def
@@ -111,33 +114,39 @@ func (e *Engine) createTable(ctx context.Context, s *Session, def *manifest.Tabl
 	if err := access.Can(p, access.CreateTable, access.Target{Table: &t}); err != nil {
 		return nil, false, err
 	}
-	return e.catalog.CreateTable(ctx, &t, ifNotExists)
+	return e.definitions(tx).createTable(ctx, &t, ifNotExists)
 }
 
-func (e *Engine) createTableAs(ctx context.Context, s *Session, st *plan.CreateTable) (int64, error) {
-	t, made, err := e.createTable(ctx, s, st.Table, st.IfNotExists)
+func (e *Engine) createTableAs(ctx context.Context, s *Session, tx *Transaction,
+	st *plan.CreateTable) (int64, error) {
+	t, made, err := e.createTable(ctx, s, tx, st.Table, st.IfNotExists)
 	if err != nil || st.As == nil || !made {
 		return 0, err
 	}
 	// The table exists before its rows do; when they fail it goes away again, so that the statement is all or nothing.
-	res, err := e.insert(ctx, s, nil, &plan.Insert{Table: t, Source: st.As})
-	if err != nil {
-		if undo := e.discard(context.WithoutCancel(ctx), t); undo != nil {
+	res, err := e.insert(ctx, s, tx, &plan.Insert{Table: t, Source: st.As})
+	if err != nil && tx == nil {
+		if undo := e.definitions(nil).discard(context.WithoutCancel(ctx), t); undo != nil {
 			e.log.Error("undo create table as", "table", t.ID, "err", undo)
 		}
 	}
 	return res.Rows, err
 }
 
-func (e *Engine) createView(ctx context.Context, p access.Principal, st *plan.CreateView) error {
+func (e *Engine) createView(ctx context.Context, p access.Principal, tx *Transaction, st *plan.CreateView) error {
 	t := *st.Table
 	t.Kind, t.Owner = manifest.View, p.ID
 	if err := access.Can(p, access.CreateTable, access.Target{Table: &t}); err != nil {
 		return err
 	}
-	old, exists := e.catalog.Snapshot().Table(t.Namespace, t.Name)
+	defs := e.definitions(tx)
+	snap, err := defs.snapshot()
+	if err != nil {
+		return err
+	}
+	old, exists := snap.Table(t.Namespace, t.Name)
 	if !exists || !st.OrReplace {
-		_, _, err := e.catalog.CreateTable(ctx, &t, false)
+		_, _, err := defs.createTable(ctx, &t, false)
 		return err
 	}
 	if old.Kind != manifest.View {
@@ -147,11 +156,10 @@ func (e *Engine) createView(ctx context.Context, p access.Principal, st *plan.Cr
 	if err := access.Can(p, access.Alter, access.Target{Table: old}); err != nil {
 		return err
 	}
-	_, err := e.catalog.ChangeTable(ctx, old.ID, func(v *manifest.Table) error {
+	return defs.changeTable(ctx, old.ID, func(v *manifest.Table) error {
 		v.Columns, v.Query = t.Columns, t.Query
 		return nil
 	})
-	return err
 }
 
 func (e *Engine) dropNamespace(ctx context.Context, p access.Principal, st *plan.DropNamespace) error {
@@ -177,8 +185,13 @@ func (e *Engine) dropNamespace(ctx context.Context, p access.Principal, st *plan
 	return nil
 }
 
-func (e *Engine) dropTable(ctx context.Context, p access.Principal, st *plan.DropTable) error {
-	t, ok := e.catalog.Snapshot().Table(st.Namespace, st.Name)
+func (e *Engine) dropTable(ctx context.Context, p access.Principal, tx *Transaction, st *plan.DropTable) error {
+	defs := e.definitions(tx)
+	snap, err := defs.snapshot()
+	if err != nil {
+		return err
+	}
+	t, ok := snap.Table(st.Namespace, st.Name)
 	if !ok {
 		if st.IfExists {
 			return nil
@@ -196,23 +209,12 @@ func (e *Engine) dropTable(ctx context.Context, p access.Principal, st *plan.Dro
 	if err := access.Can(p, access.Alter, access.Target{Table: t}); err != nil {
 		return err
 	}
-	return e.discard(ctx, t)
+	return defs.discard(ctx, t)
 }
 
 func noTable(namespace, name string) error {
 	return &fault.SQL{Kind: fault.ErrNotFound, Code: "42P01",
 		Message: fmt.Sprintf("there is no table %s.%s", namespace, name)}
-}
-
-// discard drops a definition and then its rows. A crash in between leaves rows that clean removes at the next start.
-func (e *Engine) discard(ctx context.Context, t *manifest.Table) error {
-	if err := e.drop(func() error { return e.catalog.DropTable(ctx, t.ID) }); err != nil {
-		return err
-	}
-	if t.Kind == manifest.View {
-		return nil
-	}
-	return e.clean(ctx, t)
 }
 
 // clean removes the rows of a dropped table, every owner's, and forgets the table. It is idempotent.

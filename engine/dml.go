@@ -231,6 +231,7 @@ func altered(t *manifest.Table) error {
 // way into the log: the commits before it are there to be cleaned, and those after it are refused.
 func (e *Engine) drop(f func() error) error {
 	defer e.endFallen()
+	defer e.catalog.Define()()
 	e.drops.Lock()
 	defer e.drops.Unlock()
 	return f()

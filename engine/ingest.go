@@ -53,15 +53,12 @@ func (e *Engine) Ingest(ctx context.Context, s *Session, o IngestOptions, schema
 	}
 	defer e.end(r)
 	if tx != nil {
-		if o.Mode != IngestAppend {
-			return 0, unsupported("ingests that make a table inside a transaction")
-		}
 		if err := tx.lockToWrite(ctx, &plan.Insert{}); err != nil {
 			return 0, err
 		}
 		defer tx.unlock()
 	}
-	target, err := e.ingestTarget(ctx, s, o, schema)
+	target, err := e.ingestTarget(ctx, s, tx, o, schema)
 	if err != nil {
 		return 0, err
 	}
@@ -71,15 +68,15 @@ func (e *Engine) Ingest(ctx context.Context, s *Session, o IngestOptions, schema
 			return 0, cause(ctx, err)
 		}
 		defer kept.Close()
-		if err := e.remake(ctx, s, &target); err != nil {
+		if err := e.remake(ctx, s, tx, &target); err != nil {
 			return 0, err
 		}
 		schema, next = kept.schema, func() (arrow.RecordBatch, error) { return kept.Next(ctx) }
 	}
 	n, err = e.ingestRows(ctx, s, tx, target, schema, next)
-	if err != nil && target.made {
+	if err != nil && target.made && tx == nil {
 		// The table was made for these rows; without them it goes away again.
-		if undo := e.discard(context.WithoutCancel(ctx), target.table); undo != nil {
+		if undo := e.definitions(nil).discard(context.WithoutCancel(ctx), target.table); undo != nil {
 			e.log.Error("undo ingest", "table", target.table.ID, "err", undo)
 		}
 	}
@@ -95,9 +92,10 @@ type target struct {
 	instead *manifest.Table
 }
 
-func (e *Engine) ingestTarget(ctx context.Context, s *Session, o IngestOptions, schema *arrow.Schema) (target, error) {
+func (e *Engine) ingestTarget(ctx context.Context, s *Session, tx *Transaction, o IngestOptions,
+	schema *arrow.Schema) (target, error) {
 	p := s.Principal()
-	old, err := e.Catalog(s).Table(o.Namespace, o.Table)
+	old, err := e.view(s, tx).Table(o.Namespace, o.Table)
 	if err != nil && !errors.Is(err, fault.ErrNotFound) {
 		return target{}, err
 	}
@@ -117,7 +115,7 @@ func (e *Engine) ingestTarget(ctx context.Context, s *Session, o IngestOptions, 
 	if err != nil {
 		return target{}, err
 	}
-	t, made, err := e.createTable(ctx, s, def, o.Mode == IngestCreateAppend)
+	t, made, err := e.createTable(ctx, s, tx, def, o.Mode == IngestCreateAppend)
 	if err != nil {
 		return target{}, err
 	}
@@ -150,11 +148,11 @@ func (e *Engine) replaceTarget(ctx context.Context, s *Session, o IngestOptions,
 }
 
 // remake drops the table that an ingest replaces and makes the new one.
-func (e *Engine) remake(ctx context.Context, s *Session, to *target) error {
-	if err := e.discard(ctx, to.instead); err != nil {
+func (e *Engine) remake(ctx context.Context, s *Session, tx *Transaction, to *target) error {
+	if err := e.definitions(tx).discard(ctx, to.instead); err != nil {
 		return err
 	}
-	t, _, err := e.createTable(ctx, s, to.table, false)
+	t, _, err := e.createTable(ctx, s, tx, to.table, false)
 	to.table, to.made, to.instead = t, true, nil
 	return err
 }

@@ -36,7 +36,7 @@ func dependsOnOwner(role access.Role, t *manifest.Table) bool {
 	return !visible(access.Principal{ID: stranger, Role: role}, t) && visible(access.Principal{ID: t.Owner, Role: role}, t)
 }
 
-// Catalog is what the session's caller may know of the definitions now.
+// Catalog is what the session's caller may know of the definitions now, outside of transactions.
 func (e *Engine) Catalog(s *Session) *View {
 	return &View{who: s.Principal(), snap: e.catalog.Snapshot(), server: e.opts.Settings}
 }
@@ -44,10 +44,21 @@ func (e *Engine) Catalog(s *Session) *View {
 // CatalogIn is Catalog in a transaction of the session: with the definitions that it has changed. An empty id means the
 // one that BEGIN began, if any.
 func (e *Engine) CatalogIn(s *Session, transaction string) (*View, error) {
-	if _, err := s.transaction(transaction); err != nil {
+	tx, err := s.transaction(transaction)
+	if err != nil {
 		return nil, err
 	}
-	return e.Catalog(s), nil
+	return e.view(s, tx), nil
+}
+
+func (e *Engine) view(s *Session, tx *Transaction) *View {
+	snap, err := e.definitions(tx).snapshot()
+	if err != nil {
+		// Its statements are refused from here on; those that end it have to compile nevertheless.
+		tx.fail(err)
+		snap = e.catalog.Snapshot()
+	}
+	return &View{who: s.Principal(), snap: snap}
 }
 
 // Table finds a table by name, exactly or by its only match without regard to case. It is ErrNotFound when there is

@@ -192,6 +192,9 @@ func (e *Engine) open(ctx context.Context) error {
 	if err := checkCatalog(meta, e.hot.Head()); err != nil {
 		return err
 	}
+	if err := catalog.Resolve(ctx, meta, e.hot.Committed); err != nil {
+		return err
+	}
 	if e.catalog, err = catalog.Open(ctx, meta); err != nil {
 		return err
 	}
@@ -303,6 +306,9 @@ var errDraining = fmt.Errorf("the server is shutting down: %w", fault.ErrUnavail
 func (e *Engine) Close(ctx context.Context) error {
 	e.Drain()
 	e.running.wait(ctx)
+	for _, s := range e.sessions.list() {
+		s.Close()
+	}
 	return e.closeStores()
 }
 

@@ -293,7 +293,11 @@ func (st *statement) open(ctx context.Context, n *plan.Scan) (*tablet.Snapshot, 
 		return nil, err
 	}
 	// Its files are named by its name, which another table may have by now.
-	if _, ok := st.engine.catalog.Snapshot().TableByID(n.Table.ID); !ok {
+	defined, err := st.catalog()
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := defined.TableByID(n.Table.ID); !ok {
 		return nil, noTable(n.Table.Namespace, n.Table.Name)
 	}
 	asOf := st.asOf

@@ -88,7 +88,13 @@ func passwordOf(name string) string { return name + "-password" }
 
 func (w *world) compile(user, sql string) (*plan.Compiled, error) {
 	s := w.session(user)
-	return sqlfront.Compile(sql, sqlfront.Options{Namespace: s.Namespace(), Catalog: w.engine.Catalog(s)})
+	view, err := w.engine.CatalogIn(s, "")
+	if err != nil {
+		return nil, err
+	}
+	c, err := sqlfront.Compile(sql, sqlfront.Options{Namespace: s.Namespace(), Catalog: view})
+	s.Abort("", err)
+	return c, err
 }
 
 // sql runs one statement and shows its outcome as text.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"kalamflight/engine/catalog"
 	"kalamflight/engine/plan"
 	"kalamflight/engine/tablet"
 	"kalamflight/internal/fault"
@@ -45,6 +46,8 @@ type Transaction struct {
 	// drafts are what was written.
 	drafts     map[manifest.TabletID]*tablet.Draft
 	savepoints []savepoint
+	// definitions are what it changed in the catalog.
+	definitions *catalog.Draft
 	// active counts its statements that run; idle ends it when there has been none for long.
 	active int
 	idle   *time.Timer
@@ -66,6 +69,7 @@ const (
 type savepoint struct {
 	name, id string
 	steps    map[manifest.TabletID]int
+	defined  int
 }
 
 // savepointsMax bounds the savepoints of a transaction.
@@ -73,15 +77,19 @@ const savepointsMax = 1000
 
 func newTransaction(s *Session, keeps, readOnly bool) *Transaction {
 	t := &Transaction{engine: s.engine, session: s, id: newID(), begun: time.Now(), keeps: keeps, readOnly: readOnly,
-		writing: make(chan struct{}, 1), drafts: map[manifest.TabletID]*tablet.Draft{}}
+		writing: make(chan struct{}, 1), drafts: map[manifest.TabletID]*tablet.Draft{},
+		definitions: s.engine.catalog.NewDraft()}
 	t.idle = time.AfterFunc(s.engine.opts.TransactionIdle, t.expire)
 	return t
 }
 
 // errFailed is what statements of a failed transaction get.
 func errFailed(why error) error {
-	e := &fault.SQL{Kind: fault.ErrPrecondition, Code: "25P02",
-		Message: "the transaction has failed and takes no statements until ROLLBACK"}
+	return becauseOf(why, "the transaction has failed and takes no statements until ROLLBACK")
+}
+
+func becauseOf(why error, message string) error {
+	e := &fault.SQL{Kind: fault.ErrPrecondition, Code: "25P02", Message: message}
 	var sql *fault.SQL
 	if errors.As(why, &sql) {
 		e.Message = fmt.Sprintf("%s: %s", e.Message, sql.Message)
@@ -163,6 +171,7 @@ func (t *Transaction) forgetLocked(kept bool) {
 		d.Close(kept)
 	}
 	clear(t.drafts)
+	t.definitions.Rollback(0)
 	t.savepoints = nil
 	if t.unpin != nil {
 		t.unpin()
@@ -327,10 +336,12 @@ func (t *Transaction) commit(ctx context.Context) (err error) {
 	t.mu.Lock()
 	state, why := t.state, t.why
 	t.mu.Unlock()
-	switch state {
-	case failed:
-		return errFailed(why)
-	case over:
+	switch {
+	case state == failed && errors.Is(why, fault.ErrConflict):
+		return why
+	case state == failed:
+		return becauseOf(why, "the transaction had failed and is rolled back")
+	case state == over:
 		return errNoTransaction()
 	}
 	err = t.write(ctx)
@@ -347,14 +358,10 @@ func (t *Transaction) commit(ctx context.Context) (err error) {
 
 // write commits the drafts. Rows that it ends may not move meanwhile, and no other statement may end them by reference.
 func (t *Transaction) write(ctx context.Context) error {
-	t.mu.Lock()
-	var drafts []*tablet.Draft
-	for _, d := range t.drafts {
-		if !d.Empty() {
-			drafts = append(drafts, d)
-		}
+	drafts, err := t.written()
+	if err != nil {
+		return err
 	}
-	t.mu.Unlock()
 	slices.SortFunc(drafts, func(a, b *tablet.Draft) int {
 		x, y := a.Tablet().ID(), b.Tablet().ID()
 		return cmp.Or(cmp.Compare(x.Table, y.Table), cmp.Compare(x.Owner, y.Owner))
@@ -371,11 +378,38 @@ func (t *Transaction) write(ctx context.Context) error {
 		}
 		defer unlock()
 	}
+	if t.definitions.Steps() > 0 {
+		return t.define(ctx, writes, drafts)
+	}
 	if len(writes) == 0 {
 		return nil
 	}
-	_, _, err := t.engine.tablets.Commit(ctx, writes, tablet.CommitOptions{Exclusive: true, Admit: t.admit(drafts)})
+	_, _, err = t.engine.tablets.Commit(ctx, writes, tablet.CommitOptions{Exclusive: true, Admit: t.admit(drafts)})
 	return err
+}
+
+// written are the drafts to commit: not those of tables that the transaction drops itself.
+func (t *Transaction) written() ([]*tablet.Draft, error) {
+	defined, err := t.definitions.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	committed := t.engine.catalog.Snapshot()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var drafts []*tablet.Draft
+	for id, d := range t.drafts {
+		_, stays := defined.TableByID(id.Table)
+		_, was := committed.TableByID(id.Table)
+		switch {
+		case !stays && (was || slices.Contains(t.definitions.Made(), d.Tablet().Table.ID)):
+			d.Close(false)
+			delete(t.drafts, id)
+		case !d.Empty():
+			drafts = append(drafts, d)
+		}
+	}
+	return drafts, nil
 }
 
 // admit is statement.admit for all tables of the transaction: they are there, are what they were, and the user may
@@ -387,9 +421,13 @@ func (t *Transaction) admit(drafts []*tablet.Draft) func() (func(), error) {
 		if err != nil {
 			return err
 		}
+		defined, err := t.definitions.Snapshot()
+		if err != nil {
+			return err
+		}
 		for _, d := range drafts {
 			table := d.Tablet().Table
-			now, ok := e.catalog.Snapshot().TableByID(table.ID)
+			now, ok := defined.TableByID(table.ID)
 			switch {
 			case !ok:
 				return noTable(table.Namespace, table.Name)
@@ -440,7 +478,8 @@ func (t *Transaction) save(ctx context.Context, name string) (id string, err err
 	case len(t.savepoints) >= savepointsMax:
 		return "", fmt.Errorf("more than %d savepoints: %w", savepointsMax, fault.ErrExhausted)
 	}
-	p := savepoint{name: name, id: newID(), steps: map[manifest.TabletID]int{}}
+	p := savepoint{name: name, id: newID(), steps: map[manifest.TabletID]int{},
+		defined: t.definitions.Steps()}
 	for id, d := range t.drafts {
 		p.steps[id] = d.Steps()
 	}
@@ -476,6 +515,7 @@ func (t *Transaction) release(ctx context.Context, is func(savepoint) bool, what
 	for id, d := range t.drafts {
 		d.Rollback(t.savepoints[i].steps[id])
 	}
+	t.definitions.Rollback(t.savepoints[i].defined)
 	t.savepoints = t.savepoints[:i+1]
 	t.state, t.why = open, nil
 	return nil

@@ -240,6 +240,15 @@ func (l *Log) checkOrderLocked(c *Commit) (*Pending, error) {
 	return nil, nil
 }
 
+// Committed tells whether there is a commit of an ID among those that the log remembers: the newest ones, and all that
+// a start replays.
+func (l *Log) Committed(id [16]byte) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ok := l.ids[id]
+	return ok
+}
+
 // The number of commit ids and keys that are remembered.
 const (
 	idsMax  = 1 << 16

@@ -36,6 +36,7 @@ const (
 	keyLastID      = "last/id"
 	keySecret      = "secret"
 	keyDropped     = "dropped/"
+	keyIntent      = "intent/"
 	secretBytes    = 32
 	DefaultSpace   = "default"
 	SystemSpace    = "system"
@@ -63,6 +64,10 @@ type Catalog struct {
 	state  atomic.Pointer[Snapshot]
 	ids    ids
 
+	// private counts the versions that drafts were given.
+	private atomic.Uint64
+	// defining is held by who changes tables or namespaces, before mu.
+	defining sync.Mutex
 	// mu orders changes; readers never take it.
 	mu sync.Mutex
 
@@ -110,7 +115,7 @@ func checkKeys(meta Meta) error {
 		case keyLastTable, keyLastUser, keyLastID, keySecret:
 			return nil
 		}
-		for _, prefix := range []string{keyNamespace, keyTable, keyUser, keyDropped} {
+		for _, prefix := range []string{keyNamespace, keyTable, keyUser, keyDropped, keyIntent} {
 			if strings.HasPrefix(key, prefix) {
 				return nil
 			}

@@ -15,36 +15,43 @@ func reservedSpace(name string) bool {
 	return strings.EqualFold(name, SystemSpace) || strings.EqualFold(name, SchemaSpace)
 }
 
-// CreateNamespace makes a namespace. It returns false when it exists and ifNotExists is set.
-func (c *Catalog) CreateNamespace(ctx context.Context, name string, ifNotExists bool) (bool, error) {
+// newNamespace is a namespace to make; nil when it exists and ifNotExists is set.
+func (s *Snapshot) newNamespace(name string, ifNotExists bool) (*Namespace, error) {
 	if err := checkName("namespace", name); err != nil {
-		return false, err
+		return nil, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-
-	s := c.Snapshot()
 	if old, ok := s.Namespace(name); ok || reservedSpace(name) {
 		if ifNotExists && ok {
-			return false, nil
+			return nil, nil
 		}
 		if !ok {
 			old = name
 		}
-		return false, &fault.SQL{Kind: fault.ErrExists, Code: "42P06",
-			Message: fmt.Sprintf("namespace %q exists already", old)}
+		return nil, errNamespaceExists(old)
 	}
-	if len(s.namespaces) >= namespacesMax {
-		return false, fmt.Errorf("more than %d namespaces: %w", namespacesMax, fault.ErrExhausted)
+	return &Namespace{Name: name, Created: nowMicros()}, nil
+}
+
+// CreateNamespace makes a namespace. It returns false when it exists and ifNotExists is set.
+func (c *Catalog) CreateNamespace(ctx context.Context, name string, ifNotExists bool) (bool, error) {
+	defer c.Define()()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	s := c.Snapshot()
+	n, err := s.newNamespace(name, ifNotExists)
+	if n == nil || err != nil {
+		return false, err
 	}
-	n := Namespace{Name: name, Created: nowMicros()}
-	next := s.clone()
-	next.namespaces[name] = n
-	return true, c.applyLocked(ctx, next, map[string][]byte{keyNamespace + name: encode(n)}, nil)
+	e := s.edit()
+	if err := e.createNamespace(*n); err != nil {
+		return false, err
+	}
+	return true, c.applyLocked(ctx, e.Snapshot, e.puts, e.deletes)
 }
 
 // DropNamespace removes a namespace and, with cascade, its tables, in one step. The tables dropped are returned;
-// their rows are still to be removed (Snapshot.Dropped).
+// their rows are still to be removed (Snapshot.Dropped). The caller holds Define.
 func (c *Catalog) DropNamespace(ctx context.Context, name string, cascade bool) ([]*manifest.Table, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -64,51 +71,39 @@ func (c *Catalog) DropNamespace(ctx context.Context, name string, cascade bool) 
 			Message: fmt.Sprintf("namespace %q still has %d tables", found, len(tables)),
 			Hint:    "DROP NAMESPACE " + found + " CASCADE drops them too"}
 	}
-	next := s.clone()
-	puts, deletes := map[string][]byte{}, []string{keyNamespace + found}
+	e := s.edit()
 	for _, t := range tables {
-		next.drop(t, puts, &deletes)
+		if err := e.dropTable(t.ID, false); err != nil {
+			return nil, err
+		}
 	}
-	delete(next.namespaces, found)
-	delete(next.byName, found)
-	return tables, c.applyLocked(ctx, next, puts, deletes)
+	delete(e.namespaces, found)
+	delete(e.byName, found)
+	e.unset(keyNamespace + found)
+	return tables, c.applyLocked(ctx, e.Snapshot, e.puts, e.deletes)
 }
 
 func noNamespace(name string) error {
 	return &fault.SQL{Kind: fault.ErrNotFound, Code: "3F000", Message: fmt.Sprintf("there is no namespace %q", name)}
 }
 
-// CreateTable adds a table or a view; the catalog fills in ID, Created, Version and the column ids where they are 0.
-// It returns the table as stored, or the existing one and false when there is one and ifNotExists is set.
-func (c *Catalog) CreateTable(ctx context.Context, def *manifest.Table,
-	ifNotExists bool) (*manifest.Table, bool, error) {
+// place finds where a table of a definition belongs: its namespace, and the table that has its name already.
+func (s *Snapshot) place(def *manifest.Table) (space string, old *manifest.Table, err error) {
 	if err := checkName("table", def.Name); err != nil {
-		return nil, false, err
+		return "", nil, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-
-	s := c.Snapshot()
 	space, ok := s.Namespace(def.Namespace)
 	if !ok {
-		return nil, false, noNamespace(def.Namespace)
+		return "", nil, noNamespace(def.Namespace)
 	}
-	if old, ok := s.Table(space, def.Name); ok {
-		if ifNotExists {
-			return old, false, nil
-		}
-		return nil, false, &fault.SQL{Kind: fault.ErrExists, Code: "42P07",
-			Message: fmt.Sprintf("table %s.%s exists already", old.Namespace, old.Name)}
-	}
-	if len(s.tables) >= tablesMax {
-		return nil, false, fmt.Errorf("more than %d tables: %w", tablesMax, fault.ErrExhausted)
-	}
-	id, err := c.nextLocked(keyLastTable)
-	if err != nil {
-		return nil, false, err
-	}
+	old, _ = s.Table(space, def.Name)
+	return space, old, nil
+}
+
+// newTable fills in what a definition leaves open.
+func newTable(def *manifest.Table, space string, id manifest.TableID) (*manifest.Table, error) {
 	t := *def
-	t.ID, t.Namespace, t.Created, t.Version = manifest.TableID(id), space, nowMicros(), 1
+	t.ID, t.Namespace, t.Created, t.Version = id, space, nowMicros(), 1
 	t.Columns = slices.Clone(def.Columns)
 	for i := range t.Columns {
 		if t.Columns[i].ID == 0 {
@@ -116,14 +111,53 @@ func (c *Catalog) CreateTable(ctx context.Context, def *manifest.Table,
 		}
 		t.NextColumn = max(t.NextColumn, t.Columns[i].ID+1)
 	}
-	if err := checkTable(&t); err != nil {
+	return &t, checkTable(&t)
+}
+
+// takeTableID is an id for a table that a transaction makes; it is never given again.
+func (c *Catalog) takeTableID(ctx context.Context) (manifest.TableID, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	id, err := c.nextLocked(keyLastTable)
+	if err != nil {
+		return 0, err
+	}
+	return manifest.TableID(id), c.meta.Apply(ctx, map[string][]byte{keyLastTable: counter(id)}, nil)
+}
+
+// CreateTable adds a table or a view; the catalog fills in ID, Created, Version and the column ids where they are 0.
+// It returns the table as stored, or the existing one and false when there is one and ifNotExists is set.
+func (c *Catalog) CreateTable(ctx context.Context, def *manifest.Table,
+	ifNotExists bool) (*manifest.Table, bool, error) {
+	defer c.Define()()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	s := c.Snapshot()
+	space, old, err := s.place(def)
+	switch {
+	case err != nil:
+		return nil, false, err
+	case old != nil && ifNotExists:
+		return old, false, nil
+	case old != nil:
+		return nil, false, errTableExists(old)
+	}
+	id, err := c.nextLocked(keyLastTable)
+	if err != nil {
 		return nil, false, err
 	}
-	t.Folder = s.freeFolder(&t)
-	next := s.clone()
-	next.put(&t)
-	return &t, true, c.applyLocked(ctx, next, map[string][]byte{tableKey(t.ID): encode(&t), keyLastTable: counter(id)},
-		nil)
+	t, err := newTable(def, space, manifest.TableID(id))
+	if err != nil {
+		return nil, false, err
+	}
+	t.Folder = s.freeFolder(t)
+	e := s.edit()
+	if err := e.createTable(t); err != nil {
+		return nil, false, err
+	}
+	e.set(keyLastTable, counter(id))
+	return t, true, c.applyLocked(ctx, e.Snapshot, e.puts, e.deletes)
 }
 
 // checkTable holds what every definition must satisfy, however it was made (SQL, ingest, ALTER).
@@ -176,27 +210,34 @@ func checkTable(t *manifest.Table) error {
 
 // freeFolder is the folder of a new table where its name is that of the folder of a renamed one; else "".
 func (s *Snapshot) freeFolder(t *manifest.Table) string {
-	taken := func(folder string) bool {
-		for _, o := range s.byName[t.Namespace] {
-			if o.FolderName() == folder {
-				return true
-			}
-		}
-		for _, o := range s.dropped {
-			if o.Namespace == t.Namespace && o.FolderName() == folder {
-				return true
-			}
-		}
-		return false
-	}
-	if !taken(t.Name) {
+	if !s.folderTaken(t.Namespace, t.Name) {
 		return ""
 	}
+	return s.ownFolder(t)
+}
+
+// ownFolder is a folder that no other table gets: it has the table's id.
+func (s *Snapshot) ownFolder(t *manifest.Table) string {
 	folder := fmt.Sprintf("%s-%d", t.Name[:min(len(t.Name), nameBytesMax-20)], t.ID)
-	for taken(folder) {
+	for s.folderTaken(t.Namespace, folder) {
 		folder += "-"
 	}
 	return folder
+}
+
+// folderTaken tells whether a table of the namespace, or one whose rows are still to be removed, has a folder.
+func (s *Snapshot) folderTaken(namespace, folder string) bool {
+	for _, o := range s.byName[namespace] {
+		if o.FolderName() == folder {
+			return true
+		}
+	}
+	for _, o := range s.dropped {
+		if o.Namespace == namespace && o.FolderName() == folder {
+			return true
+		}
+	}
+	return false
 }
 
 // constraintsMax bounds the indexes and the checks of a table.
@@ -247,30 +288,17 @@ func checkConstraints(t *manifest.Table) error {
 	return nil
 }
 
-// drop moves a table from the definitions to those whose rows are still to be removed.
-func (s *Snapshot) drop(t *manifest.Table, puts map[string][]byte, deletes *[]string) {
-	s.remove(t)
-	*deletes = append(*deletes, tableKey(t.ID))
-	if t.Kind != manifest.View {
-		s.dropped[t.ID] = t
-		puts[droppedKey(t.ID)] = encode(t)
-	}
-}
-
-// DropTable removes a definition. The rows are still to be removed: the table is in Snapshot.Dropped until Forget.
+// DropTable removes a definition. The rows are still to be removed: the table is in Snapshot.Dropped until Forget. The
+// caller holds Define.
 func (c *Catalog) DropTable(ctx context.Context, id manifest.TableID) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
-	s := c.Snapshot()
-	t, ok := s.tables[id]
-	if !ok {
-		return fmt.Errorf("table %d: %w", id, fault.ErrNotFound)
+	e := c.Snapshot().edit()
+	if err := e.dropTable(id, false); err != nil {
+		return err
 	}
-	next := s.clone()
-	puts, deletes := map[string][]byte{}, []string(nil)
-	next.drop(t, puts, &deletes)
-	return c.applyLocked(ctx, next, puts, deletes)
+	return c.applyLocked(ctx, e.Snapshot, e.puts, e.deletes)
 }
 
 // Forget ends the cleaning of a dropped table.
@@ -286,41 +314,41 @@ func (c *Catalog) Forget(ctx context.Context, id manifest.TableID) error {
 // ChangeTable replaces a definition by what f makes of a copy; f must not keep it. The version grows by one.
 func (c *Catalog) ChangeTable(ctx context.Context, id manifest.TableID,
 	f func(*manifest.Table) error) (*manifest.Table, error) {
+	defer c.Define()()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
-	t, err := c.changed(id, f)
+	_, t, err := c.Snapshot().changed(id, f)
 	if err != nil {
 		return nil, err
 	}
 	return t, c.replaceLocked(ctx, t)
 }
 
-// changed is what f makes of a copy of a definition, checked.
-func (c *Catalog) changed(id manifest.TableID, f func(*manifest.Table) error) (*manifest.Table, error) {
-	s := c.Snapshot()
+// changed is a definition, and what f makes of a copy, checked.
+func (s *Snapshot) changed(id manifest.TableID, f func(*manifest.Table) error) (old, changed *manifest.Table,
+	err error) {
 	old, ok := s.tables[id]
 	if !ok {
-		return nil, fmt.Errorf("table %d: %w", id, fault.ErrNotFound)
+		return nil, nil, fmt.Errorf("table %d: %w", id, fault.ErrNotFound)
 	}
 	t := *old
 	t.Columns, t.Key = slices.Clone(old.Columns), slices.Clone(old.Key)
 	t.Indexes, t.Checks = slices.Clone(old.Indexes), slices.Clone(old.Checks)
 	if err := f(&t); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	t.ID, t.Version = old.ID, old.Version+1
 	if !sameRules(old, &t) {
 		t.Rules++
 	}
 	if err := checkTable(&t); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if other, ok := s.Table(t.Namespace, t.Name); ok && other.ID != id {
-		return nil, &fault.SQL{Kind: fault.ErrExists, Code: "42P07",
-			Message: fmt.Sprintf("table %s.%s exists already", t.Namespace, t.Name)}
+		return nil, nil, errTableExists(&t)
 	}
-	return &t, nil
+	return old, &t, nil
 }
 
 // sameRules tells whether two definitions check the same when rows are written.
@@ -357,12 +385,12 @@ type Proposal struct {
 	old     *manifest.Table
 }
 
-// Propose shows a definition that f makes of a copy.
+// Propose shows a definition that f makes of a copy. The caller holds Define.
 func (c *Catalog) Propose(id manifest.TableID, f func(*manifest.Table) error) (*Proposal, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
-	t, err := c.changed(id, f)
+	_, t, err := c.Snapshot().changed(id, f)
 	if err != nil {
 		return nil, err
 	}
@@ -380,6 +408,7 @@ func (c *Catalog) showLocked(next *Snapshot) {
 // Accept makes the definition durable. It is fault.ErrNotFound when the table was dropped meanwhile.
 func (p *Proposal) Accept(ctx context.Context) error {
 	c := p.catalog
+	defer c.Define()()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.Snapshot().tables[p.Table.ID] != p.Table {
@@ -394,6 +423,7 @@ func (p *Proposal) Accept(ctx context.Context) error {
 
 // Reject shows the old definition again.
 func (p *Proposal) Reject() {
+	defer p.catalog.Define()()
 	p.catalog.mu.Lock()
 	defer p.catalog.mu.Unlock()
 	p.revertLocked()

@@ -365,7 +365,7 @@ func (p *pendingWrite) runProbes(ctx context.Context) error {
 func (s *Store) enqueueLocked(ctx context.Context, pending []*pendingWrite, o CommitOptions,
 	mayProbe bool) (*hotlog.Pending,
 	[]*pendingWrite, error) {
-	commit := hotlog.Commit{Key: o.Key}
+	commit := hotlog.Commit{Key: o.Key, ID: o.ID}
 	var probes []*pendingWrite
 	for _, p := range pending {
 		want, err := p.resolveLocked(ctx, o, mayProbe)

@@ -109,6 +109,8 @@ type CommitOptions struct {
 	Exclusive bool
 	// Key is the owner or SHARED table that the commit belongs to; zero means the first write's tablet.
 	Key manifest.TabletID
+	// ID, when not zero, is what the log knows the commit by: hotlog.Log.Committed.
+	ID [16]byte
 	// Admit, when not nil, is asked for leave just before the commit gets its place in the log, under the locks of the
 	// tablets; done is called when it has its place. Whoever drops a table makes it refuse first: then no commit can
 	// come after Drop and bring the tablet back.
