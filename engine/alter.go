@@ -114,13 +114,22 @@ func (e *Engine) alterTable(ctx context.Context, s *Session, st *plan.AlterTable
 func (e *Engine) reserve(ctx context.Context, t *manifest.Table, steps []plan.AlterStep) (manifest.ColumnID, error) {
 	n := manifest.ColumnID(0)
 	for _, step := range steps {
-		switch step.(type) {
+		switch step := step.(type) {
 		case plan.AddColumn:
 			n++
+			continue
+		case plan.AlterColumn:
+			i, err := columnIndex(t, step.Name)
+			if step.Type == nil || err == nil &&
+				(resizes(t.Columns[i].Type, *step.Type) || t.Columns[i].Type.Equal(*step.Type)) {
+				continue
+			}
 		case plan.DropColumn, plan.RenameColumn, plan.RenameTable:
-			return 0, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Hint: "write two statements",
-				Message: "DROP COLUMN and RENAME cannot stand beside a new rule that the rows are checked by"}
+		default:
+			continue
 		}
+		return 0, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Hint: "write two statements",
+			Message: "DROP COLUMN, RENAME and a new type cannot stand beside a new rule that the rows are checked by"}
 	}
 	if n == 0 {
 		return 0, nil
@@ -137,7 +146,12 @@ func tightens(t *manifest.Table, steps []plan.AlterStep) bool {
 		case plan.AddIndex, plan.AddCheck:
 			return true
 		case plan.AlterColumn:
-			if step.NotNull != nil && *step.NotNull || step.Type != nil {
+			i, err := columnIndex(t, step.Name)
+			if err != nil {
+				return true // it is added by an earlier step
+			}
+			c := t.Columns[i]
+			if step.NotNull != nil && *step.NotNull && !c.NotNull || step.Type != nil && shortens(c.Type, *step.Type) {
 				return true
 			}
 		}
@@ -256,7 +270,7 @@ func (e *Engine) alterStep(t *manifest.Table, step plan.AlterStep, env *expr.Env
 		t.Indexes = slices.DeleteFunc(t.Indexes, func(x manifest.Index) bool { return slices.Contains(x.Columns, id) })
 		t.Columns = slices.Delete(t.Columns, i, i+1)
 	case plan.AlterColumn:
-		return alterColumn(t, step)
+		return e.alterColumn(t, step, env)
 	}
 	return nil
 }
@@ -310,17 +324,18 @@ func (e *Engine) missing(col manifest.Column, env *expr.Env) (string, error) {
 	return manifest.EncodeValue(col.Type, v.Value)
 }
 
-func alterColumn(t *manifest.Table, step plan.AlterColumn) error {
+func (e *Engine) alterColumn(t *manifest.Table, step plan.AlterColumn, env *expr.Env) error {
 	i, err := columnIndex(t, step.Name)
 	if err != nil {
 		return err
 	}
 	if step.Type != nil && !step.Type.Equal(t.Columns[i].Type) {
-		return unsupported("changes of a column's type")
+		if err := e.alterType(t, i, *step.Type, env); err != nil {
+			return err
+		}
 	}
 	if step.NotNull != nil {
-		switch {
-		case !*step.NotNull && slices.Contains(t.Key, t.Columns[i].ID):
+		if !*step.NotNull && slices.Contains(t.Key, t.Columns[i].ID) {
 			return &fault.SQL{Kind: fault.ErrPrecondition, Code: "42P16",
 				Message: fmt.Sprintf("column %q is part of the primary key", t.Columns[i].Name)}
 		}
@@ -328,6 +343,58 @@ func alterColumn(t *manifest.Table, step plan.AlterColumn) error {
 	}
 	if step.Default != nil {
 		t.Columns[i].Default = *step.Default
+	}
+	return nil
+}
+
+// resizes tells whether only the greatest length of a text changes: nothing is stored in another way.
+func resizes(from, to manifest.Type) bool {
+	return from.Kind == manifest.Text && to.Kind == manifest.Text
+}
+
+// shortens tells whether texts may be too long for the new type.
+func shortens(from, to manifest.Type) bool {
+	return resizes(from, to) && to.Length > 0 && (from.Length == 0 || to.Length < from.Length)
+}
+
+// alterType gives a column a type that holds every value that it may have, or texts another greatest length.
+func (e *Engine) alterType(t *manifest.Table, column int, to manifest.Type, env *expr.Env) error {
+	c := &t.Columns[column]
+	if !resizes(c.Type, to) {
+		if !c.Type.Widens(to) {
+			return (&fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
+				Message: fmt.Sprintf("column %q is %s and cannot become %s", c.Name, c.Type, to)}).
+				WithHint(
+					"add a column of the new type, UPDATE it from the old one, then drop that; integers and FLOAT can be widened")
+		}
+		for _, x := range t.Keys() {
+			if slices.Contains(x.Columns, c.ID) {
+				return (&fault.SQL{Kind: fault.ErrPrecondition, Code: "2BP01",
+					Message: fmt.Sprintf("the index %q has column %q", x.Name, c.Name)}).WithHint("drop the index first")
+			}
+		}
+	}
+	if err := e.unchecked(t, column); err != nil {
+		return err
+	}
+	if c.Missing != "" && !resizes(c.Type, to) {
+		v, err := manifest.DecodeValue(c.Type, c.Missing)
+		if err != nil {
+			return err
+		}
+		wide, err := expr.Constant(&plan.Cast{Arg: &plan.Literal{Value: v, Type: c.Type}, Type: to, Pos: -1}, env)
+		if err != nil {
+			return err
+		}
+		if c.Missing, err = manifest.EncodeValue(to, wide.Value); err != nil {
+			return err
+		}
+	}
+	c.Type = to
+	if c.Default != "" {
+		if _, err := e.opts.Default(*c); err != nil {
+			return fmt.Errorf("default of column %q: %w", c.Name, err)
+		}
 	}
 	return nil
 }

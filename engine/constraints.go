@@ -208,6 +208,9 @@ func (st *statement) validate(ctx context.Context, old, t *manifest.Table) error
 				Message: fmt.Sprintf("column %q of table %s.%s has NULLs", c.Name, t.Namespace, t.Name)}
 		}
 	}
+	if err := st.validateLengths(ctx, old, t); err != nil {
+		return err
+	}
 	conditions, err := st.engine.checks.of(t, st.engine.opts.Check)
 	if err != nil {
 		return err
@@ -230,6 +233,31 @@ func (st *statement) validate(ctx context.Context, old, t *manifest.Table) error
 		}
 		if err := st.validateUnique(ctx, t, x); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// validateLengths looks for texts that are longer than a column's new type allows.
+func (st *statement) validateLengths(ctx context.Context, old, t *manifest.Table) error {
+	for _, c := range t.Columns {
+		was, ok := old.Column(c.ID)
+		if !ok || !shortens(was.Type, c.Type) {
+			continue
+		}
+		fits := manifest.Check{Name: c.Name, Text: fmt.Sprintf(`length("%s") <= %d`, strings.ReplaceAll(c.Name, `"`, `""`),
+			c.Type.Length)}
+		condition, err := st.engine.opts.Check(t, fits)
+		if err != nil {
+			return err
+		}
+		found, err := st.any(ctx, tableScan(t, &plan.Not{Arg: condition}))
+		if err != nil {
+			return err
+		}
+		if found {
+			return &fault.SQL{Kind: fault.ErrInvalid, Code: "22001",
+				Message: fmt.Sprintf("column %q has texts of more characters than %s allows", c.Name, c.Type)}
 		}
 	}
 	return nil

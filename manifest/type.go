@@ -115,6 +115,12 @@ func (t Type) Equal(o Type) bool {
 	return t.Elem.Equal(*o.Elem)
 }
 
+// Widens tells whether every value of t is one of to, stored in a wider form: smaller integers in larger ones, FLOAT in
+// DOUBLE. Rows that were stored as t are read as to.
+func (t Type) Widens(to Type) bool {
+	return t.Integer() && to.Integer() && t.Kind < to.Kind || t.Kind == Float && to.Kind == Double
+}
+
 // Storable tells whether a column may have this type.
 func (t Type) Storable() bool { return t.Kind >= Boolean && t.Kind <= File }
 

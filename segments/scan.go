@@ -64,6 +64,8 @@ type scanColumn struct {
 	manifest.Column
 	leaf  *leaf
 	field arrow.Field
+	// wide is the type that the batches have, where the file has a narrower one, which is Type; nil where it is the same.
+	wide *manifest.Type
 }
 
 // Group is a run of rows of one row group, the unit of parallel work.
@@ -117,8 +119,27 @@ func (s *Scan) bind() error {
 			return fmt.Errorf("column %d: %w", id, fault.ErrNotFound)
 		}
 		s.columns[i] = scanColumn{Column: c, leaf: s.handle.file.columns[id], field: Field(c)}
+		switch was, ok := writtenType(s.request.Segment, id); {
+		case !ok || was.Kind == c.Type.Kind:
+		case was.Widens(c.Type):
+			s.columns[i].wide = &c.Type
+			s.columns[i].Type = was
+		default:
+			return fmt.Errorf("rows have %s in column %s where the table has %s: %w", was, c.Name, c.Type,
+				fault.ErrPrecondition)
+		}
 	}
 	return nil
+}
+
+// writtenType is the type that a column had when the segment was written.
+func writtenType(g *manifest.Segment, id manifest.ColumnID) (manifest.Type, bool) {
+	for i := range g.Columns {
+		if g.Columns[i].ID == id {
+			return g.Columns[i].Type, true
+		}
+	}
+	return manifest.Type{}, false
 }
 
 // prune finds the row groups that may have rows that match.
@@ -348,12 +369,29 @@ func (r *groupReader) batch(first, end int) (arrow.RecordBatch, error) {
 		} else {
 			arrays[i], err = s.makeUp(&s.columns[i], int64(s.handle.file.groups[r.group.index].first)+int64(first), end-first)
 		}
+		if err == nil {
+			err = s.widen(&s.columns[i], &arrays[i])
+		}
 		if err != nil {
 			return nil, fmt.Errorf("column %s: %w", s.columns[i].Name, err)
 		}
 	}
 	r.schema = s.schemaOf(r.schema, arrays)
 	return array.NewRecordBatch(r.schema, arrays, int64(end-first)), nil
+}
+
+// widen replaces an array of a column whose type was widened since the file was written.
+func (s *Scan) widen(c *scanColumn, a *arrow.Array) error {
+	if c.wide == nil {
+		return nil
+	}
+	wide, err := Widen(*a, *c.wide, s.files.alloc)
+	if err != nil {
+		return err
+	}
+	(*a).Release()
+	*a = wide
+	return nil
 }
 
 // schemaOf is the schema of a batch of these arrays: last itself when it fits.
@@ -499,7 +537,11 @@ func (s *Scan) concatenate(parts []arrow.RecordBatch) (arrow.RecordBatch, error)
 	for i := range s.columns {
 		var err error
 		if len(parts) == 0 {
-			arrays[i], err = constantArray(s.columns[i].Type, nil, 0, s.files.alloc)
+			t := s.columns[i].Type
+			if s.columns[i].wide != nil {
+				t = *s.columns[i].wide
+			}
+			arrays[i], err = constantArray(t, nil, 0, s.files.alloc)
 		} else {
 			column := make([]arrow.Array, len(parts))
 			for j, p := range parts {

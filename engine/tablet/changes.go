@@ -217,6 +217,9 @@ func (c *Changes) takeOlder(ctx context.Context, s *Store, start manifest.Seq) (
 	if c.older, err = s.opts.Log.Scan(ctx, c.view.st.id, least-1, most); err != nil {
 		return false, fmt.Errorf("changes of tablet %s: %w", c.view.st.id, err)
 	}
+	if err := s.widen(c.view.tablet.Table, c.older.Rows); err != nil {
+		return false, fmt.Errorf("changes of tablet %s: %w", c.view.st.id, err)
+	}
 	for _, rows := range c.older.Rows {
 		h, err := newHotRows(rows)
 		if err != nil {

@@ -154,9 +154,14 @@ func place(written []manifest.Segment, row int64) (manifest.RowRef, bool) {
 // currentTable refuses a definition that is older than the rows: columns added since would be lost.
 func (v *view) currentTable() error {
 	for _, p := range v.hot {
-		for _, id := range p.rows.ids {
+		for i, id := range p.rows.ids {
 			if err := knownColumn(v.tablet.Table, id); err != nil {
 				return err
+			}
+			c, ok := v.tablet.Table.Column(id)
+			if have := p.rows.rows.Column(i).DataType(); ok && !arrow.TypeEqual(have, c.Type.Arrow()) {
+				return fmt.Errorf("column %s is %s in the definition of table %d and %s in its rows: %w", c.Name, c.Type,
+					v.tablet.Table.ID, have, fault.ErrPrecondition)
 			}
 		}
 	}

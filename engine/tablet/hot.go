@@ -2,6 +2,7 @@ package tablet
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 
@@ -12,6 +13,7 @@ import (
 	"kalamflight/hotlog"
 	"kalamflight/internal/fault"
 	"kalamflight/manifest"
+	"kalamflight/segments"
 )
 
 // columnIDs are the ids of a batch's columns, by the metadata that log and segments give them; 0 for a column without.
@@ -128,6 +130,52 @@ func encodeKeys(t *manifest.Table, x manifest.Index, column func(manifest.Column
 		return manifest.EncodeKeys(t.TypesOf(x.Columns), columns)
 	}
 	return manifest.EncodeNullable(t.TypesOf(x.Columns), columns)
+}
+
+// widen gives batches of the log the types that the table has now, in place. A definition that is older than the rows
+// is fault.ErrPrecondition.
+func (s *Store) widen(t *manifest.Table, batches []arrow.RecordBatch) error {
+	for i, rows := range batches {
+		wide, err := s.widened(t, rows)
+		if err != nil {
+			return err
+		}
+		if wide != nil {
+			batches[i] = wide
+			rows.Release()
+		}
+	}
+	return nil
+}
+
+// widened is a batch in the table's types; nil when it has them.
+func (s *Store) widened(t *manifest.Table, rows arrow.RecordBatch) (arrow.RecordBatch, error) {
+	if t.Version <= 1 {
+		return nil, nil // it was never altered
+	}
+	var columns []arrow.Array
+	var fields []arrow.Field
+	var made []arrow.Array
+	defer func() { releaseAll(made) }()
+	for i, id := range columnIDs(rows.Schema()) {
+		c, ok := t.Column(id)
+		if !ok || arrow.TypeEqual(rows.Column(i).DataType(), c.Type.Arrow()) {
+			continue
+		}
+		a, err := segments.Widen(rows.Column(i), c.Type, s.alloc)
+		if err != nil {
+			return nil, fmt.Errorf("column %s: %w", c.Name, err)
+		}
+		made = append(made, a)
+		if columns == nil {
+			columns, fields = slices.Clone(rows.Columns()), rows.Schema().Fields()
+		}
+		columns[i], fields[i].Type = a, a.DataType()
+	}
+	if columns == nil {
+		return nil, nil
+	}
+	return array.NewRecordBatch(arrow.NewSchema(fields, nil), columns, rows.NumRows()), nil
 }
 
 // columnsWith finds a batch's columns by id; a column that the batch is older than is made up.

@@ -184,6 +184,10 @@ func (v *view) fetch(ctx context.Context, refs []manifest.RowRef) (others [][]ui
 		if err != nil {
 			return nil, false, err
 		}
+		if err := v.st.store.widen(v.tablet.Table, tail.Rows); err != nil {
+			tail.Release()
+			return nil, false, err
+		}
 		some := refs[:n]
 		refs = refs[n:]
 		for i, b := range tail.Rows {

@@ -85,6 +85,9 @@ func (v *view) close() {
 
 func (v *view) join() error {
 	v.expired = expiredBefore(v.tablet.Table, time.Now())
+	if err := v.st.store.widen(v.tablet.Table, v.tail.Rows); err != nil {
+		return err
+	}
 	for _, rows := range v.tail.Rows {
 		h, err := newHotRows(rows)
 		if err != nil {
