@@ -17,6 +17,8 @@ type Class struct {
 	Name string
 	// Text, when not nil, must match the SQL of every record of the class.
 	Text *regexp.Regexp
+	// Enough: a record whose SQL Text matches is of the class, whatever made it fail.
+	Enough bool
 	// Why is the reason in a sentence.
 	Why string
 }
@@ -57,7 +59,7 @@ func (l *LeftOut) owner(r *Record) *LeftOutFile {
 	return &l.Files[len(l.Files)-1]
 }
 
-// ReadLeftOut reads a list: lines "class NAME [/regexp/] sentence", then for each file "file NAME", or "part NAME" for
+// ReadLeftOut reads a list: lines "class NAME [[=]/regexp/] sentence", then for each file "file NAME", or "part NAME" for
 // one that is only included, and lines "CLASS: lines". Blank lines and those that begin with # say nothing.
 func ReadLeftOut(from io.Reader) (*LeftOut, error) {
 	l := &LeftOut{}
@@ -106,6 +108,7 @@ func (l *LeftOut) line(line string) error {
 func (l *LeftOut) class(line string) error {
 	name, why, _ := strings.Cut(line, " ")
 	c := Class{Name: name, Why: strings.TrimSpace(why)}
+	c.Why, c.Enough = strings.CutPrefix(c.Why, "=")
 	if strings.HasPrefix(c.Why, "/") {
 		end := strings.LastIndex(c.Why, "/ ")
 		if end < 1 {
@@ -117,7 +120,7 @@ func (l *LeftOut) class(line string) error {
 		}
 		c.Text, c.Why = re, strings.TrimSpace(c.Why[end+2:])
 	}
-	if c.Why == "" || l.find(name) != nil {
+	if c.Why == "" || c.Enough && c.Text == nil || l.find(name) != nil {
 		return fmt.Errorf("class %s has no reason, or is there twice", name)
 	}
 	l.Classes = append(l.Classes, c)
@@ -207,8 +210,8 @@ func follows(r *Record, missing []*Record) bool {
 }
 
 // Rewrite takes the records of one file that passed off the list, and puts those that failed on it: they keep their
-// class while it holds; new ones get the first class whose pattern matches, Follows where that is true, and Unexplained
-// otherwise.
+// class while it holds; new ones get the first class whose pattern matches and is enough, Follows where that is true,
+// and Unexplained otherwise.
 func (l *LeftOut) Rewrite(outcomes []Outcome) {
 	var missing []*Record
 	for _, o := range outcomes {
@@ -227,7 +230,7 @@ func (l *LeftOut) Rewrite(outcomes []Outcome) {
 
 func (l *LeftOut) classify(r *Record, missing []*Record) string {
 	for _, c := range l.Classes {
-		if c.Text != nil && c.Text.MatchString(Translate(r.SQL)) {
+		if c.Enough && c.Text.MatchString(Translate(r.SQL)) {
 			return c.Name
 		}
 	}

@@ -124,7 +124,7 @@ func TestTranslate(t *testing.T) {
 }
 
 func TestLeftOut(t *testing.T) {
-	const text = "# what\nclass plan /explain/ Plans.\nclass other Something else.\nfile d/a.slt\n  plan: 25\n"
+	const text = "# what\nclass plan =/explain/ Plans.\nclass other Something else.\nfile d/a.slt\n  plan: 25\n"
 	list, err := slt.ReadLeftOut(strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
