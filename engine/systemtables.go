@@ -11,6 +11,7 @@ import (
 
 	"kalamflight/engine/access"
 	"kalamflight/engine/catalog"
+	"kalamflight/engine/functions"
 	"kalamflight/manifest"
 )
 
@@ -60,10 +61,27 @@ func systemDefinitions() []systemTable {
 			"constraint_type", text, "is_deferrable", text, "initially_deferred", text, "enforced", text), constraintRows},
 		{schema, "check_constraints", cols("constraint_catalog", text, "constraint_schema", text,
 			"constraint_name", text, "check_clause", text), checkRows},
+		{sys, "functions", cols("name", text, "canonical", text, "group", text, "class", text, "description", text,
+			"signatures", text, "example", text, "result", text), functionRows},
 	}
 }
 
 type yieldRow = func(...any) error
+
+// functionRows has a row for each name of a function, aliases too.
+func functionRows(_ *Engine, _ context.Context, _ *Session, yield yieldRow) error {
+	for _, f := range functions.All() {
+		signatures := strings.Join(f.Signatures(), "\n")
+		for _, name := range append([]string{f.Name}, f.Aliases...) {
+			err := yield(name, f.Name, f.Group, f.Class.String(), f.Doc, signatures, "SELECT "+f.Example.SQL,
+				f.Example.Result)
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
 func namespaceRows(e *Engine, _ context.Context, _ *Session, yield yieldRow) error {
 	for _, n := range e.catalog.Snapshot().Namespaces() {

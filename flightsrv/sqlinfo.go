@@ -2,12 +2,14 @@ package flightsrv
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/flight/flightsql/schema_ref"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
+	"kalamflight/engine/functions"
 	"kalamflight/sqlfront"
 )
 
@@ -52,14 +54,8 @@ func (s *Server) sqlInfos() map[uint32]any {
 		506: true,
 		507: int32(0), // NULLs sort as the greatest values
 		508: sqlfront.Keywords(),
-		509: []string{"ABS", "ACOS", "ASIN", "ATAN", "ATAN2", "CEIL", "COS", "DEGREES", "EXP", "FLOOR", "LN", "LOG10",
-			"MOD", "PI", "POWER",
-			"RADIANS", "ROUND", "SIGN", "SIN", "SQRT", "TAN", "TRUNC"},
-		510: []string{"CONCAT", "LENGTH", "LOWER", "LPAD", "LTRIM", "POSITION", "REPEAT", "REPLACE", "REVERSE", "RPAD",
-			"RTRIM", "SUBSTRING",
-			"TRIM", "UPPER"},
-		511: []string{"COALESCE", "CURRENT_USER", "NULLIF"},
-		512: []string{"CURRENT_DATE", "CURRENT_TIMESTAMP", "DATE_PART", "DATE_TRUNC", "EXTRACT", "NOW"},
+		509: names("numeric", "operator"), 510: names("string"),
+		511: names("system", "conditional", "list", "json", "vector"), 512: names("time"),
 		513: `\`, 514: "",
 		515: true, 516: true,
 		517: conversions(),
@@ -183,4 +179,13 @@ func (b *infoBuilder) appendMap(v map[int32][]int32) {
 		items.Append(true)
 		items.ValueBuilder().(*array.Int32Builder).AppendValues(v[k], nil)
 	}
+}
+
+// names are the functions of some groups, in upper case as JDBC shows them.
+func names(groups ...string) []string {
+	out := functions.Names(groups...)
+	for i, name := range out {
+		out[i] = strings.ToUpper(name)
+	}
+	return out
 }

@@ -48,6 +48,9 @@ type Bound struct {
 	Class  Class
 }
 
+// Example is what a statement "SELECT " + SQL gives: its values as text, one for each row, with "; " between.
+type Example struct{ SQL, Result string }
+
 // Function is one row of the table. It is immutable and safe for concurrent use.
 type Function struct {
 	// Name is canonical and in lower case; Aliases mean the same.
@@ -61,7 +64,9 @@ type Function struct {
 	// NullSafe: the result may be other than NULL although an argument is NULL. All other scalar functions are NULL then.
 	NullSafe bool
 	// Doc is one sentence.
-	Doc       string
+	Doc string
+	// Example is a call and what it gives.
+	Example   Example
 	overloads []overload
 }
 
@@ -99,8 +104,10 @@ var table = sync.OnceValue(func() *registry {
 			r.all = append(r.all, s.function())
 		}
 	}
+	shown := examples()
 	for i := range r.all {
 		f := &r.all[i]
+		f.Example = shown[f.Name]
 		for _, name := range append([]string{f.Name}, f.Aliases...) {
 			if r.byName[name] != nil {
 				panic("bug: two functions named " + name)
@@ -114,6 +121,28 @@ var table = sync.OnceValue(func() *registry {
 // All lists every function, operators included, in the order of the table. The slice is the caller's; what it holds is
 // shared.
 func All() []Function { return append([]Function(nil), table().all...) }
+
+// Names lists the names of the functions of some groups that are words, aliases too, in order.
+func Names(groups ...string) []string {
+	var out []string
+	for _, f := range table().all {
+		if !slices.Contains(groups, f.Group) {
+			continue
+		}
+		for _, name := range append([]string{f.Name}, f.Aliases...) {
+			if word(name) {
+				out = append(out, name)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// word tells a name that a call is written with from a sign.
+func word(name string) bool {
+	return strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
+}
 
 // Lookup finds a function by any of its names, whatever the case.
 func Lookup(name string) (*Function, bool) {

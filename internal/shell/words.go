@@ -7,12 +7,14 @@ import (
 
 // wordsQuery lists what can be completed, and wordsTime is how long it may take: a person waits for it.
 const (
-	wordsQuery = "SELECT table_schema, table_name FROM information_schema.tables"
+	wordsQuery = "SELECT table_schema FROM information_schema.tables UNION ALL " +
+		"SELECT table_name FROM information_schema.tables UNION ALL " +
+		"SELECT name FROM system.functions WHERE name ~ '^[a-z]'"
 	wordsTime  = 2 * time.Second
 	wordsMax   = 10_000
 )
 
-// Words are the names of namespaces and tables, for completion.
+// Words are the names of namespaces, tables and functions, for completion.
 func (s *Shell) Words() []string { return s.words }
 
 // learn reads the names again. Completion is a comfort: without an answer the old names stay.

@@ -59,8 +59,8 @@ func (l *LeftOut) owner(r *Record) *LeftOutFile {
 	return &l.Files[len(l.Files)-1]
 }
 
-// ReadLeftOut reads a list: lines "class NAME [[=]/regexp/] sentence", then for each file "file NAME", or "part NAME" for
-// one that is only included, and lines "CLASS: lines". Blank lines and those that begin with # say nothing.
+// ReadLeftOut reads a list: lines "class NAME [[=]/regexp/] sentence", then for each file "file NAME", or "part NAME"
+// for one that is only included, and lines "CLASS: lines". Blank lines and those that begin with # say nothing.
 func ReadLeftOut(from io.Reader) (*LeftOut, error) {
 	l := &LeftOut{}
 	s := bufio.NewScanner(from)
