@@ -400,10 +400,10 @@ func TestNoColumns(t *testing.T) {
 	equalRows(t, "count of a cross join", w.run(count, 2), [][]any{{int64(60_000)}})
 }
 
-// TestLongSort sorts more rows than are sorted at a time, with long common beginnings and NULLs.
+// TestLongSort sorts more rows than a pass handles between two looks at the context.
 func TestLongSort(t *testing.T) {
 	w := newWorld(t, newAlloc(t), newRand(t))
-	const rows = sortedRows + sortedRows/4
+	const rows = radixStep + radixStep/4
 	series := &plan.TableFunc{Name: "range", Args: []plan.Expr{lit(int64(rows), bigintType)}, Cols: outCols(bigintType)}
 	key := &plan.Call{Name: "%", Pos: -1, Type: bigintType, Args: []plan.Expr{
 		&plan.Call{Name: "*", Pos: -1, Type: bigintType, Args: []plan.Expr{col(bigintType, 0), lit(int64(7919), bigintType)}},

@@ -96,8 +96,6 @@ type sortRun struct {
 	op      *sortOp
 	store   *rowStore
 	entries []sortEntry
-	// done are the parts that were sorted already: sorting a bounded part at a time keeps the query quick to cancel.
-	done    [][]sortEntry
 	spare   []sortEntry
 	fresh   []sortEntry
 	ev      *exprEval
@@ -108,8 +106,6 @@ type sortRun struct {
 	limit int64
 	full  bool
 	bound sortEntry
-	// parted counts the entries in done.
-	parted int64
 	// file has the runs that were spilled, each its blocks in order.
 	file    *spillFile
 	spilled [][]spillBlock
@@ -165,7 +161,7 @@ func (r *sortRun) push(ctx context.Context, b *expr.Batch) error {
 	if err := r.relieve(ctx, sel, n); err != nil {
 		return err
 	}
-	return r.add(sel, n)
+	return r.add(ctx, sel, n)
 }
 
 // promising are the rows that may be among the best; their entries move to the front of fresh.
@@ -201,7 +197,7 @@ func (r *sortRun) beatsBound(keys []*expr.Vector, row int) bool {
 }
 
 // add stores rows and their entries.
-func (r *sortRun) add(sel []uint16, n int) error {
+func (r *sortRun) add(ctx context.Context, sel []uint16, n int) error {
 	for done := 0; done < n; {
 		id, err := r.store.nextID()
 		if err != nil {
@@ -225,34 +221,17 @@ func (r *sortRun) add(sel []uint16, n int) error {
 		}
 		done += step
 	}
-	if r.limit < 0 && len(r.entries) >= sortedRows {
-		r.part()
-	}
-	held := r.parted + int64(cap(r.entries)+cap(r.spare))
-	if err := r.mem.hold(held * entryBytes); err != nil {
+	if err := r.mem.hold(int64(cap(r.entries)+cap(r.spare)) * entryBytes); err != nil {
 		return err
 	}
 	r.op.note(r.mem.held + r.store.mem.held)
 	if r.limit >= 0 && int64(len(r.entries)) >= 2*r.limit+chunkRows {
-		return r.cut()
+		return r.cut(ctx)
 	}
 	return nil
 }
 
-const (
-	// sortedRows is how many rows are sorted at a time.
-	sortedRows = 1 << 18
-	entryBytes = int64(unsafe.Sizeof(sortEntry{}))
-)
-
-// part sorts the rows so far and puts them aside.
-func (r *sortRun) part() {
-	if len(r.entries) > 0 {
-		r.sort()
-		r.done = append(r.done, r.entries)
-		r.entries, r.parted = nil, r.parted+int64(len(r.entries))
-	}
-}
+const entryBytes = int64(unsafe.Sizeof(sortEntry{}))
 
 // moreEntries is s with n more places. It doubles, where append grows large slices by a quarter and copies each entry
 // five times.
@@ -275,8 +254,10 @@ func identity(from, to int) []uint16 {
 }
 
 // cut keeps the best rows only.
-func (r *sortRun) cut() error {
-	r.sort()
+func (r *sortRun) cut(ctx context.Context) error {
+	if err := r.sort(ctx); err != nil {
+		return err
+	}
 	r.entries = r.entries[:min(int64(len(r.entries)), r.limit)]
 	old := r.store
 	r.store = newRowStore(old.types, r.op.exec.lenient("the sort"))
@@ -318,20 +299,29 @@ func (r *sortRun) cut() error {
 	return nil
 }
 
-func (r *sortRun) sort() {
-	r.entries, r.spare = r.op.order.sort(r.store.chunks, r.entries, r.spare)
+func (r *sortRun) sort(ctx context.Context) (err error) {
+	r.entries, r.spare, err = r.op.order.sort(ctx, r.store.chunks, r.entries, r.spare)
+	return err
 }
 
+// apart tells whether workers sort their own rows, which are merged then. Not so when comparing two rows takes more
+// than their bits: to sort them all in one go is less work than to compare them again.
+func (o *sortOp) apart() bool { return o.count >= 0 || o.order.exact == len(o.keys) }
+
 // finish sorts what is left of the run, on the worker that made it.
-func (r *sortRun) finish(context.Context) error {
-	held := r.parted + int64(2*cap(r.entries))
-	if err := r.mem.hold(held * entryBytes); err != nil {
+func (r *sortRun) finish(ctx context.Context) error {
+	if !r.op.apart() {
+		return nil
+	}
+	if err := r.mem.hold(int64(2*cap(r.entries)) * entryBytes); err != nil {
 		return err
 	}
-	r.part()
+	if err := r.sort(ctx); err != nil {
+		return err
+	}
 	r.spare = nil
-	if last := len(r.done) - 1; r.limit >= 0 && last >= 0 {
-		r.done[last] = r.done[last][:min(r.limit, int64(len(r.done[last])))]
+	if r.limit >= 0 {
+		r.entries = r.entries[:min(r.limit, int64(len(r.entries)))]
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package exec
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"slices"
 
@@ -91,6 +92,9 @@ func (o *sortOrder) encodeKey(out []sortEntry, v *expr.Vector, sel []uint16, k, 
 	if expr.Stringy(t) {
 		first, second = 64, 64
 	}
+	if pos == 0 && sel == nil && v.Valid == nil && !v.Const && v.Dict == nil && encodeFirst(out, v, valid, flip) {
+		return 1 + first
+	}
 	for i := range out {
 		r := i
 		if sel != nil {
@@ -110,6 +114,27 @@ func (o *sortOrder) encodeKey(out []sortEntry, v *expr.Vector, sel []uint16, k, 
 		}
 	}
 	return pos + 1 + first + second
+}
+
+// encodeFirst is encodeKey for the first key, all rows and whole numbers of 8 or 4 bytes; false for other types.
+func encodeFirst(out []sortEntry, v *expr.Vector, valid, flip uint64) bool {
+	if v.Type.Kind == manifest.Double || v.Type.Kind == manifest.Float {
+		return false
+	}
+	switch expr.Width(v.Type) {
+	case 8:
+		for i, x := range lanes[uint64](v.Fixed)[:len(out)] {
+			x = x ^ 1<<63 ^ flip
+			out[i].hi, out[i].lo = valid<<63|x>>1, x<<63
+		}
+	case 4:
+		for i, x := range lanes[uint32](v.Fixed)[:len(out)] {
+			out[i].hi = valid<<63 | uint64(x^1<<31^uint32(flip))<<31
+		}
+	default:
+		return false
+	}
+	return true
 }
 
 // put writes the low n bits of x from bit at on, counted from the top; what does not fit into 128 bits is cut off.
@@ -230,18 +255,43 @@ const (
 	pieceBytes = 15
 )
 
-// sort orders entries, whose ids ascend; spare is scratch and is returned for the next time.
-func (o *sortOrder) sort(chunks []*chunk, entries, spare []sortEntry) (sorted, scratch []sortEntry) {
+// sort orders entries, whose ids ascend; spare is scratch and is returned for the next time. It ends early, with an
+// error, when ctx does.
+func (o *sortOrder) sort(ctx context.Context, chunks []*chunk, entries,
+	spare []sortEntry) (sorted, scratch []sortEntry, err error) {
 	if len(entries) < radixRows {
 		slices.SortFunc(entries, func(x, y sortEntry) int { return o.compare(chunks, &x, &y) })
-		return entries, spare
+		return entries, spare, nil
 	}
 	spare = room(spare, len(entries))
-	sorted, scratch = radixSort(entries, spare)
+	sorted, scratch = radixSort(ctx, entries, spare)
 	if o.exact < len(o.keys) {
-		eachTie(sorted, func(i, j int) { o.resolve(chunks, sorted[i:j], scratch[i:j], o.exact, 0) })
+		t := &tieSort{order: o, ctx: ctx, chunks: chunks}
+		from := o.seen()
+		eachTie(sorted, func(i, j int) { t.resolve(sorted[i:j], scratch[i:j], o.exact, from) })
 	}
-	return sorted, scratch
+	return sorted, scratch, ctx.Err()
+}
+
+// seen is how many bytes of the first key that is not whole in the bits are there, as far as they count: none when it
+// is not a string.
+func (o *sortOrder) seen() int {
+	if !expr.Stringy(o.types[o.exact]) {
+		return 0
+	}
+	pos := 1
+	for k := range o.exact {
+		n, _ := keyBits(o.types[k])
+		pos += n + 1
+	}
+	return min(max(128-pos, 0)/8, pieceBytes)
+}
+
+// tieSort sorts what ties.
+type tieSort struct {
+	order  *sortOrder
+	ctx    context.Context
+	chunks []*chunk
 }
 
 // eachTie calls f for every run of more than one entry with equal bits.
@@ -260,28 +310,29 @@ func eachTie(entries []sortEntry, f func(i, j int)) {
 
 // resolve orders entries that tie in all keys before k and, when that is a string, in its first from bytes. Their bits
 // are as before afterwards.
-func (o *sortOrder) resolve(chunks []*chunk, entries, spare []sortEntry, k, from int) {
-	if k >= len(o.keys) {
+func (s *tieSort) resolve(entries, spare []sortEntry, k, from int) {
+	o := s.order
+	if k >= len(o.keys) || len(entries) > radixRows && s.ctx.Err() != nil {
 		return
 	}
 	// Ids ascend within a tie because sorting by bytes is stable, so what ties to the end stays in order.
 	t := o.types[k]
 	if len(entries) <= tieRows || expr.Width(t) == 0 && !expr.Stringy(t) {
-		slices.SortFunc(entries, func(x, y sortEntry) int { return o.compareFrom(chunks, &x, &y, k) })
+		slices.SortFunc(entries, func(x, y sortEntry) int { return o.compareFrom(s.chunks, &x, &y, k) })
 		return
 	}
 	hi, lo := entries[0].hi, entries[0].lo
 	if from == 0 {
-		nulls := o.splitNulls(chunks, entries, spare, k)
+		nulls := o.splitNulls(s.chunks, entries, spare, k)
 		first, last := entries[:nulls], entries[nulls:]
 		if !o.keys[k].NullsFirst {
 			first, last = entries[len(entries)-nulls:], entries[:len(entries)-nulls]
 		}
-		o.resolve(chunks, first, spare[:len(first)], k+1, 0)
+		s.resolve(first, spare[:len(first)], k+1, 0)
 		entries, spare = last, spare[:len(last)]
 	}
 	if len(entries) > 1 {
-		o.resolveValues(chunks, entries, spare, k, from)
+		s.resolveValues(entries, spare, k, from)
 	}
 	for i := range entries {
 		entries[i].hi, entries[i].lo = hi, lo
@@ -289,21 +340,22 @@ func (o *sortOrder) resolve(chunks []*chunk, entries, spare []sortEntry, k, from
 }
 
 // resolveValues is resolve for entries whose key k is not NULL; it does not restore their bits.
-func (o *sortOrder) resolveValues(chunks []*chunk, entries, spare []sortEntry, k, from int) {
+func (s *tieSort) resolveValues(entries, spare []sortEntry, k, from int) {
+	o := s.order
 	for i := range entries {
-		o.encodePiece(chunks, &entries[i], k, from)
+		o.encodePiece(s.chunks, &entries[i], k, from)
 	}
-	sorted, other := radixSort(entries, spare)
+	sorted, other := radixSort(s.ctx, entries, spare)
 	eachTie(sorted, func(i, j int) {
 		left := byte(sorted[i].lo)
 		if o.keys[k].Desc {
 			left = ^left
 		}
-		if expr.Stringy(o.types[k]) && left == pieceBytes+1 {
-			o.resolve(chunks, sorted[i:j], other[i:j], k, from+pieceBytes)
+		if expr.Stringy(o.types[k]) && left == pieceMore {
+			s.resolve(sorted[i:j], other[i:j], k, from+pieceBytes)
 			return
 		}
-		o.resolve(chunks, sorted[i:j], other[i:j], k+1, 0)
+		s.resolve(sorted[i:j], other[i:j], k+1, 0)
 	})
 	if &sorted[0] != &entries[0] {
 		copy(entries, sorted)
@@ -345,19 +397,21 @@ func (o *sortOrder) encodePiece(chunks []*chunk, e *sortEntry, k, from int) {
 	e.hi, e.lo = a, b
 }
 
-// pieceWords are pieceBytes bytes of s from byte from on, then how many there are: pieceBytes+1 says that there are
-// more.
+// pieceMore says that a string goes on behind a piece.
+const pieceMore = 2 * (pieceBytes + 1)
+
+// pieceWords are pieceBytes bytes of s from byte from on, then how many there are, plus 16: pieceMore says that there
+// are more, and less than 16 that s ends before from, where strings that are alike up to there differ in length only.
 func pieceWords(s []byte, from int) (a, b uint64) {
-	s = s[min(from, len(s)):]
 	var buf [16]byte
-	copy(buf[:pieceBytes], s)
-	buf[pieceBytes] = byte(min(len(s), pieceBytes+1))
+	copy(buf[:pieceBytes], s[min(from, len(s)):])
+	buf[pieceBytes] = byte(max(min(len(s)-from, pieceBytes+1), -pieceBytes) + pieceBytes + 1)
 	return binary.BigEndian.Uint64(buf[:]), binary.BigEndian.Uint64(buf[8:])
 }
 
 // radixSort sorts by the bytes in which the entries differ, the last byte first; it is stable. The result is in one of
-// the two slices.
-func radixSort(a, b []sortEntry) (sorted, other []sortEntry) {
+// the two slices. When ctx ends it stops, and the order is any.
+func radixSort(ctx context.Context, a, b []sortEntry) (sorted, other []sortEntry) {
 	var hi, lo uint64
 	for i := range a {
 		hi |= a[i].hi ^ a[0].hi
@@ -371,23 +425,43 @@ func radixSort(a, b []sortEntry) (sorted, other []sortEntry) {
 		if word>>shift&0xff == 0 {
 			continue
 		}
-		var count [256]int
-		high := byteAt >= 8
-		for i := range a {
-			count[a[i].at(high, shift)]++
-		}
-		sum := 0
-		for i, c := range count {
-			count[i], sum = sum, sum+c
-		}
-		for i := range a {
-			d := a[i].at(high, shift)
-			b[count[d]] = a[i]
-			count[d]++
+		if !radixPass(ctx, a, b, byteAt >= 8, shift) {
+			return a, b
 		}
 		a, b = b, a
 	}
 	return a, b
+}
+
+// radixStep is after how many entries a pass looks whether it should go on.
+const radixStep = 1 << 20
+
+// radixPass puts a into b by one byte; false when ctx ended.
+func radixPass(ctx context.Context, a, b []sortEntry, high bool, shift uint) bool {
+	var count [256]int
+	for part := range slices.Chunk(a, radixStep) {
+		if ctx.Err() != nil {
+			return false
+		}
+		for i := range part {
+			count[part[i].at(high, shift)]++
+		}
+	}
+	sum := 0
+	for i, c := range count {
+		count[i], sum = sum, sum+c
+	}
+	for part := range slices.Chunk(a, radixStep) {
+		if ctx.Err() != nil {
+			return false
+		}
+		for i := range part {
+			d := part[i].at(high, shift)
+			b[count[d]] = part[i]
+			count[d]++
+		}
+	}
+	return true
 }
 
 func (e *sortEntry) at(high bool, shift uint) byte {

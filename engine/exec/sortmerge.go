@@ -9,7 +9,7 @@ import (
 
 // relieve spills the run when n more rows would make memory tight.
 func (r *sortRun) relieve(ctx context.Context, sel []uint16, n int) error {
-	if !r.op.exec.spills() || len(r.entries)+len(r.done) == 0 {
+	if !r.op.exec.spills() || len(r.entries) == 0 {
 		return nil
 	}
 	// Sorting needs a second copy of the entries.
@@ -22,18 +22,17 @@ func (r *sortRun) relieve(ctx context.Context, sel []uint16, n int) error {
 
 // spill sorts what is in memory and writes it as one run.
 func (r *sortRun) spill(ctx context.Context) error {
-	r.part()
+	if err := r.sort(ctx); err != nil {
+		return err
+	}
 	if r.file == nil {
 		var err error
 		if r.file, err = r.op.exec.spillFile(&r.op.opInfo); err != nil {
 			return err
 		}
 	}
-	m := &merger{order: r.op.order, chunks: r.store.chunks}
-	for _, part := range r.done {
-		m.heap = append(m.heap, mergeHead{rest: part})
-	}
-	want := r.parted
+	m := &merger{order: r.op.order, chunks: r.store.chunks, heap: []mergeHead{{rest: r.entries}}}
+	want := int64(len(r.entries))
 	if r.limit >= 0 {
 		want = min(want, r.limit)
 	}
@@ -46,7 +45,7 @@ func (r *sortRun) spill(ctx context.Context) error {
 	r.op.runs.Add(1)
 	r.store.free()
 	r.mem.free()
-	r.entries, r.done, r.spare, r.parted, r.full = nil, nil, nil, 0, false
+	r.entries, r.spare, r.full = nil, nil, false
 	return nil
 }
 
@@ -188,14 +187,21 @@ func (s *sortRuns) merger(ctx context.Context) (m *merger, total int64, err erro
 			total += int64(b.rows)
 		}
 	}
+	together, err := s.together(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
 	for _, r := range s.runs {
 		base := uint32(len(m.chunks) << chunkShift)
 		m.chunks = append(m.chunks, r.store.chunks...)
-		for _, part := range r.done {
-			if len(part) > 0 {
-				m.heap = append(m.heap, mergeHead{rest: part, base: base})
-				total += int64(len(part))
-			}
+		if len(r.entries) > 0 {
+			m.heap = append(m.heap, mergeHead{rest: r.entries, base: base})
+			total += int64(len(r.entries))
+		}
+	}
+	if together {
+		if err := s.sortTogether(ctx, m); err != nil {
+			return nil, 0, err
 		}
 	}
 	if len(m.chunks) > 1<<(32-chunkShift)-1-2*len(runs) {
@@ -204,10 +210,68 @@ func (s *sortRuns) merger(ctx context.Context) (m *merger, total int64, err erro
 	return m, total, nil
 }
 
+// together tells whether the rows in memory are to be sorted in one go. When there is no room for that, it sorts each
+// worker's.
+func (s *sortRuns) together(ctx context.Context) (bool, error) {
+	if s.op.apart() {
+		return false, nil
+	}
+	rows := 0
+	for _, r := range s.runs {
+		rows += len(r.entries)
+	}
+	if rows == 0 || !s.op.exec.tight(int64(rows)*entryBytes) {
+		return rows > 0, nil
+	}
+	for _, r := range s.runs {
+		if err := r.mem.hold(int64(2*cap(r.entries)) * entryBytes); err != nil {
+			return false, err
+		}
+		if err := r.sort(ctx); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// sortTogether sorts the rows that are in memory, which workers have left as they came, into one run.
+func (s *sortRuns) sortTogether(ctx context.Context, m *merger) error {
+	var disk []mergeHead
+	rows := 0
+	for _, h := range m.heap {
+		if h.disk != nil {
+			disk = append(disk, h)
+		}
+		rows += len(h.rest)
+	}
+	bytes := int64(rows) * entryBytes
+	if err := s.mem.hold(s.mem.held + bytes); err != nil {
+		return err
+	}
+	all := make([]sortEntry, 0, rows)
+	for _, h := range m.heap {
+		at := len(all)
+		all = append(all, h.rest...)
+		for i := range all[at:] {
+			all[at+i].id += h.base
+		}
+	}
+	for _, r := range s.runs {
+		r.entries, r.spare = nil, nil
+		r.mem.free()
+	}
+	if err := s.mem.hold(s.mem.held + bytes); err != nil {
+		return err
+	}
+	sorted, _, err := s.op.order.sort(ctx, m.chunks, all, nil)
+	m.heap = append(disk, mergeHead{rest: sorted})
+	return err
+}
+
 // spillAll spills what the workers still have in memory, and merges runs again when they are too many then.
 func (s *sortRuns) spillAll(ctx context.Context, runs [][]spillBlock) ([][]spillBlock, error) {
 	for _, r := range s.runs {
-		if r.parted == 0 {
+		if len(r.entries) == 0 {
 			continue
 		}
 		if err := r.spill(ctx); err != nil {
