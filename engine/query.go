@@ -413,8 +413,8 @@ func (e *Engine) explain(ctx context.Context, env *statement, st *plan.Explain) 
 	if err != nil {
 		return nil, err
 	}
-	with, rules := env.exec(), env.rewriting()
-	with.Estimate = func(n plan.Node) float64 { return optimize.Estimate(n, rules) }
+	with := env.exec()
+	with.Estimate = optimize.Estimates(node, env.rewriting())
 	q, err := exec.Build(ctx, node, with)
 	if err != nil {
 		return nil, err

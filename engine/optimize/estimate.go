@@ -139,10 +139,10 @@ func (o Options) distinctOf(t *manifest.Table, id manifest.ColumnID) float64 {
 	return min(rows, o.Statistics.Column(t, id).Distinct)
 }
 
-// Estimate is about how many rows an optimized plan has, for EXPLAIN.
-func Estimate(n plan.Node, o Options) float64 {
-	o.note(n)
-	return o.estimate(n)
+// Estimates tells about how many rows the parts of an optimized plan have, for EXPLAIN.
+func Estimates(root plan.Node, o Options) func(plan.Node) float64 {
+	o.note(root)
+	return o.estimate
 }
 
 // note remembers the bodies of CTEs, to estimate what reads them.

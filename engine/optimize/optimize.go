@@ -20,6 +20,8 @@ type Options struct {
 	// prune by them; nil leaves them in the plan.
 	Env *expr.Env
 
+	// ids gives new CTEs their ids.
+	ids *int
 	// bodies are those of the CTEs of the plan, for estimates.
 	bodies map[int]plan.Node
 }
@@ -27,6 +29,11 @@ type Options struct {
 // Optimize rewrites a plan. The result has the same columns and, but for the order of rows where none is asked for, the
 // same rows.
 func Optimize(node plan.Node, o Options) (plan.Node, error) {
+	if literals(node) {
+		return node, nil
+	}
+	ids := firstOwnCTE
+	o.ids = &ids
 	for _, pass := range []nodeFunc{o.inlineOnce, o.simplifyNode, o.unnest, o.simplifyNode} {
 		var err error
 		if node, err = pass(node); err != nil {
@@ -46,6 +53,25 @@ func Optimize(node plan.Node, o Options) (plan.Node, error) {
 		}
 	}
 	return finish(node)
+}
+
+// firstOwnCTE is above the ids that a statement's own CTEs have.
+const firstOwnCTE = 1 << 20
+
+// literals tells a table of literals, in which there is nothing to do: the rows of most INSERTs.
+func literals(n plan.Node) bool {
+	v, ok := n.(*plan.Values)
+	if !ok {
+		return false
+	}
+	for _, row := range v.Rows {
+		for _, e := range row {
+			if _, ok := e.(*plan.Literal); !ok {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // Volatile tells whether two evaluations of an expression on the same row may differ.

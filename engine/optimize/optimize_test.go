@@ -168,11 +168,18 @@ func (m *maker) join(outer [][]plan.Column, depth int) plan.Node {
 		j.LeftKeys, j.RightKeys = []plan.Expr{m.column(l.Columns())}, []plan.Expr{m.column(r.Columns())}
 	}
 	if m.r.IntN(2) == 0 {
-		inner := outer
-		if kind != plan.Inner {
+		inner, deep := outer, 0
+		switch kind {
+		case plan.Inner:
+		case plan.Left, plan.Right, plan.Full:
+			inner = nil
+			if len(outer) == 0 && depth > 0 && m.r.IntN(3) == 0 {
+				deep = 1
+			}
+		default:
 			inner = nil
 		}
-		j.Where = m.condition(both, inner, 0)
+		j.Where = m.condition(both, inner, deep)
 	}
 	j.Cols = both
 	switch kind {

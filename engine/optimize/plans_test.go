@@ -133,9 +133,9 @@ func tpch(t *testing.T) *memory {
 }
 
 // tree shows the shape of a plan: the joins with their keys, what is scanned and which rows, and the estimates.
-func tree(b *strings.Builder, n plan.Node, o optimize.Options, depth int) {
+func tree(b *strings.Builder, n plan.Node, o func(plan.Node) float64, depth int) {
 	line := func(format string, args ...any) {
-		fmt.Fprintf(b, "%s%s  ~%.4g\n", strings.Repeat("  ", depth), fmt.Sprintf(format, args...), optimize.Estimate(n, o))
+		fmt.Fprintf(b, "%s%s  ~%.4g\n", strings.Repeat("  ", depth), fmt.Sprintf(format, args...), o(n))
 	}
 	below := func(inputs ...plan.Node) {
 		for _, in := range inputs {
@@ -226,7 +226,7 @@ func TestPlansOfTPCH(t *testing.T) {
 			t.Fatalf("query %d: %v", q, err)
 		}
 		fmt.Fprintf(&b, "Q%d\n", q)
-		tree(&b, out, o, 1)
+		tree(&b, out, optimize.Estimates(out, o), 1)
 	}
 	golden(t, "tpch.plans.txt", b.String())
 }

@@ -28,6 +28,8 @@ func (o Options) unnest(n plan.Node) (plan.Node, error) {
 		return o.unnestValues(x)
 	case *plan.Join:
 		return o.unnestJoin(x)
+	case *plan.Limit:
+		return o.unnestLimit(x)
 	case *plan.Project, *plan.Aggregate, *plan.Sort, *plan.Window, *plan.Unnest, *plan.Distinct:
 		return o.unnestOver(n)
 	}
@@ -178,9 +180,12 @@ func (o Options) unnestJoin(j *plan.Join) (plan.Node, error) {
 			ok = ok && (!is || !reaches(q.Node, 0))
 			return true
 		})
+		if !ok && (j.Kind == plan.Left || j.Kind == plan.Right || j.Kind == plan.Full) {
+			return o.unnestOuter(&c, move)
+		}
 		if !ok {
 			return nil, fault.At(fault.ErrUnsupported, "0A000", "", -1,
-				"a subquery in the condition of an outer join may not depend on its rows")
+				"a subquery in the condition of this join may not depend on its rows")
 		}
 		right, err := o.unnestFilter(&plan.Filter{Input: c.RightSide, Where: shift(term, -left)})
 		if err != nil {
@@ -413,7 +418,7 @@ func (s *site) applyRestrict(q *plan.Subquery, node plan.Node) (bool, error) {
 		pairs = orNull(pairs)
 	}
 	a.Where = conjunction(pairs)
-	s.node = a
+	s.node = s.o.dependent(a)
 	return true, nil
 }
 
@@ -484,7 +489,7 @@ func (s *site) applyScalar(node plan.Node) plan.Expr {
 	at := len(s.node.Columns())
 	cols := append(s.node.Columns()[:at:at], node.Columns()[0])
 	cols[at].Nullable = true
-	s.node = &plan.Apply{Kind: plan.Single, LeftSide: s.node, RightSide: leading(node, 1), Cols: cols}
+	s.node = s.o.dependent(&plan.Apply{Kind: plan.Single, LeftSide: s.node, RightSide: leading(node, 1), Cols: cols})
 	return &plan.ColumnRef{Index: at, Type: cols[at].Type}
 }
 
@@ -537,7 +542,8 @@ func (s *site) exists(node plan.Node, l lifted, ok bool, terms []plan.Expr) plan
 		s.join(plan.MarkJoin, l.node, append(terms, s.joinedAll(l.where)...))
 	} else {
 		cols := append(s.node.Columns()[:at:at], plan.Column{Type: boolean, Nullable: true})
-		s.node = &plan.Apply{Kind: plan.MarkJoin, LeftSide: s.node, RightSide: node, Where: conjunction(terms), Cols: cols}
+		s.node = s.o.dependent(&plan.Apply{Kind: plan.MarkJoin, LeftSide: s.node, RightSide: node,
+			Where: conjunction(terms), Cols: cols})
 	}
 	return &plan.Coalesce{Args: []plan.Expr{&plan.ColumnRef{Index: at, Type: boolean}, truth(false)}, Type: boolean}
 }
@@ -570,7 +576,7 @@ func (o Options) unnestApply(a *plan.Apply) (plan.Node, error) {
 	l, ok := lift(a.RightSide)
 	plainKind := a.Kind == plan.Inner || a.Kind == plan.Left
 	if !ok || l.empty != nil || !plainKind || a.Kind == plan.Left && !free(l.out...) {
-		return a, nil
+		return o.dependent(a), nil
 	}
 	s := o.site(a.LeftSide)
 	right := l
