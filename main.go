@@ -270,6 +270,9 @@ type serveCommand struct {
 	CacheBytes server.ByteCount `help:"Memory of decoded columns that are kept; 0 keeps none." default:"1GiB" env:"KALAMFLIGHT_CACHE_BYTES"`
 	Workers    int              `help:"Goroutines of one query; 0 means one for each core." default:"0" env:"KALAMFLIGHT_WORKERS"`
 	QueriesMax int              `help:"Queries and subscriptions at once." default:"100000" env:"KALAMFLIGHT_QUERIES_MAX"`
+
+	TransactionIdle  time.Duration    `help:"Ends transactions that ran no statement for so long." default:"5m" env:"KALAMFLIGHT_TRANSACTION_IDLE"`
+	TransactionBytes server.ByteCount `help:"Memory of the rows that one transaction has written; large inserts do not count." default:"64MiB" env:"KALAMFLIGHT_TRANSACTION_BYTES"`
 }
 
 // Run serves until a signal.
@@ -283,8 +286,9 @@ func (c *serveCommand) Run(ctx context.Context, p *process) error {
 		Durability: durability,
 		QueryBytes: int64(c.QueryBytes), TotalBytes: int64(c.TotalBytes), HotBytes: int64(c.HotBytes),
 		LogBytes: int64(c.LogBytes), SpillDir: c.SpillDir, SpillBytes: int64(c.SpillBytes),
-		CacheBytes: cmp.Or(int64(c.CacheBytes), -1),
-		Workers:    c.Workers, QueriesMax: c.QueriesMax, Version: build(), Settings: p.settings, Logger: p.log})
+		CacheBytes:      cmp.Or(int64(c.CacheBytes), -1),
+		TransactionIdle: c.TransactionIdle, TransactionBytes: int64(c.TransactionBytes),
+		Workers: c.Workers, QueriesMax: c.QueriesMax, Version: build(), Settings: p.settings, Logger: p.log})
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ const ServerName = "kalamflight"
 func (s *Server) sqlInfos() map[uint32]any {
 	infos := map[uint32]any{
 		0: ServerName, 1: s.o.Version, 2: arrow.PkgVersion, 3: false, 4: true, 5: false, 6: "", 7: "",
-		8:  int32(0), // no transactions: drivers then commit each statement
+		8:  int32(2), // transactions with savepoints
 		9:  true,
 		10: true, 11: false,
 		100: int32(0), 101: int32(0),
@@ -69,15 +69,18 @@ func (s *Server) sqlInfos() map[uint32]any {
 		533: int32(0), 534: int32(0), 535: int32(0), 536: false, 537: false,
 		538: int32(1<<0 | 1<<1 | 1<<2 | 1<<3), 539: true,
 		540: int32(1<<0 | 1<<1),
-		556: true, 563: false,
-		564: int32(1 << 0), 565: false, 566: true,
+		556: true,
+		562: int64(3), // repeatable read; what we give is snapshot isolation, which is more
+		563: true,
+		564: int32(1<<1 | 1<<2 | 1<<3), // all but serializable
+		565: false, 566: false,
 		567: int32(1 << 1), // forward only
 		568: int32(1 << 1), 569: int32(1 << 1), 570: int32(0), 571: int32(0),
 		572: true, 573: false, 574: false, 575: false, 576: false,
 	}
 	for id := uint32(541); id <= 562; id++ {
 		if _, ok := infos[id]; !ok {
-			infos[id] = int64(0) // no limit, or none known; 562: no transactions
+			infos[id] = int64(0) // no limit, or none known
 		}
 	}
 	infos[557] = int64(1 << 20) // the length of a statement

@@ -2,7 +2,6 @@
 
 import datetime
 import decimal
-import warnings
 
 import adbc_driver_manager
 import pyarrow as pa
@@ -54,19 +53,70 @@ def test_types_come_back(cur):
     assert got["e"] == [1, 2.5, -3]
 
 
-def test_commit_without_autocommit(root):
-    """DB-API turns autocommit off. Until the server announces transactions the driver says so once, and commit() is harmless."""
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        db = connect(autocommit=False)
-    assert all("autocommit" in str(w.message) for w in said)
-    with db, db.cursor() as c:
-        c.execute(f"CREATE SHARED TABLE {SPACE}.committed (id BIGINT PRIMARY KEY)")
-        c.execute(f"INSERT INTO {SPACE}.committed VALUES (1)")
+def count(db, table):
+    with db.cursor() as c:
+        c.execute(f"SELECT count(*) FROM {SPACE}.{table}")
+        return c.fetchone()[0]
+
+
+def test_transactions(root):
+    """DB-API turns autocommit off: everything is in a transaction until commit(), definitions and ingests too."""
+    with connect(autocommit=False) as db, db.cursor() as c:
+        c.execute(f"CREATE SHARED TABLE {SPACE}.tx (id BIGINT PRIMARY KEY, s TEXT)")
+        c.execute(f"INSERT INTO {SPACE}.tx VALUES (?, ?)", (1, "one"))
+        assert count(db, "tx") == 1
+        with pytest.raises(adbc_driver_manager.Error):
+            count(root, "tx")
         db.commit()
+        assert count(root, "tx") == 1
+
+        # The same cursor has the statement prepared from before the commit.
+        c.execute(f"INSERT INTO {SPACE}.tx VALUES (?, ?)", (2, "two"))
+        c.executemany(f"INSERT INTO {SPACE}.tx VALUES (?, ?)", [(3, "three"), (4, "four")])
+        assert (count(db, "tx"), count(root, "tx")) == (4, 1)
+        db.rollback()
+        assert count(db, "tx") == 1
+
+        rows = pa.table({"id": pa.array([10, 11], pa.int64()), "s": ["x", None]})
+        assert c.adbc_ingest("tx", rows, mode="append", db_schema_name=SPACE) == 2
+        c.adbc_ingest("tx_made", rows, mode="create", db_schema_name=SPACE)
+        assert (count(db, "tx"), count(db, "tx_made"), count(root, "tx")) == (3, 2, 1)
+        db.commit()
+        assert (count(root, "tx"), count(root, "tx_made")) == (3, 2)
+
+
+def test_a_failed_statement_fails_the_transaction(root):
+    with connect(autocommit=False) as db, db.cursor() as c:
+        c.execute(f"CREATE SHARED TABLE {SPACE}.tx_failed (id BIGINT PRIMARY KEY)")
+        db.commit()
+        c.execute(f"INSERT INTO {SPACE}.tx_failed VALUES (1)")
+        with pytest.raises(adbc_driver_manager.Error):
+            c.execute(f"INSERT INTO {SPACE}.tx_failed VALUES (1)")
+        with pytest.raises(adbc_driver_manager.Error, match="ROLLBACK"):
+            c.execute(f"INSERT INTO {SPACE}.tx_failed VALUES (2)")
+        db.rollback()
+        c.execute(f"INSERT INTO {SPACE}.tx_failed VALUES (3)")
+        db.commit()
+    assert count(root, "tx_failed") == 1
+
+
+def test_the_first_committer_wins(root):
+    """After a commit that failed the driver (1.12) has no transaction any more and does not begin another: connect anew."""
+    with connect(autocommit=False) as one, connect(autocommit=False) as two, one.cursor() as a, two.cursor() as b:
+        a.execute(f"CREATE SHARED TABLE {SPACE}.tx_won (id BIGINT PRIMARY KEY, n INT)")
+        a.execute(f"INSERT INTO {SPACE}.tx_won VALUES (1, 0)")
+        one.commit()
+        for c in (a, b):
+            c.execute(f"UPDATE {SPACE}.tx_won SET n = n + 1 WHERE id = 1")
+        one.commit()
+        with pytest.raises(adbc_driver_manager.Error, match="repeat the transaction"):
+            two.commit()
+    with connect(autocommit=False) as again, again.cursor() as c:
+        c.execute(f"UPDATE {SPACE}.tx_won SET n = n + 1 WHERE id = 1")
+        again.commit()
     with root.cursor() as c:
-        c.execute(f"SELECT count(*) FROM {SPACE}.committed")
-        assert c.fetchone() == (1,)
+        c.execute(f"SELECT n FROM {SPACE}.tx_won")
+        assert c.fetchone() == (2,)
 
 
 def test_metadata(root, cur):

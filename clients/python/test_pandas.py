@@ -33,6 +33,20 @@ def test_to_sql_appends_and_replaces(root):
         assert got.n[0] == rows
 
 
+def test_to_sql_in_transactions():
+    """The stock connection has autocommit off; pandas commits."""
+    df = frame()
+    with connect(autocommit=False) as db:
+        for mode, rows in [("fail", 3), ("append", 6), ("replace", 3)]:
+            df.to_sql("tx_frames", db, schema=SPACE, index=False, if_exists=mode)
+            with connect() as other:
+                got = pd.read_sql(f"SELECT count(*) AS n FROM {SPACE}.tx_frames", other)
+            assert got.n[0] == rows
+        df[["id"]].to_sql("tx_frames", db, schema=SPACE, index=False, if_exists="replace")
+        got = pd.read_sql(f"SELECT * FROM {SPACE}.tx_frames", db)
+        assert list(got.columns) == ["id"] and len(got) == 3
+
+
 def test_read_sql_with_arrow_types(root):
     got = pd.read_sql("SELECT 9007199254740993 AS big, 'x' AS word", root, dtype_backend="pyarrow")
     assert got.big[0] == 9007199254740993 and got.word[0] == "x"

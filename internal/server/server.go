@@ -10,6 +10,7 @@ import (
 	"net"
 	"strings"
 	"syscall"
+	"time"
 
 	"kalamflight/engine"
 	"kalamflight/engine/plan"
@@ -49,6 +50,10 @@ type Options struct {
 	// Workers bounds the goroutines of a query; 0 means the number of cores. QueriesMax bounds the queries at once; 0
 	// means 100,000.
 	Workers, QueriesMax int
+	// TransactionIdle ends transactions that ran no statement for so long, TransactionBytes bounds what one of them holds
+	// in memory; 0 means the engine's defaults.
+	TransactionIdle  time.Duration
+	TransactionBytes int64
 	// LogFS is where the write-ahead log's files are; nil means the local disk. UnsafeNoSync turns off every sync of the
 	// log. Both are for crash tests.
 	LogFS        hotlog.FS
@@ -101,8 +106,9 @@ func start(ctx context.Context, o Options, listener net.Listener) (*Server, erro
 		Check:      compileCheck,
 		QueryBytes: o.QueryBytes, SpillDir: o.SpillDir, SpillBytes: o.SpillBytes,
 		ServerBytes: o.TotalBytes, Workers: o.Workers, QueriesMax: o.QueriesMax, HotBytes: o.HotBytes, LogBytes: o.LogBytes,
-		CacheBytes: o.CacheBytes,
-		LogFS:      o.LogFS, UnsafeNoSync: o.UnsafeNoSync, NoJobs: o.NoJobs, Settings: o.Settings, Logger: o.Logger})
+		CacheBytes:      o.CacheBytes,
+		TransactionIdle: o.TransactionIdle, TransactionBytes: o.TransactionBytes,
+		LogFS: o.LogFS, UnsafeNoSync: o.UnsafeNoSync, NoJobs: o.NoJobs, Settings: o.Settings, Logger: o.Logger})
 	if err != nil {
 		return nil, err
 	}

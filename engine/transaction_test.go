@@ -1,0 +1,274 @@
+package engine_test
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"kalamflight/engine"
+	"kalamflight/internal/testkit"
+)
+
+// modelTables are the tables of the model; the rows of mine belong to the one user there is.
+var modelTables = [...]string{"x.shared", "y.shared", "x.mine"}
+
+// modelRow is a key of one of the tables.
+type modelRow struct{ table, id int }
+
+// modelState is the value of each row that is there.
+type modelState map[modelRow]int
+
+// modelSession is one session, and what it should see when it is in a transaction.
+type modelSession struct {
+	name string
+	in   bool
+	// asOf counts the commits at the first statement; -1 before. sees is the snapshot with what was written since.
+	asOf  int
+	sees  modelState
+	wrote map[modelRow]bool
+	saved []modelState
+}
+
+// txModel is the database as a history of states, one for each commit.
+type txModel struct {
+	*world
+	rng      *rand.Rand
+	states   []modelState
+	sessions []*modelSession
+}
+
+func (m *txModel) now() modelState { return m.states[len(m.states)-1] }
+
+// run runs a statement of a session and returns its outcome.
+func (m *txModel) run(s *modelSession, sql string) string { return m.sql("root/"+s.name, sql, true) }
+
+// read compares all tables with what the session should see.
+func (m *txModel) read(s *modelSession) {
+	want := m.now()
+	if s.in {
+		m.first(s)
+		want = s.sees
+	}
+	for table, name := range modelTables {
+		var lines []string
+		for row, v := range want {
+			if row.table == table {
+				lines = append(lines, fmt.Sprintf("%d | %d\n", row.id, v))
+			}
+		}
+		slices.Sort(lines)
+		if got := m.run(s, "SELECT id, v FROM "+name); got != "id | v\n"+strings.Join(lines, "") {
+			m.t.Fatalf("session %s (in a transaction: %t) sees in %s\n%swant\n%s", s.name, s.in, name, got,
+				strings.Join(lines, ""))
+		}
+	}
+}
+
+// first fixes the snapshot of a transaction.
+func (m *txModel) first(s *modelSession) {
+	if s.asOf < 0 {
+		s.asOf, s.sees = len(m.states)-1, maps.Clone(m.now())
+	}
+}
+
+// write is a statement that changes up to all rows of a table with a certain property.
+func (m *txModel) write(s *modelSession) {
+	before := m.now()
+	if s.in {
+		m.first(s)
+		before = s.sees
+	}
+	table, id, v := m.rng.IntN(len(modelTables)), m.rng.IntN(8), m.rng.IntN(1000)
+	name, row, after := modelTables[table], modelRow{table, id}, maps.Clone(before)
+	_, there := before[row]
+	touched, sql, fails := []modelRow{row}, "", ""
+	switch m.rng.IntN(4) {
+	case 0:
+		sql = fmt.Sprintf("INSERT INTO %s VALUES (%d, %d)", name, id, v)
+		if after[row] = v; there {
+			fails = "error 23505"
+		}
+	case 1:
+		sql = fmt.Sprintf("INSERT INTO %s VALUES (%d, %d) ON CONFLICT (id) DO UPDATE SET v = excluded.v", name, id, v)
+		after[row] = v
+	case 2:
+		sql = fmt.Sprintf("UPDATE %s SET v = v + %d WHERE id %% 3 = %d", name, v, id%3)
+		touched = nil
+		for r := range before {
+			if r.table == table && r.id%3 == id%3 {
+				after[r], touched = before[r]+v, append(touched, r)
+			}
+		}
+	case 3:
+		sql = fmt.Sprintf("DELETE FROM %s WHERE id = %d", name, id)
+		if delete(after, row); !there {
+			touched = nil
+		}
+	}
+	got := m.run(s, sql)
+	switch {
+	case fails != "" && strings.HasPrefix(got, fails):
+		m.rollback(s)
+	case s.in && strings.HasPrefix(got, "error 40001") && m.raced(s, touched):
+		m.rollback(s)
+	case fails != "" || strings.HasPrefix(got, "error"):
+		m.t.Fatalf("session %s: %s: %s", s.name, sql, got)
+	case s.in:
+		s.sees = after
+		for _, r := range touched {
+			s.wrote[r] = true
+		}
+	default:
+		m.states = append(m.states, after)
+	}
+}
+
+// raced tells whether a commit since the transaction's snapshot changed one of the rows.
+func (m *txModel) raced(s *modelSession, rows []modelRow) bool {
+	for i := s.asOf + 1; i < len(m.states); i++ {
+		for _, r := range rows {
+			a, had := m.states[i-1][r]
+			if b, has := m.states[i][r]; had != has || a != b {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (m *txModel) begin(s *modelSession) {
+	if got := m.run(s, "BEGIN"); got != "0 rows\n" {
+		m.t.Fatalf("BEGIN: %s", got)
+	}
+	*s = modelSession{name: s.name, in: true, asOf: -1, wrote: map[modelRow]bool{}}
+}
+
+func (m *txModel) rollback(s *modelSession) {
+	if got := m.run(s, "ROLLBACK"); got != "0 rows\n" {
+		m.t.Fatalf("ROLLBACK: %s", got)
+	}
+	s.in = false
+}
+
+// commit must succeed when nobody else changed what the transaction wrote, and must not when somebody did.
+func (m *txModel) commit(s *modelSession) {
+	m.first(s)
+	next, lost := maps.Clone(m.now()), false
+	for r := range s.wrote {
+		was, had := m.states[s.asOf][r]
+		v, has := s.sees[r]
+		if had == has && was == v {
+			continue
+		}
+		now, live := m.now()[r]
+		lost = lost || live != had || now != was
+		if delete(next, r); has {
+			next[r] = v
+		}
+	}
+	got := m.run(s, "COMMIT")
+	s.in = false
+	switch {
+	case got == "0 rows\n" && lost:
+		m.t.Fatalf("session %s wrote over what others committed since: it saw %v", s.name, s.sees)
+	case got == "0 rows\n":
+		m.states = append(m.states, next)
+	case !strings.HasPrefix(got, "error 40001") || !m.raced(s, slices.Collect(maps.Keys(s.wrote))):
+		m.t.Fatalf("COMMIT of session %s, which wrote %v: %s", s.name, s.wrote, got)
+	}
+}
+
+func (m *txModel) step() {
+	s := m.sessions[m.rng.IntN(len(m.sessions))]
+	switch n := m.rng.IntN(12); {
+	case n < 2 && !s.in:
+		m.begin(s)
+	case n < 2:
+		m.commit(s)
+	case n == 2 && s.in:
+		m.rollback(s)
+	case n == 3 && s.in && s.sees != nil:
+		m.run(s, fmt.Sprintf("SAVEPOINT s%d", len(s.saved)))
+		s.saved = append(s.saved, maps.Clone(s.sees))
+	case n == 4 && len(s.saved) > 0 && s.in:
+		i := m.rng.IntN(len(s.saved))
+		if got := m.run(s, fmt.Sprintf("ROLLBACK TO s%d", i)); got != "0 rows\n" {
+			m.t.Fatalf("ROLLBACK TO: %s", got)
+		}
+		s.sees, s.saved = maps.Clone(s.saved[i]), s.saved[:i+1]
+	case n == 5:
+		m.sql("", fmt.Sprintf("%s TABLE %s", [...]string{"FLUSH", "COMPACT"}[m.rng.IntN(2)],
+			modelTables[m.rng.IntN(len(modelTables))]), true)
+	case n < 8:
+		m.read(s)
+	default:
+		m.write(s)
+	}
+}
+
+// TestTransactionsAgainstModel runs sessions beside each other, in transactions over several tables and outside of
+// them, with flushes and compactions in between, and compares what each sees with a model.
+func TestTransactionsAgainstModel(t *testing.T) {
+	rng, _ := testkit.Rand(t)
+	rounds, steps := 10, 150
+	if testing.Short() {
+		rounds = 3
+	}
+	for range rounds {
+		m := &txModel{world: newWorld(t, nil), rng: rng, states: []modelState{{}}}
+		m.sql("", "CREATE NAMESPACE x", true)
+		m.sql("", "CREATE NAMESPACE y", true)
+		m.sql("", "CREATE SHARED TABLE x.shared (id INT PRIMARY KEY, v INT)", true)
+		m.sql("", "CREATE SHARED TABLE y.shared (id INT PRIMARY KEY, v INT) WITH (DELETED_RETENTION_HOURS = 0)", true)
+		m.sql("", "CREATE USER TABLE x.mine (id INT PRIMARY KEY, v INT)", true)
+		for i := range 3 {
+			m.sessions = append(m.sessions, &modelSession{name: fmt.Sprint(i)})
+		}
+		for range steps {
+			m.step()
+		}
+		m.close()
+	}
+}
+
+// TestConcurrentTransactions has many sessions add to one counter, each until its transaction commits: none is lost.
+func TestConcurrentTransactions(t *testing.T) {
+	w := newWorld(t, func(o *engine.Options) { o.NoJobs = false })
+	w.sql("", "CREATE SHARED TABLE c (id INT PRIMARY KEY, n INT) WITH (FLUSH_POLICY = 'rows:10')", false)
+	w.sql("", "INSERT INTO c VALUES (1, 0), (2, 0)", false)
+	const workers, adds = 4, 10
+	for i := range workers {
+		w.session(fmt.Sprintf("root/%d", i))
+	}
+	var wg sync.WaitGroup
+	for i := range workers {
+		me := fmt.Sprintf("root/%d", i)
+		wg.Go(func() {
+			for range adds {
+				for done := false; !done; {
+					done = true
+					for _, sql := range []string{"BEGIN", "UPDATE c SET n = n + 1 WHERE id = 1",
+						"UPDATE c SET n = n - 1 WHERE id = 2", "COMMIT"} {
+						if got := w.sql(me, sql, false); strings.HasPrefix(got, "error 40001") {
+							w.sql(me, "ROLLBACK", false)
+							done = false
+							break
+						} else if strings.HasPrefix(got, "error") {
+							t.Errorf("%s: %s", sql, got)
+							return
+						}
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got, want := w.sql("", "SELECT n FROM c ORDER BY id", false), fmt.Sprintf("n\n%d\n%d\n", workers*adds,
+		-workers*adds); got != want {
+		t.Errorf("the counters are %q, want %q", got, want)
+	}
+}
