@@ -101,7 +101,7 @@ func (c *aggCall) collects() bool {
 	switch c.name {
 	case "array_agg", "list", "string_agg", "group_concat", "listagg", "median", "quantile", "quantile_cont",
 		"quantile_disc",
-		"percentile_cont", "percentile_disc", "approx_quantile", "mode", "json_agg", "json_object_agg":
+		"percentile_cont", "percentile_disc", "approx_quantile", "mode", "histogram", "json_agg", "json_object_agg":
 		return true
 	case "first", "last", "any_value", "arbitrary", "first_value", "last_value":
 		return len(c.order) > 0

@@ -57,6 +57,8 @@ func newCollectAcc(c *aggCall) (accumulator, error) {
 		a.finish = finishFirst
 	case "mode":
 		a.finish = finishMode
+	case "histogram":
+		a.finish = finishHistogram
 	case "median", "quantile_cont", "percentile_cont", "approx_quantile":
 		a.finish = finishContinuous
 	case "quantile_disc", "percentile_disc", "quantile":
@@ -251,7 +253,7 @@ func (a *collectAcc) resultBytes(groups []uint32) (total int64) {
 		return 0
 	}
 	switch a.call.name {
-	case "array_agg", "list", "json_agg", "json_object_agg", "string_agg", "group_concat", "listagg":
+	case "array_agg", "list", "json_agg", "json_object_agg", "string_agg", "group_concat", "listagg", "histogram":
 	default:
 		return 0
 	}
@@ -433,6 +435,31 @@ func finishMode(a *collectAcc, dst *expr.Vector, i int, rows []uint32) error {
 		from = to
 	}
 	return a.put(dst, i, 0, sorted[bestFrom])
+}
+
+// finishHistogram writes how often each value is there, the least first; the second argument is the value as text.
+func finishHistogram(a *collectAcc, dst *expr.Vector, _ int, rows []uint32) error {
+	sorted := a.sorted(rows)
+	dst.Bytes = append(dst.Bytes, '{')
+	for from := 0; from < len(sorted); {
+		v, r := a.cell(0, sorted[from])
+		to := from + 1
+		for to < len(sorted) {
+			w, s := a.cell(0, sorted[to])
+			if compareAt(v, r, w, s) != 0 {
+				break
+			}
+			to++
+		}
+		if from > 0 {
+			dst.Bytes = append(dst.Bytes, ',')
+		}
+		name, s := a.cell(1, sorted[from])
+		dst.Bytes = strconv.AppendInt(append(appendJSON(dst.Bytes, name, s), ':'), int64(to-from), 10)
+		from = to
+	}
+	dst.Bytes = append(dst.Bytes, '}')
+	return nil
 }
 
 // fraction is the fraction that the call asks for.

@@ -252,6 +252,25 @@ func listAsText() overload {
 	}
 }
 
+// valueAndText is the rule of histogram: a value, beside which the binder puts its text.
+func valueAndText() overload {
+	return overload{
+		text: "(any) JSON",
+		rule: func(args []manifest.Type) (match, int, bool) {
+			if len(args) != 2 || args[1].Kind != manifest.Text {
+				return match{}, 0, false
+			}
+			value := args[0]
+			if value.Kind == manifest.Null {
+				value = typ(manifest.Text)
+			}
+			value.Length = lengthOf(value)
+			return match{[]manifest.Type{value, typ(manifest.Text)}, typ(manifest.JSON)}, 0, true
+		},
+		examples: [][]manifest.Type{{typ(manifest.Int), typ(manifest.Text)}, {typ(manifest.Text), typ(manifest.Text)}},
+	}
+}
+
 // decimalSum is the rule of sum over DECIMALs: as many digits as there are.
 func decimalSum() overload {
 	return overload{

@@ -398,6 +398,7 @@ func aggregateExamples() map[string]Example {
 		"quantile_cont":         {"quantile_cont(x, 0.25) FROM (VALUES (1), (2), (3)) t(x)", "1.5"},
 		"quantile_disc":         {"percentile_disc(0.5) WITHIN GROUP (ORDER BY x) FROM (VALUES (1), (2), (3)) t(x)", "2"},
 		"approx_quantile":       {"approx_quantile(x, 0.5) FROM (VALUES (1), (2), (3)) t(x)", "2"},
+		"histogram":             {"histogram(x) FROM (VALUES (10), (9), (9)) t(x)", `{"9":2,"10":1}`},
 		"mode":                  {"mode(x) FROM (VALUES (1), (2), (2)) t(x)", "2"},
 		"approx_count_distinct": {"approx_count_distinct(x) FROM (VALUES (1), (2), (3)) t(x)", "3"},
 		"corr":                  {"round(corr(y, x), 4) FROM (VALUES (1, 2), (2, 3), (4, 5)) t(y, x)", "1"},

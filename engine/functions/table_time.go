@@ -195,6 +195,8 @@ func aggregates() []spec {
 		a("quantile_cont percentile_cont", "The value at a fraction, interpolated.", "(double, double) double"),
 		a("quantile_disc percentile_disc quantile", "The value at a fraction, one of those there are.", "(T, double) T"),
 		a("approx_quantile approx_percentile_cont", "About quantile_cont.", "(double, double) double"),
+		{names: "histogram", class: Aggregate, group: g, nullSafe: true,
+			doc: "How often each value is there, as a JSON object, the least first.", rules: []overload{valueAndText()}},
 		a("mode", "The value that is there most often.", "(T) T"),
 		a("approx_count_distinct approx_distinct", "About how many different values.", "(any) bigint"),
 	}

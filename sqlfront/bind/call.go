@@ -246,6 +246,9 @@ func (e *env) aggCall(n *ast.Call) (plan.Agg, bool) {
 	case !n.Star:
 		args = e.args(n)
 	}
+	if n.Name == "histogram" && len(args) == 1 {
+		args = append(args, b.cast(args[0], kind(manifest.Text), n.Start)) // the names of the counts
+	}
 	order := e.order(n.Order)
 	switch {
 	case n.Within:
