@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -255,5 +256,33 @@ func TestCancelWhileSpilling(t *testing.T) {
 			}
 			cancel()
 		}
+	}
+}
+
+// TestQueriesShareMemory runs several queries at once of which each could fill the server's memory: all spill, none fails.
+func TestQueriesShareMemory(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	w := newWorld(t, newAlloc(t), newRand(t))
+	const rows, limit = 300_000, 32 << 20
+	server := NewBudget("server", limit, nil)
+	disk := &memoryDisk{}
+	plans := spillingPlans(t, rows)
+	var wait sync.WaitGroup
+	for _, name := range []string{"the sort", "the aggregate", "the join", "the semi join", "the window", "the sort"} {
+		wait.Go(func() {
+			env := w.env(2)
+			env.MemoryBytes, env.Spill, env.Server = limit, disk.create, server
+			got, err := w.try(plans[name], env)
+			if err != nil || len(got) != rows {
+				t.Errorf("%s: %d rows, want %d; %v", name, len(got), rows, err)
+			}
+		})
+	}
+	wait.Wait()
+	if peak := server.Peak(); peak > limit+limit/2 {
+		t.Errorf("all together held up to %d bytes with a limit of %d", peak, limit)
+	}
+	if disk.written.Load() == 0 || disk.open.Load() != 0 || server.Used() != 0 {
+		t.Errorf("%d bytes written, %d files open, %d bytes held", disk.written.Load(), disk.open.Load(), server.Used())
 	}
 }
