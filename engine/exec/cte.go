@@ -12,6 +12,7 @@ import (
 // cteBody is a named query and, once computed, its rows.
 type cteBody struct {
 	exec  *execution
+	info  *opInfo
 	name  string
 	types []manifest.Type
 	body  operator
@@ -51,6 +52,7 @@ func (b *builder) buildCTE(ctx context.Context, n *plan.CTE) (operator, error) {
 		return nil, err
 	}
 	op := &cteOp{body: c, input: input}
+	c.info = &op.opInfo
 	op.name, op.detail, op.inputs, op.cols = "With", n.Name, append(inputs, input), n.Columns()
 	if n.Recursive {
 		op.name = "With recursive"
@@ -124,7 +126,7 @@ func (o *cteRefOp) run(ctx context.Context, out sink) error {
 	c := o.body
 	out = o.counted(out)
 	if c.working != nil {
-		return pushChunks(ctx, c.exec, &o.opInfo, c.working.chunks(), out)
+		return c.working.push(ctx, &o.opInfo, out)
 	}
 	if c.inline {
 		return c.body.run(ctx, out)
@@ -136,15 +138,24 @@ func (o *cteRefOp) run(ctx context.Context, out sink) error {
 		}
 		c.rows = rows
 	}
-	return pushChunks(ctx, c.exec, &o.opInfo, c.rows.chunks(), out)
+	return c.rows.push(ctx, &o.opInfo, out)
 }
 
 func (c *cteBody) compute(ctx context.Context) (*gathered, error) {
-	rows := newGathered(c.exec, c.types, "the common table expression "+c.name)
+	rows := c.gathered()
 	if c.step == nil {
 		return rows, c.body.run(ctx, rows.open)
 	}
 	return rows, c.recurse(ctx, rows)
+}
+
+// gathered makes room for rows of the CTE.
+func (c *cteBody) gathered() *gathered {
+	g := newGathered(c.exec, c.types, "the common table expression "+c.name)
+	if c.exec.spills() {
+		g.info = c.info
+	}
+	return g
 }
 
 // recurse runs the body, then the step over the new rows until there are none.
@@ -161,7 +172,7 @@ func (c *cteBody) recurse(ctx context.Context, rows *gathered) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		fresh := newGathered(c.exec, c.types, rows.who)
+		fresh := c.gathered()
 		sink := fresh.open
 		if seen != nil {
 			sink = seen.only(fresh.open)
@@ -173,7 +184,7 @@ func (c *cteBody) recurse(ctx context.Context, rows *gathered) error {
 			fresh.free()
 			return nil
 		}
-		rows.stores = append(rows.stores, fresh.stores...)
+		rows.take(fresh)
 		c.working, from = fresh, c.step
 	}
 }

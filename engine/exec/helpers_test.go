@@ -325,7 +325,7 @@ func partial(n plan.Node) bool {
 		if len(n.On) > 0 {
 			return true
 		}
-	case *plan.Apply, *plan.CTE:
+	case *plan.Apply:
 		return true
 	case *plan.Aggregate:
 		for _, a := range n.Aggs {

@@ -147,6 +147,11 @@ func spillingPlans(t *testing.T, rows int64) map[string]plan.Node {
 	return map[string]plan.Node{
 		"the window": &plan.Window{Input: big(), Calls: []plan.WindowCall{{Name: "row_number", Type: bigintType,
 			Partition: []plan.Expr{col(bigintType, 0)}}}, Cols: outCols(bigintType, textType, bigintType)},
+		"the common table expression": &plan.CTE{ID: 1, Name: "c", Body: big(), Input: &plan.Join{Kind: plan.Semi,
+			LeftSide:  &plan.CTERef{ID: 1, Name: "c", Cols: outCols(types...)},
+			RightSide: &plan.CTERef{ID: 1, Name: "c", Cols: outCols(types...)},
+			LeftKeys:  []plan.Expr{col(bigintType, 0)}, RightKeys: []plan.Expr{col(bigintType, 0)},
+			Cols: outCols(types...)}},
 		"the join":      join(plan.Inner, 4),
 		"the full join": join(plan.Full, 4),
 		"the semi join": join(plan.Semi, 2),
@@ -259,7 +264,8 @@ func TestCancelWhileSpilling(t *testing.T) {
 	}
 }
 
-// TestQueriesShareMemory runs several queries at once of which each could fill the server's memory: all spill, none fails.
+// TestQueriesShareMemory runs several queries at once of which each could fill the server's memory: all spill, none
+// fails.
 func TestQueriesShareMemory(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	w := newWorld(t, newAlloc(t), newRand(t))
