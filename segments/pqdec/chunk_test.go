@@ -243,6 +243,43 @@ func TestAgainstPqarrow(t *testing.T) {
 	}
 }
 
+// FuzzAgainstPqarrow is TestAgainstPqarrow for the fuzzer: it chooses the column, its rows and how they are stored.
+func FuzzAgainstPqarrow(f *testing.F) {
+	all := variants()
+	for i := range all {
+		f.Add(uint64(i), uint8(i), uint16(20*i+1), uint8(i))
+	}
+	codecsOf := []compress.Compression{compress.Codecs.Uncompressed, compress.Codecs.Snappy, compress.Codecs.Zstd,
+		compress.Codecs.Lz4Raw}
+	f.Fuzz(func(t *testing.T, seed uint64, which uint8, rows uint16, how uint8) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		v, nullable := all[int(which)%len(all)], how&1 == 0
+		version := []parquet.DataPageVersion{parquet.DataPageV1, parquet.DataPageV2}[how>>1&1]
+		if v.name == "list" {
+			version = parquet.DataPageV2
+		}
+		a := randomArray(memory.DefaultAllocator, r, v.write, 1+int(rows)%3000, nullable)
+		column, chunk := chunkOf(t, v, a, nullable, parquet.WithCompression(codecsOf[how>>2&3]),
+			parquet.WithDataPageVersion(version))
+		column.KeepDict = how&16 != 0
+		var codecs pqdec.Codecs
+		got, err := drain(testkit.Alloc(t), &codecs, column, chunk, func() (int, int) {
+			if how&32 != 0 {
+				return 8192, 0
+			}
+			return 1 + r.IntN(300), r.IntN(2) * r.IntN(700)
+		})
+		if err != nil || len(got) != a.Len() {
+			t.Fatalf("%s: %d rows of %d, %v", v.name, len(got), a.Len(), err)
+		}
+		for row, text := range got {
+			if want := a.ValueStr(row); text != want && text != "skipped" {
+				t.Fatalf("%s: row %d: got %q, want %q", v.name, row, text, want)
+			}
+		}
+	})
+}
+
 // bounded fails the process's promise not to allocate much for few bytes.
 type bounded struct {
 	tb   testing.TB

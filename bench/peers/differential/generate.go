@@ -176,7 +176,8 @@ func (g *generator) integer(s scope, e func(kind) string) string {
 			")",
 		"CAST(round(" + e(double) + ") AS INTEGER)", "CAST(" + e(money) + " AS INTEGER)", "CAST(" + e(double) +
 			" AS INTEGER)",
-		"TRY_CAST(" + e(text) + " AS INTEGER)", "CAST(" + e(small) + " AS INTEGER)", "(" + e(small) + " + " + e(integer) +
+		"TRY_CAST(regexp_extract(" + e(text) + ", '^\\d{1,5}$') AS INTEGER)", "CAST(" + e(small) + " AS INTEGER)", "(" +
+			e(small) + " + " + e(integer) +
 			")",
 		fmt.Sprintf("(%s %s %s)", e(integer), g.pick("&", "|"), e(integer)), "CAST(" + e(boolean) + " AS INTEGER)"}
 	if len(s) > 0 {
@@ -220,12 +221,13 @@ func (g *generator) decimal(k kind, e func(kind) string) string {
 		"CAST(round("+e(k)+", "+g.pick("0", "1", "2")+") AS "+t+")", "CAST("+g.pick("floor", "ceil", "trunc")+"("+e(k)+
 			") AS "+t+")", fmt.Sprintf("CAST(TRY_CAST(%s AS DECIMAL(%d,%d)) AS %s)", e(k), p, scale, t),
 		"CAST("+e(k)+" % CAST('7.25' AS DECIMAL(5,2)) AS "+t+")", "CAST("+e(double)+" AS "+t+")",
-		"CAST("+e(money)+" * CAST("+e(small)+" AS DECIMAL(6,3)) AS "+t+")", "TRY_CAST("+e(text)+" AS "+t+")")
+		"CAST("+e(money)+" * CAST("+e(small)+" AS DECIMAL(6,3)) AS "+t+")", "TRY_CAST(regexp_extract("+e(text)+
+			", '^\\d{1,5}$') AS "+t+")")
 }
 
 func (g *generator) double(e func(kind) string) string {
 	return g.pick("("+e(double)+g.pick(" + ", " - ", " * ")+e(double)+")", "CAST("+e(integer)+" AS DOUBLE)",
-		"CAST("+e(money)+" AS DOUBLE)", "CAST("+e(wide)+" AS DOUBLE)",
+		"CAST("+e(money)+" AS DOUBLE)",
 		g.pick("floor", "ceil", "abs", "round", "sign", "trunc")+"("+e(double)+")",
 		"sqrt(abs("+e(double)+"))", "("+e(double)+" / 4)", "("+e(money)+" / 8)", "round("+e(double)+", 1)",
 		"round(exp("+e(small)+" / 8.0), 6)", "round(ln(1 + abs("+e(double)+")), 6)", "power("+e(double)+", 2)", "("+

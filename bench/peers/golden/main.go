@@ -58,6 +58,9 @@ func run(ctx context.Context, files []string) error {
 		compared += s.compared
 	}
 	fmt.Printf("%d answers compared, %d different\n", compared, different)
+	if compared == 0 {
+		return errors.New("no golden file was found: run it in bench/peers")
+	}
 	if different > 0 {
 		return fmt.Errorf("%d answers differ", different)
 	}
