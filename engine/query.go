@@ -353,9 +353,22 @@ func source(snap *tablet.Snapshot) *exec.Source {
 		Stats: func() exec.ScanStats { return exec.ScanStats(snap.Stats()) },
 	}
 	for _, m := range snap.Morsels() {
-		src.Morsels = append(src.Morsels, m)
+		src.Morsels = append(src.Morsels, morsel{m})
 	}
 	return src
+}
+
+// morsel is a piece of a snapshot in the eyes of exec.
+type morsel struct{ tablet.Morsel }
+
+// ScanPhases implements exec.Picker.
+func (m morsel) ScanPhases(ctx context.Context, where []manifest.Predicate, phases []exec.Phase,
+	yield func(rows arrow.RecordBatch, sel []uint16) error) (bool, error) {
+	own := make([]tablet.Phase, len(phases))
+	for i, p := range phases {
+		own[i] = tablet.Phase(p)
+	}
+	return m.Morsel.ScanPhases(ctx, where, own, yield)
 }
 
 // rows is a stream of batches that are there already; it owns them.

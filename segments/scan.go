@@ -155,7 +155,7 @@ func (s *Scan) prune() error {
 			continue
 		}
 		s.groups++
-		may, err := s.mayMatch(g)
+		may, err := s.mayMatch(g, s.request.Where)
 		if err != nil {
 			return err
 		}
@@ -168,9 +168,9 @@ func (s *Scan) prune() error {
 }
 
 // mayMatch asks the footer's statistics and the Bloom filters.
-func (s *Scan) mayMatch(g *rowGroup) (bool, error) {
-	for i := range s.request.Where {
-		p := &s.request.Where[i]
+func (s *Scan) mayMatch(g *rowGroup, where []manifest.Predicate) (bool, error) {
+	for i := range where {
+		p := &where[i]
 		leaf, t := s.find(p.Column)
 		if leaf == nil {
 			if sum, ok := s.madeUp(p.Column, g); ok && !sum.mayMatch(p) {
@@ -225,12 +225,11 @@ func (s *Scan) madeUp(id manifest.ColumnID, g *rowGroup) (summary, bool) {
 // span is a run of rows, counted from the start of the row group; end is exclusive.
 type span struct{ first, end int }
 
-// spans are the rows of the group whose pages may have rows that match, by the page indexes of the columns of Where.
-func (g *Group) spans() ([]span, error) {
+// spans are the rows of left whose pages may have rows that match, by the page indexes of the columns of where.
+func (g *Group) spans(left []span, where []manifest.Predicate) ([]span, error) {
 	s := g.scan
-	left := []span{{g.first, g.end}}
-	for i := range s.request.Where {
-		p := &s.request.Where[i]
+	for i := range where {
+		p := &where[i]
 		leaf, t := s.find(p.Column)
 		if leaf == nil || leaf.list {
 			continue
@@ -283,8 +282,44 @@ func intersect(a, b []span) []span {
 // Retain keeps it. Its fields have ColumnKey metadata. Text may come as Dictionary<int32, utf8>, DECIMAL of precision
 // <= 18 as Decimal64.
 func (g *Group) Read(ctx context.Context, yield func(firstRow uint32, rows arrow.RecordBatch) error) error {
+	return g.ReadPicked(ctx, Picking{}, yield)
+}
+
+// Picking lets a read leave rows out by what turns up while it goes on.
+type Picking struct {
+	// Where is as in ScanRequest, for this read alone.
+	Where []manifest.Predicate
+	// Phases are gone through before the other columns of a batch are read.
+	Phases []Phase
+}
+
+// Phase is a step in which some columns of a batch are read to tell whether others have to be.
+type Phase struct {
+	// Columns are places in ScanRequest.Columns, ascending.
+	Columns []int
+	// Pick tells whether any of so many rows counts. It borrows the arrays of Columns until it returns.
+	Pick func(firstRow uint32, columns []arrow.Array, rows int) (bool, error)
+}
+
+// spansOf are the rows to read for a picking.
+func (g *Group) spansOf(p Picking) ([]span, error) {
+	if len(p.Where) > 0 {
+		if may, err := g.scan.mayMatch(&g.scan.handle.file.groups[g.index], p.Where); err != nil || !may {
+			return nil, err
+		}
+	}
+	spans, err := g.spans([]span{{g.first, g.end}}, g.scan.request.Where)
+	if err != nil {
+		return nil, err
+	}
+	return g.spans(spans, p.Where)
+}
+
+// ReadPicked is Read without the batches of which no row counts.
+func (g *Group) ReadPicked(ctx context.Context, p Picking,
+	yield func(firstRow uint32, rows arrow.RecordBatch) error) error {
 	s := g.scan
-	spans, err := g.spans()
+	spans, err := g.spansOf(p)
 	if err != nil {
 		return fmt.Errorf("read segment %d: %w", s.request.Segment.ID, err)
 	}
@@ -303,13 +338,15 @@ func (g *Group) Read(ctx context.Context, yield func(firstRow uint32, rows arrow
 				return err
 			}
 			end := min(run.end, first-first%BatchRows+BatchRows)
-			batch, err := r.batch(first, end)
+			batch, err := r.picked(p.Phases, base+uint32(first), first, end)
 			if err != nil {
 				return fmt.Errorf("read segment %d: %w", s.request.Segment.ID, err)
 			}
 			s.counters.rows.Add(int64(end - first))
-			err = yield(base+uint32(first), batch)
-			batch.Release()
+			if batch != nil {
+				err = yield(base+uint32(first), batch)
+				batch.Release()
+			}
 			if err != nil {
 				return err
 			}
@@ -353,6 +390,11 @@ func (r *groupReader) close() {
 
 // batch reads the rows from first to end, counted in the row group.
 func (r *groupReader) batch(first, end int) (arrow.RecordBatch, error) {
+	return r.picked(nil, 0, first, end)
+}
+
+// picked is batch, or nil when a phase picks none of the rows. row is the segment's row of the first.
+func (r *groupReader) picked(phases []Phase, row uint32, first, end int) (arrow.RecordBatch, error) {
 	s := r.group.scan
 	arrays := make([]arrow.Array, len(s.columns))
 	defer func() {
@@ -362,18 +404,15 @@ func (r *groupReader) batch(first, end int) (arrow.RecordBatch, error) {
 			}
 		}
 	}()
-	var err error
+	for i := range phases {
+		some, err := r.pick(&phases[i], arrays, row, first, end)
+		if err != nil || !some {
+			return nil, err
+		}
+	}
 	for i := range s.columns {
-		if c := r.columns[i]; c != nil {
-			arrays[i], err = c.read(first, end)
-		} else {
-			arrays[i], err = s.makeUp(&s.columns[i], int64(s.handle.file.groups[r.group.index].first)+int64(first), end-first)
-		}
-		if err == nil {
-			err = s.widen(&s.columns[i], &arrays[i])
-		}
-		if err != nil {
-			return nil, fmt.Errorf("column %s: %w", s.columns[i].Name, err)
+		if err := r.column(arrays, i, first, end); err != nil {
+			return nil, err
 		}
 	}
 	r.schema = s.schemaOf(r.schema, arrays)
@@ -391,6 +430,39 @@ func (s *Scan) widen(c *scanColumn, a *arrow.Array) error {
 	}
 	(*a).Release()
 	*a = wide
+	return nil
+}
+
+// pick reads the columns of a phase and asks it.
+func (r *groupReader) pick(p *Phase, arrays []arrow.Array, row uint32, first, end int) (bool, error) {
+	part := make([]arrow.Array, len(p.Columns))
+	for j, i := range p.Columns {
+		if err := r.column(arrays, i, first, end); err != nil {
+			return false, err
+		}
+		part[j] = arrays[i]
+	}
+	return p.Pick(row, part, end-first)
+}
+
+// column reads the rows of column i unless they are there.
+func (r *groupReader) column(arrays []arrow.Array, i, first, end int) (err error) {
+	if arrays[i] != nil {
+		return nil
+	}
+	s := r.group.scan
+	if c := r.columns[i]; c != nil {
+		arrays[i], err = c.read(first, end)
+	} else {
+		from := int64(s.handle.file.groups[r.group.index].first) + int64(first)
+		arrays[i], err = s.makeUp(&s.columns[i], from, end-first)
+	}
+	if err == nil {
+		err = s.widen(&s.columns[i], &arrays[i])
+	}
+	if err != nil {
+		return fmt.Errorf("column %s: %w", s.columns[i].Name, err)
+	}
 	return nil
 }
 
@@ -432,6 +504,17 @@ func (s *Scan) makeUp(c *scanColumn, first int64, n int) (arrow.Array, error) {
 		return constantArray(c.Type, false, n, alloc)
 	}
 	return missingArray(c.Column, n, alloc)
+}
+
+// Bounds are bounds of the values of a column in the group, in the form of manifest.Predicate; nil when nothing is
+// known of them. Rows may be NULL besides.
+func (g *Group) Bounds(id manifest.ColumnID) (least, most any) {
+	leaf, t := g.scan.find(id)
+	if leaf == nil {
+		return nil, nil
+	}
+	sum := chunkSummary(t, &g.scan.handle.file.groups[g.index], leaf.index)
+	return sum.least, sum.most
 }
 
 // ReadRows reads single rows, given in ascending order without repeats; the batch has them in that order, without

@@ -182,6 +182,8 @@ type worker struct {
 	stage stage
 	halt  *atomic.Pointer[stopError]
 	own   *expr.Batch
+	// sieve is the worker's own in a scan.
+	sieve *sieve
 }
 
 // push hands on a batch unless some worker of the pipeline heard that no more rows are needed.

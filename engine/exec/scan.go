@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/apache/arrow-go/v18/arrow"
-
 	"kalamflight/engine/expr"
 	"kalamflight/engine/plan"
 	"kalamflight/manifest"
@@ -17,9 +15,14 @@ type scanOp struct {
 	opInfo
 	exec   *execution
 	source *Source
+	table  *manifest.Table
+	ids    []manifest.ColumnID
 	types  []manifest.Type
-	where  *expr.Program
-	limit  int64
+	// steps are the scan's filter.
+	steps []scanStep
+	limit int64
+	// top, when not nil, is the threshold of a sort above that keeps its first rows.
+	top *threshold
 }
 
 func (b *builder) buildScan(ctx context.Context, n *plan.Scan) (operator, error) {
@@ -43,11 +46,11 @@ func (b *builder) buildScan(ctx context.Context, n *plan.Scan) (operator, error)
 		b.scans[origin] = src
 	}
 	types := columnTypes(n.Cols)
-	where, err := compileWhere(n.Filter, types, b.exec.env.Expr)
+	steps, err := scanSteps(n.Filter, types, b.exec.env.Expr)
 	if err != nil {
 		return nil, err
 	}
-	op := &scanOp{exec: b.exec, source: src, types: types, where: where, limit: n.Limit}
+	op := &scanOp{exec: b.exec, source: src, table: n.Table, ids: n.IDs, types: types, steps: steps, limit: n.Limit}
 	op.name, op.detail, op.cols = "Scan", scanDetail(n), n.Cols
 	op.scan = src.Stats
 	return op, nil
@@ -79,33 +82,18 @@ func (o *scanOp) run(ctx context.Context, out sink) error {
 	if o.limit >= 0 && o.limit <= expr.VectorRows {
 		workers = 1
 	}
-	return o.exec.each(ctx, &o.opInfo, len(src.Morsels), workers, o.stage(o.counted(out)),
+	morsels := src.Morsels
+	if o.top != nil {
+		o.top.bound.Store(nil)
+		morsels = o.top.arrange(morsels)
+	}
+	return o.exec.each(ctx, &o.opInfo, len(morsels), workers, o.counted(out),
 		func(ctx context.Context, w *worker, i int) error {
-			b := w.batch(len(o.types))
-			return src.Morsels[i].Scan(ctx, func(rows arrow.RecordBatch, sel []uint16) error {
-				return o.yield(ctx, w, b, rows, sel)
-			})
+			if w.sieve == nil {
+				w.sieve = o.sieve(w.batch(len(o.types)))
+			}
+			return w.sieve.scan(ctx, w, morsels[i])
 		})
-}
-
-// yield turns one batch of storage into vectors and pushes it.
-func (o *scanOp) yield(ctx context.Context, w *worker, b *expr.Batch, rows arrow.RecordBatch, sel []uint16) error {
-	if int(rows.NumCols()) != len(o.types) {
-		return fmt.Errorf("scan %s: storage gave %d columns for %d", o.detail, rows.NumCols(), len(o.types))
-	}
-	if rows.NumRows() > expr.VectorRows {
-		return fmt.Errorf("scan %s: a batch of %d rows", o.detail, rows.NumRows())
-	}
-	b.Len, b.Sel = int(rows.NumRows()), sel
-	for i, t := range o.types {
-		if err := expr.FromArrow(rows.Column(i), t, b.Vectors[i]); err != nil {
-			return fmt.Errorf("scan %s: %w", o.detail, err)
-		}
-	}
-	if b.Rows() == 0 {
-		return nil
-	}
-	return w.push(ctx, b)
 }
 
 // batch is the worker's own batch of n vectors, kept from morsel to morsel.
@@ -117,12 +105,4 @@ func (w *worker) batch(n int) *expr.Batch {
 		}
 	}
 	return w.own
-}
-
-// stage puts the scan's filter in front of out.
-func (o *scanOp) stage(out sink) sink {
-	if o.where == nil {
-		return out
-	}
-	return filterSink(o.where, out)
 }

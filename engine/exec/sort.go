@@ -29,6 +29,8 @@ type sortOp struct {
 	// extra are the places in set of those keys.
 	extra []int
 	order *sortOrder
+	// top, when not nil, tells a scan below which rows cannot be among the first.
+	top *threshold
 	// count is -1 for all; rows before skip are left out.
 	count, skip int64
 }
@@ -70,6 +72,9 @@ func (b *builder) sortOp(ctx context.Context, n *plan.Sort, count, skip int64) (
 	op.order = newSortOrder(n.Keys, cols)
 	op.name, op.detail = "Sort", sortText(n.Keys, n.Input.Columns())
 	if count >= 0 {
+		if c := op.set.col[op.place[0]]; c >= 0 {
+			op.top = pushThreshold(in, c, &n.Keys[0], len(n.Keys))
+		}
 		op.name, op.detail = "Top", fmt.Sprintf("%s by %s", limitDetail(count, skip), op.detail)
 	}
 	op.inputs, op.cols = []operator{in}, n.Columns()
@@ -102,8 +107,10 @@ type sortRun struct {
 	vectors []*expr.Vector
 	mem     account
 	sel     []uint16
-	// limit is how many rows are wanted, -1 for all; bound is the last of them when full.
+	// limit is how many rows are wanted, -1 for all; bound is the last of them when full. slack is how many more than
+	// twice as many are kept before they are cut.
 	limit int64
+	slack int64
 	full  bool
 	bound sortEntry
 	// file has the runs that were spilled, each its blocks in order.
@@ -123,7 +130,8 @@ type sortRuns struct {
 
 func (s *sortRuns) open(context.Context) (stage, error) {
 	o := s.op
-	r := &sortRun{op: o, ev: o.set.eval(), limit: -1, mem: o.exec.lenient("the sort")}
+	r := &sortRun{op: o, ev: o.set.eval(), limit: -1, slack: firstSlack,
+		mem: o.exec.lenient("the sort")}
 	r.store = newRowStore(o.types, o.exec.lenient("the sort"))
 	if o.count >= 0 {
 		r.limit = o.count + o.skip
@@ -225,13 +233,20 @@ func (r *sortRun) add(ctx context.Context, sel []uint16, n int) error {
 		return err
 	}
 	r.op.note(r.mem.held + r.store.mem.held)
-	if r.limit >= 0 && int64(len(r.entries)) >= 2*r.limit+chunkRows {
+	if r.limit >= 0 && int64(len(r.entries)) >= 2*r.limit+r.slack {
+		// The first cut comes early, for it tells the scan what to leave out; rows that come from the worst to the best must
+		// not be cut all the time.
+		r.slack = min(2*r.slack, chunkRows)
 		return r.cut(ctx)
 	}
 	return nil
 }
 
-const entryBytes = int64(unsafe.Sizeof(sortEntry{}))
+const (
+	// firstSlack is the first slack of a run.
+	firstSlack = 64
+	entryBytes = int64(unsafe.Sizeof(sortEntry{}))
+)
 
 // moreEntries is s with n more places. It doubles, where append grows large slices by a quarter and copies each entry
 // five times.
@@ -295,8 +310,28 @@ func (r *sortRun) cut(ctx context.Context) error {
 	old.free()
 	if r.full = int64(len(r.entries)) == r.limit; r.full {
 		r.bound = r.entries[len(r.entries)-1]
+		r.offer()
 	}
 	return nil
+}
+
+// offer tells the scan the first key of the last row that is kept.
+func (r *sortRun) offer() {
+	if r.op.top == nil {
+		return
+	}
+	v, i := &r.store.chunks[r.bound.id>>chunkShift].cols[r.op.order.cols[0]], int(r.bound.id&(chunkRows-1))
+	if !v.IsValid(i) {
+		return
+	}
+	switch expr.Width(v.Type) {
+	case 2:
+		r.op.top.offer(int64(expr.Values[int16](v)[i]))
+	case 4:
+		r.op.top.offer(int64(expr.Values[int32](v)[i]))
+	case 8:
+		r.op.top.offer(expr.Values[int64](v)[i])
+	}
 }
 
 func (r *sortRun) sort(ctx context.Context) (err error) {

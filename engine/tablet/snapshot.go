@@ -360,6 +360,56 @@ func (m Morsel) scanCold(ctx context.Context, yield func(rows arrow.RecordBatch,
 	})
 }
 
+// Phase is a step of a scan in which some columns are read to tell whether others have to be.
+type Phase struct {
+	// Columns are places in the columns asked for, ascending.
+	Columns []int
+	// Pick narrows a selection of so many rows, nil for all; no row counts when some is false. It borrows the arrays of
+	// Columns until it returns.
+	Pick func(columns []arrow.Array, rows int, sel []uint16) (left []uint16, some bool, err error)
+}
+
+// ScanPhases is Scan by phases: yield gets the batches of which they left rows, selected, with all columns. where is as
+// in ReadOptions, for this scan alone. ok is false, and nothing was read, when the morsel cannot be read by phases.
+func (m Morsel) ScanPhases(ctx context.Context, where []manifest.Predicate, phases []Phase,
+	yield func(rows arrow.RecordBatch, sel []uint16) error) (ok bool, err error) {
+	s, src := m.snap, m.cold
+	if src == nil || src.scan == nil || src.cut || !slices.Equal(src.ids, s.columns.ids) {
+		return false, nil
+	}
+	s.groups.Add(1)
+	var buffer, sel []uint16
+	p := segments.Picking{Where: storedPredicates(where)}
+	for i, phase := range phases {
+		p.Phases = append(p.Phases, segments.Phase{Columns: phase.Columns,
+			Pick: func(first uint32, columns []arrow.Array, n int) (some bool, err error) {
+				if i == 0 {
+					sel = live(buffer, first, n, src.ended)
+					s.account(n, sel)
+					if sel != nil {
+						if buffer = sel; len(sel) == 0 {
+							return false, nil
+						}
+					}
+				}
+				sel, some, err = phase.Pick(columns, n, sel)
+				return some, err
+			}})
+	}
+	return true, src.scan.Groups[m.group].ReadPicked(ctx, p, func(_ uint32, rows arrow.RecordBatch) error {
+		return yield(rows, sel)
+	})
+}
+
+// Bounds are bounds of the values of a column in the morsel, in the form of manifest.Predicate; nil when nothing is
+// known of them. Rows may be NULL besides.
+func (m Morsel) Bounds(id manifest.ColumnID) (least, most any) {
+	if m.cold == nil || m.cold.scan == nil {
+		return nil, nil
+	}
+	return m.cold.scan.Groups[m.group].Bounds(id)
+}
+
 func (s *Snapshot) account(n int, sel []uint16) {
 	s.rows.Add(int64(n))
 	if sel != nil {
