@@ -116,18 +116,22 @@ func (o *sortOrder) encodeKey(out []sortEntry, v *expr.Vector, sel []uint16, k, 
 	return pos + 1 + first + second
 }
 
-// encodeFirst is encodeKey for the first key, all rows and whole numbers of 8 or 4 bytes; false for other types.
+// encodeFirst is encodeKey for the first key, all rows and numbers of 8 or 4 bytes; false for other types.
 func encodeFirst(out []sortEntry, v *expr.Vector, valid, flip uint64) bool {
-	if v.Type.Kind == manifest.Double || v.Type.Kind == manifest.Float {
+	switch w := expr.Width(v.Type); {
+	case v.Type.Kind == manifest.Float:
 		return false
-	}
-	switch expr.Width(v.Type) {
-	case 8:
+	case v.Type.Kind == manifest.Double:
+		for i, x := range lanes[uint64](v.Fixed)[:len(out)] {
+			x = orderFloat64(x) ^ flip
+			out[i].hi, out[i].lo = valid<<63|x>>1, x<<63
+		}
+	case w == 8:
 		for i, x := range lanes[uint64](v.Fixed)[:len(out)] {
 			x = x ^ 1<<63 ^ flip
 			out[i].hi, out[i].lo = valid<<63|x>>1, x<<63
 		}
-	case 4:
+	case w == 4:
 		for i, x := range lanes[uint32](v.Fixed)[:len(out)] {
 			out[i].hi = valid<<63 | uint64(x^1<<31^uint32(flip))<<31
 		}
