@@ -10,8 +10,8 @@ const (
 	wordsQuery = "SELECT table_schema FROM information_schema.tables UNION ALL " +
 		"SELECT table_name FROM information_schema.tables UNION ALL " +
 		"SELECT name FROM system.functions WHERE name ~ '^[a-z]'"
-	wordsTime  = 2 * time.Second
-	wordsMax   = 10_000
+	wordsTime = 2 * time.Second
+	wordsMax  = 10_000
 )
 
 // Words are the names of namespaces, tables and functions, for completion.

@@ -22,6 +22,9 @@ type column struct {
 	index int
 	// hidden columns are not part of a star.
 	hidden bool
+	// scan and id say which column of which reading of a table it is; scan is nil for all others.
+	scan *plan.Scan
+	id   manifest.ColumnID
 	// qualified columns are found only with their table's name: the sides of a USING, and excluded.*.
 	qualified bool
 }

@@ -63,7 +63,7 @@ func (b *binder) selectNode(s *ast.Select, q *ast.Query, outer *scope) plan.Node
 	if b.err != nil {
 		return nothing()
 	}
-	x.aggregate()
+	x.aggregate(append(keyExprs(order, on), having, qualify))
 	if having != nil {
 		x.node = &plan.Filter{Input: x.node, Where: x.rows.apply(having)}
 	}
@@ -414,6 +414,61 @@ func hasPlaceholder(x plan.Expr) bool {
 	return found
 }
 
+// keyExprs are the expressions of keys that are no columns of the output.
+func keyExprs(lists ...[]orderKey) []plan.Expr {
+	var out []plan.Expr
+	for _, list := range lists {
+		for _, k := range list {
+			out = append(out, k.expr)
+		}
+	}
+	return out
+}
+
+// dependent adds to the groups the columns that are asked for of tables whose whole primary key is among the groups:
+// there is one value of them in each group, so that the groups stay what they are.
+func (x *selecting) dependent(others []plan.Expr) {
+	grouped := map[int]bool{}
+	for _, g := range x.groups {
+		if ref, ok := g.(*plan.ColumnRef); ok {
+			grouped[ref.Index] = true
+		}
+	}
+	keys := map[*plan.Scan]int{} // how many columns of its key are groups
+	for _, c := range x.env.scope.columns {
+		if c.scan != nil && grouped[c.index] && slices.Contains(c.scan.Table.Key, c.id) && !c.qualified {
+			keys[c.scan]++
+		}
+	}
+	free := map[int]bool{}
+	for _, c := range x.env.scope.columns {
+		if n := keys[c.scan]; c.scan != nil && n > 0 && n == len(c.scan.Table.Key) && !grouped[c.index] {
+			free[c.index] = true
+		}
+	}
+	if len(free) == 0 {
+		return
+	}
+	list := others
+	for _, it := range x.items {
+		list = append(list, it.expr)
+	}
+	for _, w := range x.sel.windows {
+		list = append(append(append(list, w.Args...), w.Partition...), w.Where)
+		for _, k := range w.Order {
+			list = append(list, k.Expr)
+		}
+	}
+	for _, e := range append(list, x.sel.unnests...) {
+		visit(e, func(y plan.Expr) bool {
+			if ref, ok := y.(*plan.ColumnRef); ok && free[ref.Index] {
+				x.addGroup(ref)
+			}
+			return true
+		})
+	}
+}
+
 // addGroup adds a group expression once and tells its index.
 func (x *selecting) addGroup(e plan.Expr) int {
 	key := exprKey(e)
@@ -532,12 +587,17 @@ func (x *selecting) groupExpr(g ast.Expr) plan.Expr {
 
 // aggregate puts the Aggregate on the node when the query needs one, and makes the map from the rows of FROM to those
 // that the items are computed of.
-func (x *selecting) aggregate() {
+//
+// others are expressions over the groups besides the items: HAVING, QUALIFY and what orders the rows.
+func (x *selecting) aggregate(others []plan.Expr) {
 	needed := len(x.sel.aggregates) > 0 || len(x.s.Group) > 0 || len(x.groups) > 0 || x.s.Having != nil ||
 		len(x.sel.groupings) > 0
 	x.rows = &rowMap{b: x.b, sel: x.sel, grouped: needed, sets: x.sets != nil}
 	if !needed {
 		return
+	}
+	if x.sets == nil {
+		x.dependent(others)
 	}
 	in := x.node.Columns()
 	n := &plan.Aggregate{Input: x.node, Groups: x.groups, Sets: x.sets, Aggs: x.sel.aggregates}

@@ -121,7 +121,7 @@ func (b *binder) scan(t *manifest.Table, n *ast.Table, asOf plan.Expr,
 	add := func(c manifest.Column, hidden bool) {
 		pc := plan.Column{Name: c.Name, Table: out.Alias, Type: c.Type, Nullable: !c.NotNull}
 		out.IDs, out.Cols = append(out.IDs, c.ID), append(out.Cols, pc)
-		v := column{Column: pc, index: len(out.Cols) - 1, hidden: hidden}
+		v := column{Column: pc, index: len(out.Cols) - 1, hidden: hidden, scan: out, id: c.ID}
 		if n.Alias.Name.Text == "" {
 			v.namespace = t.Namespace
 		}
