@@ -272,7 +272,7 @@ type serveCommand struct {
 	QueriesMax int              `help:"Queries and subscriptions at once." default:"100000" env:"KALAMFLIGHT_QUERIES_MAX"`
 
 	TransactionIdle  time.Duration    `help:"Ends transactions that ran no statement for so long." default:"5m" env:"KALAMFLIGHT_TRANSACTION_IDLE"`
-	TransactionBytes server.ByteCount `help:"Memory of the rows that one transaction has written; large inserts do not count." default:"64MiB" env:"KALAMFLIGHT_TRANSACTION_BYTES"`
+	TransactionBytes server.ByteCount `help:"Rows that one transaction has written; large inserts do not count." default:"64MiB" env:"KALAMFLIGHT_TRANSACTION_BYTES"`
 }
 
 // Run serves until a signal.

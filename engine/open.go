@@ -50,7 +50,8 @@ type Options struct {
 	// QueriesMax bounds the queries and subscriptions that run at once; 0 means 100,000.
 	QueriesMax int
 	// TransactionIdle ends transactions that ran no statement for so long; 0 means 5 minutes. TransactionBytes bounds the
-	// memory that one holds for the rows that it wrote; 0 means 64 MiB. Large inserts are not held in memory.
+	// rows that one has written and, at 32 bytes each, ended; 0 means 64 MiB. Large inserts and updates do not count:
+	// their rows are in segments.
 	TransactionIdle  time.Duration
 	TransactionBytes int64
 	// HotBytes is the budget of unflushed rows; 0 means 1 GiB. LogBytes is that of the log; 0 means 128 MiB.

@@ -323,7 +323,7 @@ func (t *Transaction) checkBytes() error {
 	}
 	return &fault.SQL{Kind: fault.ErrExhausted, Code: "53200",
 		Message: fmt.Sprintf("the transaction holds %d bytes of rows that it wrote, more than %d", n, most),
-		Hint:    "insert more rows with each statement: large inserts are not held in memory; or commit in parts"}
+		Hint:    "insert more rows with each statement: large inserts do not count; or commit in parts"}
 }
 
 // commit makes what was written durable, as one commit, and ends the transaction; when it fails, nothing is. An error

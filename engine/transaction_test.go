@@ -272,3 +272,58 @@ func TestConcurrentTransactions(t *testing.T) {
 		t.Errorf("the counters are %q, want %q", got, want)
 	}
 }
+
+// TestLargeTransactions writes more than is held in memory: large inserts go to segments, which a rollback removes, and
+// small ones have a limit.
+func TestLargeTransactions(t *testing.T) {
+	w := newWorld(t, func(o *engine.Options) { o.BigBytes, o.TransactionBytes = 1<<12, 4<<20 })
+	want := func(sql, rows string) {
+		t.Helper()
+		if got := w.sql("", sql, false); got != rows {
+			t.Errorf("%s: %q, want %q", sql, got, rows)
+		}
+	}
+	const fill = "INSERT INTO t SELECT i, 'row ' || i FROM generate_series(%d, %d) AS g(i)"
+	want("CREATE SHARED TABLE t (id BIGINT PRIMARY KEY, s TEXT)", "0 rows\n")
+	want("INSERT INTO t VALUES (1, 'old'), (2, 'old')", "2 rows\n")
+	for _, end := range []string{"ROLLBACK", "COMMIT"} {
+		want("BEGIN", "0 rows\n")
+		want(fmt.Sprintf(fill, 10, 50009), "50000 rows\n")
+		want(fmt.Sprintf(fill+" ON CONFLICT DO NOTHING", 50000, 100009), "50000 rows\n")
+		want("DELETE FROM t WHERE id % 2 = 1", "50001 rows\n")
+		want("UPDATE t SET s = 'new' WHERE id IN (2, 10, 99998)", "3 rows\n")
+		want("INSERT INTO t VALUES (11, 'again'), (99999, 'again')", "2 rows\n")
+		want("SELECT count(*), min(id), max(id), count(*) FILTER (WHERE s = 'new') AS new FROM t",
+			"count(*) | min(id) | max(id) | new\n50003 | 2 | 100008 | 3\n")
+		want("INSERT INTO t VALUES (12, 'taken')", "error 23505: a row of default.t with this key (id) exists already\n"+
+			"hint: use ON CONFLICT DO NOTHING, or UPDATE the row\n")
+		want("ROLLBACK", "0 rows\n")
+		want("SELECT count(*) FROM t", "count(*)\n2\n")
+		want("BEGIN", "0 rows\n")
+		want(fmt.Sprintf(fill, 10, 50009), "50000 rows\n")
+		want("DELETE FROM t WHERE id % 2 = 1", "25001 rows\n")
+		want("INSERT INTO t VALUES (11, 'again'), (1, 'again')", "2 rows\n")
+		want("UPDATE t SET s = 'new' WHERE id < 3", "2 rows\n")
+		want(end, "0 rows\n")
+		if end == "COMMIT" {
+			want("SELECT count(*), count(DISTINCT _seq) FROM t", "count(*) | count(DISTINCT _seq)\n25003 | 1\n")
+			want("FLUSH TABLE t", "0 rows\n")
+			w.close()
+			w.open()
+			want("SELECT id, s FROM t WHERE id < 12 ORDER BY id",
+				"id | s\n1 | new\n2 | new\n10 | row 10\n11 | again\n")
+			want("SELECT count(*) FROM t", "count(*)\n25003\n")
+		}
+	}
+	want("BEGIN", "0 rows\n")
+	for i := range 3000 {
+		got := w.sql("", fmt.Sprintf(fill, 200_000+50*i, 200_049+50*i), false)
+		if strings.HasPrefix(got, "error 53200") {
+			return
+		}
+		if got != "50 rows\n" {
+			t.Fatalf("insert: %s", got)
+		}
+	}
+	t.Error("a transaction holds any number of rows in memory")
+}

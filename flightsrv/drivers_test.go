@@ -310,10 +310,33 @@ func TestADBCIngest(t *testing.T) {
 func TestADBCAutocommit(t *testing.T) {
 	s := start(t, flightsrv.Options{})
 	c := adbcConn(t, s, nil)
-	err := c.(adbc.PostInitOptions).SetOption(adbc.OptionKeyAutoCommit, adbc.OptionValueDisabled)
-	var e adbc.Error
-	if !errors.As(err, &e) || e.Code != adbc.StatusNotImplemented {
-		t.Errorf("turning autocommit off: %v", err)
+	set := func(value string) {
+		t.Helper()
+		if err := c.(adbc.PostInitOptions).SetOption(adbc.OptionKeyAutoCommit, value); err != nil {
+			t.Fatalf("set autocommit to %s: %v", value, err)
+		}
+	}
+	change := func() {
+		t.Helper()
+		if _, err := adbcStatement(t, c, "CHANGE 1").ExecuteUpdate(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(adbc.OptionValueDisabled)
+	change()
+	if err := errors.Join(c.Commit(context.Background()), c.Rollback(context.Background())); err != nil {
+		t.Fatal(err)
+	}
+	set(adbc.OptionValueEnabled)
+	change()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if want := []string{fakeTransaction, ""}; !slices.Equal(s.transactions, want) {
+		t.Errorf("the changes came in the transactions %q, want %q", s.transactions, want)
+	}
+	want := []string{fakeTransaction + " commit=true", fakeTransaction + " commit=false", fakeTransaction + " commit=true"}
+	if !slices.Equal(s.ended, want) {
+		t.Errorf("the transactions ended as %q, want %q", s.ended, want)
 	}
 }
 

@@ -39,15 +39,17 @@ func kind(k manifest.TypeKind) manifest.Type { return manifest.Type{Kind: k} }
 //	SUBSCRIBE       a subscription: a progress row, then one row for each send on events
 //	SYNTAX, INTERNAL, PANIC, SECRET   failures
 type fake struct {
-	mu       sync.Mutex
-	users    map[string]*fakeUser
-	changes  map[string]int
-	inserted [][]plan.Literal
-	ingested []ingestion
-	sessions atomic.Int64
-	head     atomic.Int64
-	asOf     []manifest.Seq
-	logins   atomic.Int64
+	mu      sync.Mutex
+	users   map[string]*fakeUser
+	changes map[string]int
+	// transactions are those that changes came in; ended are those that were ended, and how.
+	transactions, ended []string
+	inserted            [][]plan.Literal
+	ingested            []ingestion
+	sessions            atomic.Int64
+	head                atomic.Int64
+	asOf                []manifest.Seq
+	logins              atomic.Int64
 	// version is the catalog's; columns is how many columns ROWS has.
 	version atomic.Uint64
 	extra   atomic.Bool
@@ -141,7 +143,7 @@ func (f *fake) Pin(flightsrv.Session, *plan.Compiled, time.Duration) manifest.Se
 func (f *fake) Drain() { f.once.Do(func() { close(f.drained) }) }
 
 func (f *fake) CatalogVersion(_ flightsrv.Session, transaction string) (uint64, error) {
-	if transaction != "" {
+	if transaction != "" && transaction != fakeTransaction {
 		return 0, fmt.Errorf("there is no such transaction: %w", fault.ErrPrecondition)
 	}
 	return f.version.Load(), nil
@@ -170,12 +172,22 @@ func (s *fakeSession) Principal() access.Principal {
 
 func (s *fakeSession) Close() { s.f.sessions.Add(-1) }
 
-// Transactions are tested with the engine.
+// Begin begins the fake's only transaction: what transactions do is tested with the engine.
+func (s *fakeSession) Begin() (string, error) { return fakeTransaction, nil }
+
+func (s *fakeSession) End(_ context.Context, id string, commit bool) error {
+	s.f.mu.Lock()
+	defer s.f.mu.Unlock()
+	s.f.ended = append(s.f.ended, fmt.Sprintf("%s commit=%t", id, commit))
+	return nil
+}
+
+func (s *fakeSession) Current(id string) string { return id }
+
+const fakeTransaction = "the transaction"
+
 var errNoTransactions = fmt.Errorf("transactions: %w", fault.ErrUnsupported)
 
-func (s *fakeSession) Begin() (string, error)                           { return "", errNoTransactions }
-func (s *fakeSession) End(context.Context, string, bool) error          { return errNoTransactions }
-func (s *fakeSession) Current(string) string                            { return "" }
 func (s *fakeSession) Follow(string) (string, error)                    { return "", nil }
 func (s *fakeSession) EndSavepoint(context.Context, string, bool) error { return errNoTransactions }
 func (s *fakeSession) BeginSavepoint(context.Context, string, string) (string, error) {
@@ -415,6 +427,7 @@ func (f *fake) Exec(_ context.Context, _ flightsrv.Session, c *plan.Compiled,
 	defer f.mu.Unlock()
 	rows := o.Rows
 	f.changes[c.Text] += len(rows)
+	f.transactions = append(f.transactions, o.Transaction)
 	n := argument(c.Text, 1)
 	switch strings.Fields(c.Text)[0] {
 	case "INSERT":

@@ -78,7 +78,7 @@ func (s *Store) NewDraft(t manifest.Tablet, asOf manifest.Seq) (*Draft, error) {
 // Tablet is what the draft writes to, by the definition that its rows have.
 func (d *Draft) Tablet() manifest.Tablet { return d.tablet }
 
-// Bytes is about how much memory the steps hold.
+// Bytes is about how much the steps put into the log; in memory they hold up to four times as much.
 func (d *Draft) Bytes() (n int64) {
 	d.st.view.Lock()
 	defer d.st.view.Unlock()
@@ -180,8 +180,8 @@ func (d *Draft) stepOf(p *pendingWrite) (step, error) {
 	return next, nil
 }
 
-// markBytes is about what a mark or a key costs in memory.
-const markBytes = 128
+// markBytes is what a mark or a key counts for: more than it takes in the log, less than in memory.
+const markBytes = 32
 
 // withSystem is a batch of the log with the system columns of a commit. The caller releases it.
 func withSystem(d *Draft, rows arrow.RecordBatch, seq manifest.Seq, at int64) arrow.RecordBatch {

@@ -50,8 +50,8 @@ type Options struct {
 	// Workers bounds the goroutines of a query; 0 means the number of cores. QueriesMax bounds the queries at once; 0
 	// means 100,000.
 	Workers, QueriesMax int
-	// TransactionIdle ends transactions that ran no statement for so long, TransactionBytes bounds what one of them holds
-	// in memory; 0 means the engine's defaults.
+	// TransactionIdle ends transactions that ran no statement for so long, TransactionBytes bounds what one of them has
+	// written but for large inserts; 0 means the engine's defaults.
 	TransactionIdle  time.Duration
 	TransactionBytes int64
 	// LogFS is where the write-ahead log's files are; nil means the local disk. UnsafeNoSync turns off every sync of the
