@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kalamflight/engine/plan"
+	"kalamflight/manifest"
 )
 
 // profile is what EXPLAIN shows of one operator.
@@ -228,7 +229,21 @@ func literalText(l *plan.Literal) string {
 	case []byte:
 		return fmt.Sprintf("'\\x%x'", v)
 	}
+	switch l.Type.Kind {
+	case manifest.Decimal, manifest.Date, manifest.Time, manifest.Timestamp, manifest.DateTime, manifest.UUID:
+		if s, err := manifest.EncodeValue(l.Type, l.Value); err == nil {
+			return strings.ReplaceAll(s, `"`, quoteOf(l.Type))
+		}
+	}
 	return fmt.Sprint(l.Value)
+}
+
+// quoteOf is what stands around a value of a type as SQL spells it.
+func quoteOf(t manifest.Type) string {
+	if t.Kind == manifest.Decimal {
+		return ""
+	}
+	return "'"
 }
 
 func writeCall(b *strings.Builder, c *plan.Call, cols []plan.Column) {

@@ -125,12 +125,25 @@ func unique(n plan.Node, e plan.Expr) bool {
 		return false
 	}
 	scan, id := origin(n, c.Index)
-	return scan != nil && len(scan.Table.Key) == 1 && scan.Table.Key[0] == id
+	return scan != nil && keyed(scan.Table, id)
+}
+
+// keyed tells whether a column is a key of its table on its own: primary, or unique but for NULLs.
+func keyed(t *manifest.Table, id manifest.ColumnID) bool {
+	if len(t.Key) == 1 && t.Key[0] == id {
+		return true
+	}
+	for _, x := range t.Indexes {
+		if x.Unique && len(x.Columns) == 1 && x.Columns[0] == id {
+			return true
+		}
+	}
+	return false
 }
 
 func (o Options) distinctOf(t *manifest.Table, id manifest.ColumnID) float64 {
 	rows := o.tableRows(t)
-	if len(t.Key) == 1 && t.Key[0] == id || id == manifest.ColumnSeq {
+	if keyed(t, id) || id == manifest.ColumnSeq {
 		return rows
 	}
 	if o.Statistics == nil {

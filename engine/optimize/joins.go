@@ -118,6 +118,19 @@ func renumberIf(e plan.Expr, to func(int) int) plan.Expr {
 	return renumber(e, to)
 }
 
+// storeLeft lets semi and anti joins keep the left side in the hash table when it is the smaller one.
+func (o Options) storeLeft(n plan.Node) plan.Node {
+	n, _ = mapChildren(n, func(c plan.Node) (plan.Node, error) { return o.storeLeft(c), nil })
+	j, ok := n.(*plan.Join)
+	if !ok || j.Kind != plan.Semi && j.Kind != plan.Anti || len(j.LeftKeys) == 0 || o.Statistics == nil ||
+		o.estimate(j.LeftSide)*2 > o.estimate(j.RightSide) {
+		return n
+	}
+	c := *j
+	c.BuildLeft = true
+	return &c
+}
+
 // flip turns a left join around when its left side is the smaller one: the hash table is built of the right.
 func (o Options) flip(n plan.Node) plan.Node {
 	j, ok := n.(*plan.Join)

@@ -52,7 +52,7 @@ func Optimize(node plan.Node, o Options) (plan.Node, error) {
 			return nil, err
 		}
 	}
-	return finish(node)
+	return finish(o.storeLeft(node))
 }
 
 // firstOwnCTE is above the ids that a statement's own CTEs have.

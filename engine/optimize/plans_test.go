@@ -153,6 +153,9 @@ func tree(b *strings.Builder, n plan.Node, o func(plan.Node) float64, depth int)
 		tree(b, x.Input, o, depth)
 	case *plan.Join:
 		s := joinName(x.Kind) + " join"
+		if x.BuildLeft {
+			s += " of the stored left side"
+		}
 		for i, k := range x.LeftKeys {
 			s += " " + named(k, x.LeftSide.Columns()) + "=" + named(x.RightKeys[i], x.RightSide.Columns())
 		}

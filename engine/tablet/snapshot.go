@@ -135,7 +135,8 @@ func (s *Store) Read(ctx context.Context, t manifest.Tablet, o ReadOptions) (*Sn
 }
 
 func (st *state) tooOld(asked, oldest manifest.Seq) error {
-	return fmt.Errorf("sequence %d is older than the oldest readable one, %d: %w", asked, oldest, fault.ErrOutOfRange)
+	return &fault.SQL{Kind: fault.ErrOutOfRange, Code: "22003",
+		Message: fmt.Sprintf("sequence %d is older than the oldest readable one, %d", asked, oldest)}
 }
 
 func newSnapshot(v *view, columns *columnSet) *Snapshot {
