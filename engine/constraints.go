@@ -172,7 +172,7 @@ func (e *Engine) checkReads(t *manifest.Table, c manifest.Check, place int) bool
 // validate finds out whether the rows that are there, of every owner, keep the rules that a new definition has and an
 // old one has not. New rows keep them already.
 func (e *Engine) validate(ctx context.Context, s *Session, old, t *manifest.Table) error {
-	if err := e.hot.Sync(); err != nil { // what was admitted by the old rules is then there to be read
+	if err := e.hot.Settle(ctx); err != nil { // what was admitted by the old rules is then there to be read
 		return err
 	}
 	owners, err := e.owners(ctx, t)

@@ -83,3 +83,39 @@ func TestUniqueAmongWriters(t *testing.T) {
 		t.Errorf("rows break the check: %s", got)
 	}
 }
+
+// TestUniqueWaitsForRowsUnderWay: a row that was on its way into the log by the old rules is looked at before a unique
+// index is there.
+func TestUniqueWaitsForRowsUnderWay(t *testing.T) {
+	w := newWorld(t, nil)
+	w.sql("", "CREATE SHARED TABLE u (id BIGINT PRIMARY KEY DEFAULT SNOWFLAKE_ID(), b INT)", true)
+	_, seed := testkit.Rand(t)
+	var writing sync.WaitGroup
+	done := make(chan struct{})
+	for i := range 3 {
+		rng := rand.New(rand.NewPCG(seed, uint64(i)))
+		writing.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					w.sql("", fmt.Sprintf("INSERT INTO u (b) VALUES (%d)", rng.IntN(200)), true)
+				}
+			}
+		})
+	}
+	for made, tries := 0, 0; made < 40 && tries < 400; tries++ {
+		w.sql("", "DELETE FROM u WHERE id NOT IN (SELECT min(id) FROM u GROUP BY b)", true)
+		if strings.HasPrefix(w.sql("", "CREATE UNIQUE INDEX by_b ON u (b)", true), "error") {
+			continue
+		}
+		made++
+		if got := w.sql("", "SELECT b FROM u GROUP BY b HAVING count(*) > 1", true); got != "b\n" {
+			t.Errorf("rows have the same b: %s", got)
+		}
+		w.sql("", "DROP INDEX by_b", true)
+	}
+	close(done)
+	writing.Wait()
+}

@@ -219,11 +219,7 @@ func (l *Log) checkOrderLocked(c *Commit) (*Pending, error) {
 		if first, ok := l.ids[c.ID]; ok {
 			p := &Pending{log: l, seq: first.seq, time: first.time}
 			if first.seq > l.durable {
-				// Groups become durable in order: when the newest one is, the first commit of this ID is.
-				p.group = l.open
-				if l.open.commits == 0 && l.current != nil {
-					p.group = l.current
-				}
+				p.group = l.newestLocked()
 			}
 			return p, nil
 		}
@@ -238,6 +234,26 @@ func (l *Log) checkOrderLocked(c *Commit) (*Pending, error) {
 		}
 	}
 	return nil, nil
+}
+
+// newestLocked is the group of the newest commit. Groups become durable in order: when it is, all commits are.
+func (l *Log) newestLocked() *group {
+	if l.open.commits == 0 && l.current != nil {
+		return l.current
+	}
+	return l.open
+}
+
+// Settle waits until the commits that were enqueued before are durable: Head is then what Next was, or more.
+func (l *Log) Settle(ctx context.Context) error {
+	l.mu.Lock()
+	if err := l.stateLocked(); err != nil || l.lastSeq <= l.durable {
+		l.mu.Unlock()
+		return err
+	}
+	p := &Pending{log: l, group: l.newestLocked(), seq: l.lastSeq}
+	l.mu.Unlock()
+	return p.Wait(ctx)
 }
 
 // Committed tells whether there is a commit of an ID among those that the log remembers: the newest ones, and all that

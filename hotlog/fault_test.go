@@ -471,6 +471,41 @@ func TestNobodyWaits(t *testing.T) {
 	}
 }
 
+// TestSettle: what was enqueued before is durable when Settle returns, whether or not anybody waits for it.
+func TestSettle(t *testing.T) {
+	l := open(t, simOptions(t, simfs.New(12)))
+	ctx := context.Background()
+	if err := l.Settle(ctx); err != nil {
+		t.Fatal(err)
+	}
+	rows := makeRows(rowsSchema(), 1, "soon")
+	defer rows.Release()
+	for i := range 50 {
+		p, err := l.Enqueue(commitOf(tabletID(1, 1), rows))
+		if err != nil {
+			t.Fatal(err)
+		}
+		waiting := make(chan error, 1)
+		if i%2 == 0 {
+			go func() { waiting <- p.Wait(ctx) }()
+		} else {
+			waiting <- nil
+		}
+		if err := l.Settle(ctx); err != nil || l.Head() < p.Seq() {
+			t.Fatalf("head %d, enqueued %d, err %v", l.Head(), p.Seq(), err)
+		}
+		if err := <-waiting; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Settle(ctx); !errors.Is(err, fault.ErrUnavailable) {
+		t.Errorf("Settle of a closed log: %v", err)
+	}
+}
+
 func TestMeta(t *testing.T) {
 	o := simOptions(t, simfs.New(11))
 	l := open(t, o)
