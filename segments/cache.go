@@ -20,6 +20,8 @@ type cachedChunk struct {
 	bytes int64
 	// last is when the chunk was asked for last, and before when it was asked for before that, counted in askings.
 	last, before uint64
+	// part is what reads of a few rows have read since the last asking, as a share of the chunk.
+	part float64
 	// building: somebody decodes the chunk for the cache.
 	building bool
 	// known and resident are its places in the cache's lists.
@@ -64,8 +66,10 @@ func newColumnCache(budget int64) *columnCache {
 }
 
 // get gives the chunk when it is in memory; the caller releases it. Else, when build is not nil, the chunk is worth
-// having: the caller decodes it and hands it to put. A read of a small part of the chunk does not count as asking.
-func (c *columnCache) get(o *cacheOwner, key chunkKey, t arrow.DataType, small bool) (a arrow.Array,
+// having: the caller decodes it and hands it to put. part is the share of the chunk that the caller reads: reads of
+// small parts count as asking once they add up to a whole one, so that decoding costs no more than they did before;
+// 0 never counts.
+func (c *columnCache) get(o *cacheOwner, key chunkKey, t arrow.DataType, part float64) (a arrow.Array,
 	build *cachedChunk) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -76,14 +80,18 @@ func (c *columnCache) get(o *cacheOwner, key chunkKey, t arrow.DataType, small b
 		e.array.Retain() // the reader is a second owner
 		return e.array, nil
 	}
-	if small || o.gone {
+	if part <= 0 || o.gone {
 		return nil, nil
 	}
 	c.stats.CacheMisses++
 	if e == nil {
-		c.rememberLocked(o, key)
+		c.rememberLocked(o, key).part = part
 		return nil, nil
 	}
+	if e.part += part; e.part < 1 {
+		return nil, nil
+	}
+	e.part = 0
 	c.askLocked(e)
 	if e.building || !c.roomLocked(max(e.bytes, 1), e.before) {
 		return nil, nil
@@ -110,7 +118,7 @@ func (c *columnCache) askLocked(e *cachedChunk) {
 	}
 }
 
-func (c *columnCache) rememberLocked(o *cacheOwner, key chunkKey) {
+func (c *columnCache) rememberLocked(o *cacheOwner, key chunkKey) *cachedChunk {
 	for c.known.Len() >= cacheEntries {
 		c.dropLocked(c.known.Back().Value.(*cachedChunk))
 	}
@@ -121,6 +129,7 @@ func (c *columnCache) rememberLocked(o *cacheOwner, key chunkKey) {
 		o.chunks = map[chunkKey]*cachedChunk{}
 	}
 	o.chunks[key] = e
+	return e
 }
 
 // roomLocked tells whether there is room for n bytes, or would be without the chunks that were last asked for before a

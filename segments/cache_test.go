@@ -166,4 +166,36 @@ func TestCacheIsSafe(t *testing.T) {
 	wait.Wait()
 }
 
+// TestRowsFromTheCache reads single rows again and again: at first from the file, later from the cache, for which their
+// chunks were decoded meanwhile. Rows are the same each time.
+func TestRowsFromTheCache(t *testing.T) {
+	w := writeRandom(t, segments.WriteOptions{Table: everyType(), GroupRows: 16384}, 40_000)
+	f := segments.Open(segments.Options{Bucket: w.bucket, Alloc: testkit.Alloc(t)})
+	defer f.Close()
+	columns := ids(w.table, true)
+	r, _ := testkit.Rand(t)
+	for range 200 {
+		rows := []uint32{r.Uint32N(10_000), 10_000 + r.Uint32N(30_000)}
+		batch, err := f.ReadRows(context.Background(), tabletOf(w.table), w.segment, rows, columns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, want := make([][]string, len(columns)), make([][]string, len(columns))
+		for j := range columns {
+			if batch.Column(j).DataType().ID() == arrow.DICTIONARY {
+				t.Fatalf("column %d has a dictionary", columns[j])
+			}
+			got[j] = texts(batch.Column(j))
+			for _, row := range rows {
+				want[j] = append(want[j], w.want[j][row])
+			}
+		}
+		compare(t, columns, got, want)
+		batch.Release()
+	}
+	if s := f.Stats(); s.CacheHits == 0 || s.CacheChunks == 0 {
+		t.Errorf("stats are %+v", s)
+	}
+}
+
 func ignore(uint32, arrow.RecordBatch) error { return nil }

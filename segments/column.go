@@ -53,16 +53,16 @@ func (s *Scan) openColumn(group int, c *scanColumn, spans []span) (*columnReader
 	if a != nil {
 		return &columnReader{scan: s, cached: a}, nil
 	}
-	return s.openChunk(group, c, spans)
+	return s.openChunk(group, c, spans, !s.request.Plain)
 }
 
-func (s *Scan) openChunk(group int, c *scanColumn, spans []span) (*columnReader, error) {
+func (s *Scan) openChunk(group int, c *scanColumn, spans []span, keepDict bool) (*columnReader, error) {
 	file := s.handle.file
 	g := &file.groups[group]
 	info := &g.chunks[c.leaf.index]
 	chunk, err := pqdec.NewChunk(pqdec.Column{Physical: c.leaf.schema.PhysicalType(), Width: c.leaf.schema.TypeLength(),
 		Codec: info.codec,
-		Rows:  g.rows, Optional: c.leaf.optional, MaxDef: c.leaf.maxDef, Type: arrowType(c.Type), KeepDict: !s.request.Plain},
+		Rows:  g.rows, Optional: c.leaf.optional, MaxDef: c.leaf.maxDef, Type: arrowType(c.Type), KeepDict: keepDict},
 		&s.files.codecs, s.files.alloc)
 	if err != nil {
 		return nil, err
@@ -78,11 +78,14 @@ func (s *Scan) openChunk(group int, c *scanColumn, spans []span) (*columnReader,
 // cachedShare is the part of the cache's budget that the bytes of a chunk on disk may be, for it to be kept.
 const cachedShare = 16
 
+// leastPart is about what reading one row costs, as a share of reading its chunk: a page, and a dictionary.
+const leastPart = 1.0 / 32
+
 // cachedColumn is all rows of a chunk from the cache, nil when it does not have them. It decodes those that are worth
 // keeping. The caller releases the array.
 func (s *Scan) cachedColumn(group int, c *scanColumn, spans []span) (arrow.Array, error) {
 	cache := s.files.cache
-	if cache == nil || !s.request.Cache || s.request.Plain {
+	if cache == nil || !s.request.Cache {
 		return nil, nil
 	}
 	g := &s.handle.file.groups[group]
@@ -90,8 +93,14 @@ func (s *Scan) cachedColumn(group int, c *scanColumn, spans []span) (arrow.Array
 	for _, run := range spans {
 		rows += run.end - run.first
 	}
-	small := 2*rows < g.rows || g.chunks[c.leaf.index].bytes > cache.budget/cachedShare
-	a, build := cache.get(&s.handle.cached, chunkKey{group, c.leaf.index}, arrowType(c.Type), small)
+	part := 1.0
+	switch {
+	case g.chunks[c.leaf.index].bytes > cache.budget/cachedShare:
+		part = 0
+	case 2*rows < g.rows:
+		part = max(float64(rows)/float64(g.rows), leastPart)
+	}
+	a, build := cache.get(&s.handle.cached, chunkKey{group, c.leaf.index}, arrowType(c.Type), part)
 	if build != nil {
 		var bytes int64
 		var err error
@@ -116,7 +125,7 @@ func (s *Scan) cachedColumn(group int, c *scanColumn, spans []span) (arrow.Array
 // decodeColumn decodes a whole chunk into memory outside of the Go heap, and tells how much that is.
 func (s *Scan) decodeColumn(group int, c *scanColumn) (arrow.Array, int64, error) {
 	rows := s.handle.file.groups[group].rows
-	r, err := s.openChunk(group, c, []span{{0, rows}})
+	r, err := s.openChunk(group, c, []span{{0, rows}}, true)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -213,6 +222,9 @@ func (r *columnReader) fetch(total int, extents []extent) error {
 // read gives the rows from first to end, which must not lie before those read last.
 func (r *columnReader) read(first, end int) (arrow.Array, error) {
 	if r.cached != nil {
+		if d, ok := r.cached.(*array.Dictionary); ok && r.scan.request.Plain {
+			return plainRows(d, first, end, r.scan.files.alloc)
+		}
 		return array.NewSlice(r.cached, int64(first), int64(end)), nil
 	}
 	for len(r.runs) > 0 && r.runs[0].end <= first {
@@ -249,6 +261,31 @@ func (r *columnReader) read(first, end int) (arrow.Array, error) {
 	}
 	r.at = end
 	return a, nil
+}
+
+// plainRows are rows of a dictionary array as the values that they stand for.
+func plainRows(d *array.Dictionary, first, end int, alloc memory.Allocator) (arrow.Array, error) {
+	var of func(code int) []byte
+	switch values := d.Dictionary().(type) {
+	case *array.String:
+		of = func(code int) []byte { return []byte(values.Value(code)) }
+	case *array.Binary:
+		of = values.Value
+	default:
+		return nil, fmt.Errorf("a dictionary of %s: %w", values.DataType(), fault.ErrUnsupported)
+	}
+	t := d.Dictionary().DataType().(arrow.BinaryDataType)
+	b := array.NewBinaryBuilder(alloc, t)
+	defer b.Release()
+	b.Reserve(end - first)
+	for i := first; i < end; i++ {
+		if d.IsNull(i) {
+			b.AppendNull()
+		} else {
+			b.Append(of(d.GetValueIndex(i)))
+		}
+	}
+	return b.NewArray(), nil
 }
 
 func (r *columnReader) close() {

@@ -29,7 +29,7 @@ func (f *Files) Lookup(ctx context.Context, t manifest.Tablet, s *manifest.Segme
 	if len(l.keys) == 0 {
 		return found, nil
 	}
-	scan, err := f.Scan(ctx, ScanRequest{Tablet: t, Segment: s, Columns: index.Columns})
+	scan, err := f.Scan(ctx, ScanRequest{Tablet: t, Segment: s, Columns: index.Columns, Cache: true})
 	if err != nil {
 		return nil, err
 	}

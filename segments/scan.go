@@ -25,7 +25,7 @@ type ScanRequest struct {
 	First, End uint32
 	// Plain: no dictionaries in the batches.
 	Plain bool
-	// Cache lets columns come from memory, and be kept there (Options.CacheBytes), unless they have to be Plain.
+	// Cache lets columns come from memory, and be kept there (Options.CacheBytes).
 	Cache bool
 }
 
@@ -526,7 +526,7 @@ func (f *Files) ReadRows(ctx context.Context, t manifest.Tablet, seg *manifest.S
 			return nil, fmt.Errorf("read rows of segment %d: row %d: %w", seg.ID, row, fault.ErrInvalid)
 		}
 	}
-	s, err := f.Scan(ctx, ScanRequest{Tablet: t, Segment: seg, Columns: columns, Plain: true})
+	s, err := f.Scan(ctx, ScanRequest{Tablet: t, Segment: seg, Columns: columns, Plain: true, Cache: true})
 	if err != nil {
 		return nil, err
 	}
