@@ -58,7 +58,7 @@ func (e *Engine) view(s *Session, tx *Transaction) *View {
 		tx.fail(err)
 		snap = e.catalog.Snapshot()
 	}
-	return &View{who: s.Principal(), snap: snap}
+	return &View{who: s.Principal(), snap: snap, server: e.opts.Settings}
 }
 
 // Table finds a table by name, exactly or by its only match without regard to case. It is ErrNotFound when there is
