@@ -43,7 +43,7 @@ func Optimize(node plan.Node, o Options) (plan.Node, error) {
 	node = push(node, nil)
 	o.note(node)
 	node = o.orderJoins(push(o.reduce(node), nil))
-	node = shrinkGroups(filterCTEs(o.share(push(node, nil))))
+	node = splitSums(shrinkGroups(filterCTEs(o.share(push(node, nil)))))
 	width := len(node.Columns())
 	node = pruneRoot(node, width)
 	if o.Exact != nil {
