@@ -427,13 +427,17 @@ func parseDate(s string) (int32, error) {
 }
 
 func parseTime(s string) (int64, error) {
-	p := scanner{trimmed(s)}
+	text := trimmed(s)
+	p := scanner{text}
 	micros, ok := p.clock()
 	if !ok || p.s != "" {
 		return 0, malformed("TIME", s)
 	}
 	if micros == microsPerDay {
-		micros-- // 24:00:00 has no place in a TIME
+		if strings.HasPrefix(text, "24") {
+			return 0, invalid(codeDate, "%s is out of range of TIME, which ends before 24:00:00", strconv.Quote(text))
+		}
+		micros-- // it was rounded up to the next day
 	}
 	return micros, nil
 }
