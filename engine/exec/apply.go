@@ -23,6 +23,8 @@ type applyOp struct {
 	refs []int
 	// each: the right plan has calls that change from row to row, so equal values are not run once.
 	each bool
+	// copies are the scans of the right plan as it was bound last, which build.origin has.
+	copies []*plan.Scan
 }
 
 func (b *builder) buildApply(ctx context.Context, n *plan.Apply) (operator, error) {
@@ -109,8 +111,13 @@ func nodeVolatile(n plan.Node) bool {
 	return false
 }
 
-// bind is the right plan with the values of a left row in place of the references to it.
+// bind is the right plan with the values of a left row in place of the references to it. What it was bound to before is
+// built by now, and forgotten, so that the many plans of an Apply in an Apply do not add up.
 func (o *applyOp) bind(values []plan.Literal) plan.Node {
+	for _, c := range o.copies {
+		delete(o.build.origin, c)
+	}
+	o.copies = o.copies[:0]
 	w := &rewriter{
 		leaf: func(ref *plan.OuterRef, inside int) plan.Expr {
 			if ref.Depth != inside+1 {
@@ -125,6 +132,7 @@ func (o *applyOp) bind(values []plan.Literal) plan.Node {
 				origin = known
 			}
 			o.build.origin[copied] = origin
+			o.copies = append(o.copies, copied)
 		},
 	}
 	return w.node(o.right, 0)
