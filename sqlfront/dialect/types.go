@@ -171,9 +171,9 @@ func kindOf(name string) manifest.TypeKind {
 	switch name {
 	case "BOOLEAN", "BOOL", "LOGICAL":
 		return manifest.Boolean
-	case "SMALLINT", "INT2", "SHORT", "TINYINT", "INT1":
+	case "SMALLINT", "INT2", "SHORT":
 		return manifest.SmallInt
-	case "INT", "INTEGER", "INT4", "SIGNED", "MEDIUMINT":
+	case "INT", "INTEGER", "INT4", "SIGNED":
 		return manifest.Int
 	case "BIGINT", "INT8", "LONG", "SERIAL", "BIGSERIAL", "SERIAL8":
 		return manifest.BigInt
