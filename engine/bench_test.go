@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"kalamflight/engine"
@@ -46,5 +47,33 @@ func BenchmarkPoint(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// BenchmarkInsertValues compiles and runs one INSERT of literals, without the wire; the rows stay in the log.
+func BenchmarkInsertValues(b *testing.B) {
+	for _, rows := range []int{1, 100, 10_000} {
+		b.Run(fmt.Sprintf("rows=%d", rows), func(b *testing.B) {
+			w := newWorld(b, nil)
+			w.sql("", "CREATE SHARED TABLE t (id BIGINT, name TEXT, price DECIMAL(10, 2), at TIMESTAMP, n DOUBLE)", false)
+			var text strings.Builder
+			text.WriteString("INSERT INTO t VALUES ")
+			for i := range rows {
+				if i > 0 {
+					text.WriteString(", ")
+				}
+				fmt.Fprintf(&text, "(%d, 'name %d', %d.25, '2024-01-01 10:00:00', %d.5)", i, i, i, i)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				c, err := w.compile("", text.String())
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := w.engine.Exec(context.Background(), w.session(""), c, engine.ExecOptions{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -276,7 +276,11 @@ func (o *valuesOp) push(ctx context.Context, w *worker, rows [][]plan.Expr) erro
 	values := make([]any, len(rows))
 	for c, col := range o.node.Cols {
 		for r, row := range rows {
-			l, err := literal(row[c], o.exec.env.Expr)
+			if l, ok := row[c].(*plan.Literal); ok {
+				values[r] = l.Value
+				continue
+			}
+			l, err := expr.Constant(row[c], o.exec.env.Expr)
 			if err != nil {
 				return err
 			}

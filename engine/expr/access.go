@@ -202,6 +202,11 @@ func emptyVector(t manifest.Type) *Vector {
 func NewVector(values []any, t manifest.Type) (*Vector, error) {
 	v := emptyVector(t)
 	v.Len = len(values)
+	if w := Width(t); w > 0 {
+		v.Fixed = bytesOf(make([]uint64, (len(values)*w+7)/8))[:0]
+	} else if Stringy(t) {
+		v.Offsets = append(make([]int32, 0, len(values)+1), 0)
+	}
 	for i, value := range values {
 		if value == nil {
 			if v.Valid == nil {

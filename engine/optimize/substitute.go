@@ -1,6 +1,8 @@
 package optimize
 
 import (
+	"slices"
+
 	"kalamflight/engine/expr"
 	"kalamflight/engine/plan"
 	"kalamflight/internal/fault"
@@ -66,7 +68,11 @@ func (b binder) node(n plan.Node) (plan.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n, err = mapNodeExprs(n, b.expr); err != nil {
+	if v, ok := n.(*plan.Values); ok && literals(n) {
+		// Literals have nothing to bind. Who adds rows must not add them to the plan that others run.
+		c := *v
+		c.Rows, n = slices.Clip(v.Rows), &c
+	} else if n, err = mapNodeExprs(n, b.expr); err != nil {
 		return nil, err
 	}
 	switch x := n.(type) {

@@ -243,9 +243,15 @@ func convertText(s string, t manifest.Type) (any, bool) {
 	case manifest.Decimal:
 		return decimalText(strings.TrimSpace(s), t)
 	case manifest.Date:
+		if v, ok := instant(s + " 00:00:00"); ok {
+			return v / microsOfDay, true
+		}
 		d, err := time.Parse("2006-01-02", s)
 		return d.Unix() / 86_400, err == nil
 	case manifest.Timestamp:
+		if v, ok := instant(s); ok {
+			return v, true
+		}
 		for _, layout := range []string{"2006-01-02 15:04:05", "2006-01-02T15:04:05", "2006-01-02"} {
 			if d, err := time.Parse(layout, s); err == nil && d.Nanosecond()%1000 == 0 {
 				return d.UnixMicro(), true
@@ -266,6 +272,9 @@ func convertText(s string, t manifest.Type) (any, bool) {
 // decimalText reads [-]digits[.digits] that a DECIMAL holds exactly.
 func decimalText(s string, t manifest.Type) (any, bool) {
 	whole, fraction, _ := strings.Cut(s, ".")
+	if v, ok := shortDecimal(whole, fraction, t); ok {
+		return v, true
+	}
 	digits := strings.TrimPrefix(whole, "-") + fraction
 	if len(digits) == 0 || len(digits) > 2*maxPrecision || strings.Trim(digits, "0123456789") != "" {
 		return nil, false
@@ -278,6 +287,63 @@ func decimalText(s string, t manifest.Type) (any, bool) {
 		v.Neg(v)
 	}
 	return rescale(v, int32(len(fraction)), t)
+}
+
+// shortDecimal is decimalText without big integers, for what an int64 holds; false leaves it to them.
+func shortDecimal(whole, fraction string, t manifest.Type) (decimal128.Num, bool) {
+	const most = 18
+	digits, negative := strings.CutPrefix(whole, "-")
+	scale := int(t.Scale)
+	if len(digits) == 0 || len(fraction) > scale || len(digits)+scale > min(int(t.Precision), most) {
+		return decimal128.Num{}, false
+	}
+	v := int64(0)
+	for _, part := range [2]string{digits, fraction} {
+		for i := range len(part) {
+			if part[i] < '0' || part[i] > '9' {
+				return decimal128.Num{}, false
+			}
+			v = 10*v + int64(part[i]-'0')
+		}
+	}
+	for range scale - len(fraction) {
+		v *= 10
+	}
+	if negative {
+		v = -v
+	}
+	return decimal128.FromI64(v), true
+}
+
+// instant reads YYYY-MM-DD hh:mm:ss, or with a T between; false leaves other spellings, and what is wrong, to others.
+func instant(s string) (micros int64, ok bool) {
+	const layout = "0000-00-00 00:00:00"
+	if len(s) != len(layout) {
+		return 0, false
+	}
+	for i := range len(layout) {
+		switch c := s[i]; layout[i] {
+		case '0':
+			if c < '0' || c > '9' {
+				return 0, false
+			}
+		case ' ':
+			if c != ' ' && c != 'T' {
+				return 0, false
+			}
+		default:
+			if c != layout[i] {
+				return 0, false
+			}
+		}
+	}
+	two := func(i int) int { return int(s[i]-'0')*10 + int(s[i+1]-'0') }
+	year, month, day, hour, minute, second := two(0)*100+two(2), two(5), two(8), two(11), two(14), two(17)
+	if month < 1 || month > 12 || day < 1 || hour > 23 || minute > 59 || second > 59 {
+		return 0, false
+	}
+	d := time.Date(year, time.Month(month), day, hour, minute, second, 0, time.UTC)
+	return d.UnixMicro(), d.Day() == day
 }
 
 func uuid(s string) (any, bool) {

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -14,7 +15,7 @@ func Lex(text string, lim Limits) ([]Token, error) {
 	if !utf8.ValidString(text) {
 		return nil, Syntax(text, -1, "the statement is not valid UTF-8")
 	}
-	l := &lexer{text: text, lim: lim, tokens: make([]Token, 0, len(text)/3+8)}
+	l := &lexer{text: text, lim: lim, tokens: make([]Token, 0, min(len(text)/3+8, firstTokens))}
 	for l.pos < len(text) {
 		if len(l.tokens) >= lim.Tokens {
 			return nil, limit(text, l.pos, "the statement has more than %d words and signs", lim.Tokens)
@@ -31,6 +32,9 @@ func Lex(text string, lim Limits) ([]Token, error) {
 	return l.tokens, nil
 }
 
+// firstTokens is the room for tokens before it is known how dense they stand.
+const firstTokens = 1024
+
 type lexer struct {
 	text   string
 	lim    Limits
@@ -41,6 +45,11 @@ type lexer struct {
 }
 
 func (l *lexer) add(kind Kind, key, value string, start, end int) {
+	if len(l.tokens) == cap(l.tokens) {
+		// The rest of a long text is like its beginning: one more allocation is most often enough, and not too large.
+		more := int(float64(len(l.tokens)) * float64(len(l.text)-start) / float64(start+1))
+		l.tokens = slices.Grow(l.tokens, min(more+more/16, l.lim.Tokens)+8)
+	}
 	l.tokens = append(l.tokens, Token{Kind: kind, Key: key, Text: value, Start: start, End: end, Match: -1})
 	l.pos = end
 }
@@ -81,14 +90,17 @@ func (l *lexer) next() error {
 		return l.dollar()
 	case isDigit(c) || c == '.' && isDigit(l.at(l.pos+1)) && !l.afterName():
 		return l.number()
-	case strings.IndexByte("([{", c) >= 0:
+	case c == ',':
+		l.punctuation(1)
+		return nil
+	case c == '(' || c == '[' || c == '{':
 		if len(l.open) >= l.lim.Depth {
 			return limit(l.text, l.pos, "the statement is nested more than %d deep", l.lim.Depth)
 		}
 		l.open = append(l.open, len(l.tokens))
 		l.punctuation(1)
 		return nil
-	case strings.IndexByte(")]}", c) >= 0:
+	case c == ')' || c == ']' || c == '}':
 		return l.close(c)
 	}
 	return l.rest(c)
@@ -96,7 +108,7 @@ func (l *lexer) next() error {
 
 func (l *lexer) rest(c byte) error {
 	switch {
-	case c == ',' || c == ';' || c == '.':
+	case c == ';' || c == '.':
 		l.punctuation(1)
 		return nil
 	case c == ':':
