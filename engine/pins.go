@@ -79,8 +79,9 @@ func (p *pins) hold(e *Engine, t manifest.Tablet, seq manifest.Seq, life time.Du
 		p.held = map[pinKey]*pin{}
 	}
 	if at != nil {
-		at.release()
+		before := at.release
 		at.seq, at.release = seq, e.tablets.Pin(t, seq)
+		before() // only now: tickets at the newer seq must not be without a pin for a moment
 		return
 	}
 	at = &pin{seq: seq, release: e.tablets.Pin(t, seq)}
