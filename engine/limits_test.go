@@ -50,3 +50,16 @@ func TestStatementTimeout(t *testing.T) {
 		t.Errorf("the rows of an INSERT that failed: %q, want %q", got, want)
 	}
 }
+
+// TestSubqueriesForget runs a subquery for more different rows than their answers fit into memory.
+func TestSubqueriesForget(t *testing.T) {
+	w := newWorld(t, func(o *engine.Options) { o.QueryBytes, o.ServerBytes = 16<<20, 32<<20 })
+	w.sql("", "CREATE SHARED TABLE t (i BIGINT)", false)
+	w.sql("", "INSERT INTO t SELECT i FROM generate_series(1, 3000) g(i)", false)
+	w.sql("", "INSERT INTO t SELECT i FROM generate_series(1, 3000) g(i)", false)
+	got := w.sql("", "SELECT sum(n), count(*) FROM (SELECT (SELECT count(*) FROM generate_series(1, 50) u(i) "+
+		"WHERE u.i <= t.i) AS n FROM t) x", false)
+	if want := "sum(n) | count(*)\n297550 | 6000\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

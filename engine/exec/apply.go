@@ -111,8 +111,8 @@ func nodeVolatile(n plan.Node) bool {
 	return false
 }
 
-// bind is the right plan with the values of a left row in place of the references to it. What it was bound to before is
-// built by now, and forgotten, so that the many plans of an Apply in an Apply do not add up.
+// bind is the right plan with the values of a left row in place of the references to it. What it was bound to before
+// is built by now, and forgotten, so that the many plans of an Apply in an Apply do not add up.
 func (o *applyOp) bind(values []plan.Literal) plan.Node {
 	for _, c := range o.copies {
 		delete(o.build.origin, c)
@@ -160,18 +160,27 @@ func (o *applyOp) run(ctx context.Context, out sink) error {
 	})
 }
 
-// applyRun remembers what the right plan gave for which values.
+// applyRun remembers what the right plan gave for which values, while there is memory. What it does not remember runs
+// again.
 type applyRun struct {
-	op    *applyOp
-	keys  *grouper
-	sides []*buildSide
-	rows  []*gathered
+	op   *applyOp
+	keys *grouper
+	// given is by the number of the values; nil for what is forgotten.
+	given []*applied
 	ids   []uint32
 }
 
+// applied is what the right plan gave.
+type applied struct {
+	side *buildSide
+	rows *gathered
+}
+
 func (r *applyRun) free() {
-	for _, g := range r.rows {
-		g.free()
+	for _, a := range r.given {
+		if a != nil {
+			a.rows.free()
+		}
 	}
 }
 
@@ -184,20 +193,13 @@ func (r *applyRun) chunk(ctx context.Context, w *worker, c *chunk) error {
 	}
 	if r.op.each {
 		for i := range b.Len {
-			side, err := r.side(ctx, keys, i)
-			if err != nil {
+			if err := r.once(ctx, w, b, keys, []uint16{uint16(i)}); err != nil {
 				return err
 			}
-			if err := r.pair(ctx, w, b, []uint16{uint16(i)}, side); err != nil {
-				return err
-			}
-			r.free()
-			r.rows = r.rows[:0]
 		}
 		return nil
 	}
 	r.ids = room(r.ids, b.Len)
-	known := r.keys.len()
 	if err := r.keys.assign(keys, nil, b.Len, r.ids); err != nil {
 		return err
 	}
@@ -205,26 +207,43 @@ func (r *applyRun) chunk(ctx context.Context, w *worker, c *chunk) error {
 	for i, g := range r.ids {
 		lists[g] = append(lists[g], uint16(i))
 	}
+	r.given = append(r.given, make([]*applied, len(lists)-len(r.given))...)
 	for g, list := range lists {
-		if g >= known {
-			side, err := r.side(ctx, keys, int(list[0]))
-			if err != nil {
-				return err
-			}
-			r.sides = append(r.sides, side)
-		}
 		if len(list) == 0 {
 			continue
 		}
-		if err := r.pair(ctx, w, b, list, r.sides[g]); err != nil {
+		if r.given[g] == nil {
+			if r.op.exec.budget.tight(0, 0) {
+				if err := r.once(ctx, w, b, keys, list); err != nil {
+					return err
+				}
+				continue
+			}
+			a, err := r.apply(ctx, keys, int(list[0]))
+			if err != nil {
+				return err
+			}
+			r.given[g] = a
+		}
+		if err := r.pair(ctx, w, b, list, r.given[g].side); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// side runs the right plan for the values of row i.
-func (r *applyRun) side(ctx context.Context, keys []*expr.Vector, i int) (*buildSide, error) {
+// once pairs rows of the same values without remembering what the right plan gave.
+func (r *applyRun) once(ctx context.Context, w *worker, b *expr.Batch, keys []*expr.Vector, list []uint16) error {
+	a, err := r.apply(ctx, keys, int(list[0]))
+	if err != nil {
+		return err
+	}
+	defer a.rows.free()
+	return r.pair(ctx, w, b, list, a.side)
+}
+
+// apply runs the right plan for the values of row i. The caller frees the rows.
+func (r *applyRun) apply(ctx context.Context, keys []*expr.Vector, i int) (*applied, error) {
 	o := r.op
 	values := make([]plan.Literal, len(keys))
 	for k, v := range keys {
@@ -235,11 +254,11 @@ func (r *applyRun) side(ctx context.Context, keys []*expr.Vector, i int) (*build
 		return nil, err
 	}
 	rows := newGathered(o.exec, o.join.rightTypes, "the subquery")
-	r.rows = append(r.rows, rows)
 	if err := op.run(ctx, rows.open); err != nil {
+		rows.free()
 		return nil, err
 	}
-	return &buildSide{op: o.join, chunks: rows.chunks(), rows: rows.rows()}, nil
+	return &applied{side: &buildSide{op: o.join, chunks: rows.chunks(), rows: rows.rows()}, rows: rows}, nil
 }
 
 // pair pushes the rows list of b beside those of side.
