@@ -25,6 +25,8 @@ type query struct {
 	// compared are the columns that the answer has to have alike, from 0; nil means all. A LIMIT may choose among rows
 	// with equal keys, so that only the columns of the ORDER BY are certain.
 	compared []int
+	// repeat is contest.repeat.
+	repeat int
 }
 
 // unlimited is the query without the LIMIT at its end: its whole answer is certain.
@@ -40,22 +42,36 @@ func cutLimit(text string) string {
 	return text
 }
 
-// ask puts the query to both sides, compares the answers and gives what each spent.
-func (s *sides) ask(ctx context.Context, q query) (ours, duck cost, err error) {
-	if q.duck == "" {
-		q.duck = q.text
-	}
+// contest is one question to two, us and a peer.
+type contest struct {
+	name       string
+	ours, peer func(context.Context) (answer, error)
+	// repeat is how often each is asked in a round, of which the mean counts: what takes microseconds is not measured
+	// by asking once. 0 means 1.
+	repeat   int
+	compared []int
+}
+
+// contest is the query, put to both sides.
+func (s *sides) contest(q query) contest {
+	return contest{name: q.name, repeat: q.repeat, compared: q.compared,
+		ours: func(ctx context.Context) (answer, error) { return askOurs(ctx, s.ours, q.text) },
+		peer: func(ctx context.Context) (answer, error) { return askDuck(ctx, s.duck, cmp.Or(q.duck, q.text)) }}
+}
+
+// round asks both, compares the last answers and gives what each spent on one.
+func (c contest) round(ctx context.Context) (ours, peer cost, err error) {
 	var got, want answer
-	if ours, err = spend(func() (err error) { got, err = askOurs(ctx, s.ours, q.text); return }); err != nil {
-		return ours, duck, fmt.Errorf("%s: %w", q.name, err)
+	if ours, err = spend(ctx, c.repeat, c.ours, &got); err != nil {
+		return ours, peer, fmt.Errorf("%s: %w", c.name, err)
 	}
-	if duck, err = spend(func() (err error) { want, err = askDuck(ctx, s.duck, q.duck); return }); err != nil {
-		return ours, duck, fmt.Errorf("%s by DuckDB: %w", q.name, err)
+	if peer, err = spend(ctx, c.repeat, c.peer, &want); err != nil {
+		return ours, peer, fmt.Errorf("%s by the peer: %w", c.name, err)
 	}
-	if err := compare(got, want, q.compared); err != nil {
-		return ours, duck, fmt.Errorf("%s: %w", q.name, err)
+	if err := compare(got, want, c.compared); err != nil {
+		return ours, peer, fmt.Errorf("%s: %w", c.name, err)
 	}
-	return ours, duck, nil
+	return ours, peer, nil
 }
 
 // compare holds the rows of both to be the same, whatever their order: the columns that decide it are among those that
@@ -67,7 +83,12 @@ func compare(got, want answer, columns []int) error {
 	a, b := project(got.rows, columns), project(want.rows, columns)
 	for i := range a {
 		if !slices.EqualFunc(a[i], b[i], equalCell) {
-			return fmt.Errorf("row %d differs:\nours   %s\nDuckDB %s", i, strings.Join(a[i], " | "), strings.Join(b[i], " | "))
+			return fmt.Errorf(
+				"row %d differs:\nours   %s\nDuckDB %s",
+				i,
+				strings.Join(a[i], " | "),
+				strings.Join(b[i], " | "),
+			)
 		}
 	}
 	return nil
@@ -155,7 +176,21 @@ type cost struct{ wall, cpu time.Duration }
 
 func clock() time.Duration { return time.Duration(time.Now().UnixMilli()) * time.Millisecond }
 
-func spend(f func() error) (cost, error) {
+// spend asks as often as repeat says, keeps the last answer and gives what one took.
+func spend(ctx context.Context, repeat int, ask func(context.Context) (answer, error), last *answer) (cost, error) {
+	repeat = max(repeat, 1)
+	return timed(repeat, func() (err error) {
+		for range repeat {
+			if *last, err = ask(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// timed gives what f took, divided by the number of times that it did the work.
+func timed(times int, f func() error) (cost, error) {
 	var before, after syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &before); err != nil {
 		return cost{}, err
@@ -165,7 +200,7 @@ func spend(f func() error) (cost, error) {
 	wall := time.Since(began)
 	err = errors.Join(err, syscall.Getrusage(syscall.RUSAGE_SELF, &after))
 	cpu := time.Duration(after.Utime.Nano() - before.Utime.Nano() + after.Stime.Nano() - before.Stime.Nano())
-	return cost{wall, cpu}, err
+	return cost{wall / time.Duration(times), cpu / time.Duration(times)}, err
 }
 
 func median(all []cost) cost {
@@ -187,8 +222,13 @@ type table struct {
 }
 
 func newTable(out io.Writer, title, peer string) *table {
-	fmt.Fprintf(out, "\n| %s | ours | ours CPU | %s | %s CPU | ratio | CPU ratio |\n|---|---:|---:|---:|---:|---:|---:|\n",
-		title, peer, peer)
+	fmt.Fprintf(
+		out,
+		"\n| %s | ours | ours CPU | %s | %s CPU | ratio | CPU ratio |\n|---|---:|---:|---:|---:|---:|---:|\n",
+		title,
+		peer,
+		peer,
+	)
 	return &table{out: out}
 }
 
@@ -209,8 +249,15 @@ func (t *table) finish() {
 	if len(t.walls) == 0 {
 		return
 	}
-	fmt.Fprintf(t.out, "| geometric mean of %d | | | | | %.2f | %.2f |\n\nworst: %s, %.2f\n", len(t.walls), mean(t.walls),
-		mean(t.cpus), t.worstName, t.worst)
+	fmt.Fprintf(
+		t.out,
+		"| geometric mean of %d | | | | | %.2f | %.2f |\n\nworst: %s, %.2f\n",
+		len(t.walls),
+		mean(t.walls),
+		mean(t.cpus),
+		t.worstName,
+		t.worst,
+	)
 }
 
 func mean(ratios []float64) float64 {
@@ -221,32 +268,41 @@ func mean(ratios []float64) float64 {
 	return math.Exp(sum / float64(len(ratios)))
 }
 
-// race asks each query in rounds, the sides in turn, after one round that does not count, and tells the medians. It
-// goes on after a query that fails, and tells what failed at the end.
+// race asks both sides each query, as duels does.
 func (s *sides) race(ctx context.Context, t *table, queries []query, rounds int) error {
+	contests := make([]contest, len(queries))
+	for i, q := range queries {
+		contests[i] = s.contest(q)
+	}
+	return duels(ctx, t, contests, rounds)
+}
+
+// duels holds each contest in rounds, the two in turn, after one round that does not count, and tells the medians. It
+// goes on after one that fails, and tells what failed at the end.
+func duels(ctx context.Context, t *table, contests []contest, rounds int) error {
 	var failed []error
-	for _, q := range queries {
-		ours, duck, err := s.medians(ctx, q, rounds)
+	for _, c := range contests {
+		ours, peer, err := c.medians(ctx, rounds)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if err != nil {
-			fmt.Fprintf(t.out, "| %s | failed | | | | | |\n", q.name)
+			fmt.Fprintf(t.out, "| %s | failed | | | | | |\n", c.name)
 			failed = append(failed, err)
 			continue
 		}
-		t.add(q.name, ours, duck)
+		t.add(c.name, ours, peer)
 	}
 	t.finish()
 	return errors.Join(failed...)
 }
 
-func (s *sides) medians(ctx context.Context, q query, rounds int) (ours, duck cost, err error) {
+func (c contest) medians(ctx context.Context, rounds int) (ours, peer cost, err error) {
 	var a, b []cost
 	for range rounds + 1 {
-		x, y, err := s.ask(ctx, q)
+		x, y, err := c.round(ctx)
 		if err != nil {
-			return ours, duck, err
+			return ours, peer, err
 		}
 		a, b = append(a, x), append(b, y)
 	}

@@ -94,7 +94,7 @@ func exports(ctx context.Context, o settings) (err error) {
 	var sizes [2]int64
 	for range o.rounds + 1 {
 		for side, from := range []*flightsql.Client{ours, theirs} {
-			c, err := spend(func() (err error) {
+			c, err := timed(1, func() (err error) {
 				sizes[side], err = export(ctx, from, func(arrow.RecordBatch) {})
 				return err
 			})

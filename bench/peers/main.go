@@ -18,7 +18,11 @@ import (
 func main() {
 	var o settings
 	dir := flag.String("dir", ".", "folder on the disk that is measured; a temporary folder is made in it")
-	what := flag.String("what", "writes,tpch,clicks,export", "what to measure: writes, tpch, clicks, aims, export")
+	what := flag.String(
+		"what",
+		"writes,tpch,clicks,export",
+		"what to measure: writes, tpch, clicks, aims (layouts too), layouts, export",
+	)
 	seconds := flag.Duration("time", 4*time.Second, "time of each measurement of writes")
 	flag.StringVar(&o.data, "data", "", "folder to keep the tables in from run to run; empty means the temporary one")
 	flag.Float64Var(&o.scale, "sf", 1, "scale factor of TPC-H")
@@ -57,6 +61,8 @@ func run(ctx context.Context, dir, what string, seconds time.Duration, o setting
 			err = clicks(ctx, o)
 		case "aims":
 			err = aims(ctx, o)
+		case "layouts":
+			err = layouts(ctx, o)
 		case "export":
 			err = exports(ctx, o)
 		default:

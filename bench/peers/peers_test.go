@@ -28,7 +28,7 @@ func check(t *testing.T, s *sides, queries []query) {
 	for _, q := range queries {
 		t.Run(q.name, func(t *testing.T) {
 			for _, q := range []query{q, q.unlimited()} {
-				if _, _, err := s.ask(t.Context(), q); err != nil {
+				if _, _, err := s.contest(q).round(t.Context()); err != nil {
 					t.Error(err)
 				}
 			}

@@ -117,11 +117,11 @@ func tpch(ctx context.Context, o settings) (err error) {
 		return err
 	}
 	t := newTable(os.Stdout, fmt.Sprintf("TPC-H, scale factor %g", o.scale), "DuckDB")
-	return s.measure(ctx, t, o, queries)
+	return s.run(ctx, t, o, queries)
 }
 
-// measure races the chosen queries, or profiles our side of them.
-func (s *sides) measure(ctx context.Context, t *table, o settings, queries []query) (err error) {
+// run races the chosen queries, or profiles our side of them.
+func (s *sides) run(ctx context.Context, t *table, o settings, queries []query) (err error) {
 	queries = o.chosen(queries)
 	if o.profile == "" {
 		return s.race(ctx, t, queries, o.rounds)
@@ -160,5 +160,5 @@ func clicks(ctx context.Context, o settings) (err error) {
 		return err
 	}
 	t := newTable(os.Stdout, fmt.Sprintf("%d page views", o.rows), "DuckDB")
-	return s.measure(ctx, t, o, queries)
+	return s.run(ctx, t, o, queries)
 }
