@@ -254,7 +254,7 @@ func BenchmarkLookup(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := f.Lookup(context.Background(), tabletOf(t), seg, 0, [][]byte{key}); err != nil {
+		if _, _, err := f.Lookup(context.Background(), tabletOf(t), seg, 0, [][]byte{key}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -15,6 +15,18 @@ import (
 // value.
 const bloomBlock = 32
 
+// mayContain asks a chunk's Bloom filter, if it has one, and counts that.
+func (s *Scan) mayContain(c *chunkInfo, t manifest.Type, values []any) (bool, error) {
+	may, err := s.files.mayContain(s.handle.file, c, t, values)
+	if err == nil && c.bloomAt > 0 && c.bloomBytes > 0 {
+		s.counters.bloomAsked.Add(1)
+		if !may {
+			s.counters.bloomRuledOut.Add(1)
+		}
+	}
+	return may, err
+}
+
 // mayContain asks a chunk's Bloom filter for any of the values; true without a filter, and for values that cannot be
 // asked for. Only the blocks in question are read.
 func (f *Files) mayContain(file *file, c *chunkInfo, t manifest.Type, values []any) (bool, error) {

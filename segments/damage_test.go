@@ -41,7 +41,7 @@ func useEverything(f *segments.Files, t *manifest.Table, s *manifest.Segment) er
 	if err != nil {
 		return err
 	}
-	_, err = f.Lookup(ctx, tabletOf(t), s, 0, [][]byte{key})
+	_, _, err = f.Lookup(ctx, tabletOf(t), s, 0, [][]byte{key})
 	return errors.Join(append(errs, err)...)
 }
 

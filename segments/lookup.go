@@ -17,21 +17,21 @@ import (
 // Lookup finds the rows with the given encoded keys (manifest.AppendKey) of one of the table's indexes, 0 for the
 // primary key: for each key all row versions, ascending; nil when there are none. Row groups are left out by their
 // statistics and Bloom filters, pages by their bounds. A segment that is older than the index has no filters for it and
-// larger pages, so that more of it is read.
+// larger pages, so that more of it is read. read says what the search read.
 func (f *Files) Lookup(ctx context.Context, t manifest.Tablet, s *manifest.Segment, id manifest.IndexID,
-	keys [][]byte) ([][]uint32, error) {
-	found := make([][]uint32, len(keys))
+	keys [][]byte) (found [][]uint32, read Stats, err error) {
+	found = make([][]uint32, len(keys))
 	index, ok := t.Table.Index(id)
 	if !ok {
-		return nil, fmt.Errorf("look up keys in table %d, which has no index %d: %w", t.Table.ID, id, fault.ErrInvalid)
+		return nil, read, fmt.Errorf("look up keys in table %d, which has no index %d: %w", t.Table.ID, id, fault.ErrInvalid)
 	}
 	l := newLookup(t.Table, s, index, keys)
 	if len(l.keys) == 0 {
-		return found, nil
+		return found, read, nil
 	}
 	scan, err := f.Scan(ctx, ScanRequest{Tablet: t, Segment: s, Columns: index.Columns, Cache: true})
 	if err != nil {
-		return nil, err
+		return nil, read, err
 	}
 	for i := range scan.Groups {
 		if err = l.group(ctx, &scan.Groups[i]); err != nil {
@@ -39,18 +39,19 @@ func (f *Files) Lookup(ctx context.Context, t manifest.Tablet, s *manifest.Segme
 			break
 		}
 	}
+	read = scan.Stats()
 	if closeErr := scan.Close(); err == nil {
 		err = closeErr
 	}
 	if err != nil {
-		return nil, err
+		return nil, read, err
 	}
 	for i, key := range keys {
 		if at, ok := l.place[string(key)]; ok {
 			found[i] = l.rows[at]
 		}
 	}
-	return found, nil
+	return found, read, nil
 }
 
 // lookup is a search for keys.
@@ -175,8 +176,7 @@ func (l *lookup) mayContain(s *Scan, g *rowGroup, key int) (bool, error) {
 		if leaf == nil {
 			continue
 		}
-		may, err := s.files.mayContain(s.handle.file, &g.chunks[leaf.index], leaf.storedType(l.types[i]),
-			l.values[key][i:i+1])
+		may, err := s.mayContain(&g.chunks[leaf.index], leaf.storedType(l.types[i]), l.values[key][i:i+1])
 		if !may || err != nil {
 			return false, err
 		}
@@ -201,6 +201,7 @@ func (l *lookup) spans(g *Group, leaf *leaf, may []bool) ([]span, error) {
 		p := &index.pages[i]
 		first, end := l.between(boundValue(l.types[0], p.least), boundValue(l.types[0], p.most))
 		if !slices.Contains(may[first:end], true) {
+			g.scan.counters.pagesPruned.Add(1)
 			continue
 		}
 		if n := len(spans); n > 0 && spans[n-1].end == p.first {

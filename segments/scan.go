@@ -33,16 +33,37 @@ type ScanRequest struct {
 // reached.
 type Stats struct {
 	Groups, GroupsPruned int64
-	Pages, PagesPruned   int64
-	BytesRead            int64
-	Rows                 int64
+	// GroupsSkipped are those that were to be read, but by then no page of them was left.
+	GroupsSkipped int64
+	// Pages are those that were read, of every column; PagesPruned counts those that the bounds of a column left out.
+	Pages, PagesPruned int64
+	// BloomAsked counts the questions to the Bloom filters of row groups, BloomRuledOut those of them with the answer that
+	// the group has no such value.
+	BloomAsked, BloomRuledOut int64
+	BytesRead                 int64
+	Rows                      int64
 	// Chunks are the columns of row groups that were opened, ChunksCached those of them that were decoded already.
 	Chunks, ChunksCached int64
 }
 
+// Add adds what another scan did.
+func (s *Stats) Add(o Stats) {
+	s.Groups += o.Groups
+	s.GroupsPruned += o.GroupsPruned
+	s.GroupsSkipped += o.GroupsSkipped
+	s.Pages += o.Pages
+	s.PagesPruned += o.PagesPruned
+	s.BloomAsked += o.BloomAsked
+	s.BloomRuledOut += o.BloomRuledOut
+	s.BytesRead += o.BytesRead
+	s.Rows += o.Rows
+	s.Chunks += o.Chunks
+	s.ChunksCached += o.ChunksCached
+}
+
 // counters are Stats that workers add to.
 type counters struct {
-	pages, pagesPruned, bytesRead, rows, chunks, chunksCached atomic.Int64
+	groupsSkipped, pages, pagesPruned, bloomAsked, bloomRuledOut, bytesRead, rows, chunks, chunksCached atomic.Int64
 }
 
 // Scan is one segment opened for reading. Its groups may be read at the same time. Close it once, after the last Read
@@ -102,9 +123,11 @@ func (f *Files) Scan(ctx context.Context, r ScanRequest) (*Scan, error) {
 
 // Stats are counted up to now.
 func (s *Scan) Stats() Stats {
-	return Stats{Groups: s.groups, GroupsPruned: s.groups - int64(len(s.Groups)), Pages: s.counters.pages.Load(),
-		PagesPruned: s.counters.pagesPruned.Load(), BytesRead: s.counters.bytesRead.Load(), Rows: s.counters.rows.Load(),
-		Chunks: s.counters.chunks.Load(), ChunksCached: s.counters.chunksCached.Load()}
+	c := &s.counters
+	return Stats{Groups: s.groups, GroupsPruned: s.groups - int64(len(s.Groups)), GroupsSkipped: c.groupsSkipped.Load(),
+		Pages: c.pages.Load(), PagesPruned: c.pagesPruned.Load(), BloomAsked: c.bloomAsked.Load(),
+		BloomRuledOut: c.bloomRuledOut.Load(), BytesRead: c.bytesRead.Load(), Rows: c.rows.Load(),
+		Chunks: c.chunks.Load(), ChunksCached: c.chunksCached.Load()}
 }
 
 // Close lets the segment go.
@@ -185,7 +208,7 @@ func (s *Scan) mayMatch(g *rowGroup, where []manifest.Predicate) (bool, error) {
 		if p.Op != manifest.Equal && p.Op != manifest.In || leaf.list {
 			continue
 		}
-		may, err := s.files.mayContain(s.handle.file, &g.chunks[leaf.index], leaf.storedType(t), p.Values)
+		may, err := s.mayContain(&g.chunks[leaf.index], leaf.storedType(t), p.Values)
 		if !may || err != nil {
 			return false, err
 		}
@@ -324,6 +347,7 @@ func (g *Group) ReadPicked(ctx context.Context, p Picking,
 		return fmt.Errorf("read segment %d: %w", s.request.Segment.ID, err)
 	}
 	if len(spans) == 0 {
+		s.counters.groupsSkipped.Add(1)
 		return nil
 	}
 	r, err := g.open(spans)

@@ -260,7 +260,7 @@ func TestLookup(t *testing.T) {
 					}
 					keys = append(keys, k, encoded.At(r.IntN(30_000)))
 				}
-				got, err := f.Lookup(context.Background(), tabletOf(table), seg, 0, keys)
+				got, _, err := f.Lookup(context.Background(), tabletOf(table), seg, 0, keys)
 				if err != nil {
 					t.Fatalf("Lookup: %v", err)
 				}

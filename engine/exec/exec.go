@@ -36,17 +36,25 @@ type Source struct {
 // ScanStats is what a scan read and what it could leave out.
 type ScanStats struct {
 	// Lookup: the rows were found by their keys, without a scan.
-	Lookup        bool
-	HotRows       int64
-	SegmentsTotal int64
-	SegmentsRead  int64
-	GroupsTotal   int64
-	GroupsRead    int64
-	RowsRead      int64
-	BytesRead     int64
-	MarksApplied  int64
+	Lookup        bool  `json:"lookup,omitempty"`
+	HotRows       int64 `json:"hot_rows"`
+	SegmentsTotal int64 `json:"segments"`
+	SegmentsRead  int64 `json:"segments_read"`
+	// GroupsTotal are the row groups of the segments that are read.
+	GroupsTotal  int64 `json:"row_groups"`
+	GroupsRead   int64 `json:"row_groups_read"`
+	RowsRead     int64 `json:"rows_read"`
+	BytesRead    int64 `json:"bytes_read"`
+	MarksApplied int64 `json:"marks_applied"`
 	// ColumnsRead are the columns of row groups that were opened, ColumnsCached those of them that were decoded already.
-	ColumnsRead, ColumnsCached int64
+	ColumnsRead   int64 `json:"columns_read"`
+	ColumnsCached int64 `json:"columns_cached"`
+	// PagesRead are the pages of columns that were read from segments, PagesPruned those that bounds of a column left out.
+	PagesRead   int64 `json:"pages_read"`
+	PagesPruned int64 `json:"pages_pruned"`
+	// BloomAsked counts the questions to Bloom filters of row groups, BloomRuledOut those that were answered no.
+	BloomAsked    int64 `json:"bloom_asked"`
+	BloomRuledOut int64 `json:"bloom_ruled_out"`
 }
 
 // Env is what a query runs with. Scan, Expr and Alloc are required.

@@ -94,6 +94,10 @@ func (p *profile) write(b *strings.Builder, depth int, analyze bool) {
 		fmt.Fprintf(b, "%s  %shot rows=%d segments=%d of %d groups=%d of %d", indent, lookup, s.HotRows, s.SegmentsRead,
 			s.SegmentsTotal, s.GroupsRead, s.GroupsTotal)
 		if analyze {
+			fmt.Fprintf(b, " pages read=%d pruned=%d", s.PagesRead, s.PagesPruned)
+			if s.BloomAsked > 0 {
+				fmt.Fprintf(b, " bloom filters asked=%d ruled out=%d", s.BloomAsked, s.BloomRuledOut)
+			}
 			fmt.Fprintf(b, " rows read=%d bytes read=%d columns cached=%d of %d marks applied=%d", s.RowsRead, s.BytesRead,
 				s.ColumnsCached, s.ColumnsRead, s.MarksApplied)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"kalamflight/internal/fault"
 	"kalamflight/manifest"
+	"kalamflight/segments"
 )
 
 // keyList are encoded keys by row.
@@ -109,15 +110,15 @@ func (b *probe) run(ctx context.Context, s *Store, t manifest.Tablet) error {
 	}
 	defer b.close()
 	var err error
-	b.found, err = s.lookup(ctx, t, b.index, b.lease.man, b.fixed, b.keys)
+	b.found, _, err = s.lookup(ctx, t, b.index, b.lease.man, b.fixed, b.keys)
 	b.done = err == nil
 	return err
 }
 
-// lookup finds the row versions of keys of an index in segments, the newest segments first.
+// lookup finds the row versions of keys of an index in segments, the newest segments first; read says what it read.
 func (s *Store) lookup(ctx context.Context, t manifest.Tablet, index manifest.IndexID, m *manifest.Manifest,
-	fixed []manifest.Segment, keys [][]byte) ([][]manifest.RowRef, error) {
-	found := make([][]manifest.RowRef, len(keys))
+	fixed []manifest.Segment, keys [][]byte) (found [][]manifest.RowRef, read segments.Stats, err error) {
+	found = make([][]manifest.RowRef, len(keys))
 	var some [][]byte
 	var at []int
 	for _, list := range [][]manifest.Segment{fixed, m.Segments} {
@@ -133,10 +134,11 @@ func (s *Store) lookup(ctx context.Context, t manifest.Tablet, index manifest.In
 				continue
 			}
 			s.count.probes.Add(int64(len(some)))
-			rows, err := s.opts.Files.Lookup(ctx, t, g, index, some)
+			rows, stats, err := s.opts.Files.Lookup(ctx, t, g, index, some)
 			if err != nil {
-				return nil, fmt.Errorf("look up keys in segment %016x: %w", uint64(g.ID), err)
+				return nil, read, fmt.Errorf("look up keys in segment %016x: %w", uint64(g.ID), err)
 			}
+			read.Add(stats)
 			for j, list := range rows {
 				for _, row := range list {
 					found[at[j]] = append(found[at[j]], manifest.RowRef{Segment: g.ID, Row: row})
@@ -144,7 +146,7 @@ func (s *Store) lookup(ctx context.Context, t manifest.Tablet, index manifest.In
 			}
 		}
 	}
-	return found, nil
+	return found, read, nil
 }
 
 // findTakenLocked finds the live row of each of the keys of an index, the zero RowRef where a key is free; nil when all
@@ -232,7 +234,7 @@ func (p *pendingWrite) coldLocked(ctx context.Context, m *manifest.Manifest, ind
 		return b.found, false, nil
 	}
 	if len(cold) <= probesLocked || !mayProbe {
-		found, err = st.store.lookup(ctx, p.Tablet, index, m, fixed, cold)
+		found, _, err = st.store.lookup(ctx, p.Tablet, index, m, fixed, cold)
 		return found, false, err
 	}
 	l, err := st.lease(ctx, p.Tablet)

@@ -14,6 +14,7 @@ import (
 	"kalamflight/hotlog"
 	"kalamflight/internal/fault"
 	"kalamflight/manifest"
+	"kalamflight/segments"
 )
 
 // pointTries is how often a read by keys begins again because a flush or a compaction came between its two halves,
@@ -32,6 +33,8 @@ type points struct {
 	// view.segments. Both ascend.
 	others [][]uint32
 	cold   map[manifest.SegmentID][]uint32
+	// read is what the search in segments read.
+	read segments.Stats
 }
 
 // readKeys is Read of the rows that have one of the keys of an index: it looks them up instead of scanning. It gives
@@ -112,7 +115,7 @@ func (s *Store) findKeys(ctx context.Context, st *state, t manifest.Tablet, o Re
 		return nil, err
 	}
 	others = append(others, v.pickOwn(own)...)
-	found, err := s.lookup(ctx, t, o.Index, v.man, fixed, keys)
+	found, read, err := s.lookup(ctx, t, o.Index, v.man, fixed, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +123,7 @@ func (s *Store) findKeys(ctx context.Context, st *state, t manifest.Tablet, o Re
 	if !ok || err != nil {
 		return nil, err
 	}
-	return &points{view: v, others: others, cold: cold}, nil
+	return &points{view: v, others: others, cold: cold, read: read}, nil
 }
 
 // hotVersionsLocked are the hot row versions of the keys that live at a seq, and those of the reader's draft. mu is
@@ -324,7 +327,7 @@ func (v *view) dropEnded(cold map[manifest.SegmentID][]uint32, d *Draft) bool {
 // snapshot shows the points. It owns the view.
 func (p *points) snapshot(columns *columnSet) (*Snapshot, error) {
 	s := newSnapshot(p.view, columns)
-	s.points = true
+	s.points, s.looked = true, p.read
 	for i, g := range p.view.segments {
 		src := &source{segment: g, number: i, cut: g.FirstSeq <= s.Seq && g.LastSeq > s.Seq, picks: p.cold[g.ID],
 			ids: columns.stored()}

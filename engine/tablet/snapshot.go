@@ -33,6 +33,10 @@ type ScanStats struct {
 	MarksApplied  int64
 	// ColumnsRead are the columns of row groups that were opened, ColumnsCached those of them that were in memory.
 	ColumnsRead, ColumnsCached int64
+	// PagesRead are the pages of columns that were read from segments, PagesPruned those that bounds of a column left out.
+	PagesRead, PagesPruned int64
+	// BloomAsked counts the questions to Bloom filters of row groups, BloomRuledOut those that were answered no.
+	BloomAsked, BloomRuledOut int64
 }
 
 // Snapshot is the state of a tablet at one Seq. What it shows never changes, whatever is committed, flushed, compacted
@@ -48,8 +52,9 @@ type Snapshot struct {
 	morsels []Morsel
 	pruned  int64
 	close   func() error
-	// points: the rows were looked up by keys.
+	// points: the rows were looked up by keys; looked is what that read.
 	points bool
+	looked segments.Stats
 
 	groups, rows, marks atomic.Int64
 }
@@ -235,16 +240,19 @@ func (s *Snapshot) Stats() ScanStats {
 	if s.points {
 		st.SegmentsTotal = int64(len(s.view.man.Segments))
 	}
+	all := s.looked
 	for _, src := range s.sources {
-		if src.scan == nil {
-			continue
+		if src.scan != nil {
+			all.Add(src.scan.Stats())
 		}
-		scan := src.scan.Stats()
-		st.GroupsTotal += scan.Groups
-		st.BytesRead += scan.BytesRead
-		st.ColumnsRead += scan.Chunks
-		st.ColumnsCached += scan.ChunksCached
 	}
+	st.GroupsTotal, st.BytesRead = all.Groups-s.looked.Groups, all.BytesRead
+	if !s.points {
+		st.GroupsRead -= all.GroupsSkipped
+	}
+	st.ColumnsRead, st.ColumnsCached = all.Chunks, all.ChunksCached
+	st.PagesRead, st.PagesPruned = all.Pages, all.PagesPruned
+	st.BloomAsked, st.BloomRuledOut = all.BloomAsked, all.BloomRuledOut
 	for _, h := range s.hot {
 		st.HotRows += int64(h.end - h.first)
 	}
