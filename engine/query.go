@@ -322,7 +322,7 @@ func (st *statement) open(ctx context.Context, n *plan.Scan) (*tablet.Snapshot, 
 		o.Draft = st.tx.draft(st.tablet(n.Table).ID())
 	}
 	if asOf == 0 && o.Draft == nil { // before every commit there is nothing; to the tablet 0 means the head
-		return nil, nil
+		return nil, st.tx.reads()
 	}
 	changed := n.Table.ID == st.changed && n.AsOf == nil
 	if changed && st.pending {
@@ -331,6 +331,10 @@ func (st *statement) open(ctx context.Context, n *plan.Scan) (*tablet.Snapshot, 
 	lookUp(&o, n.Table)
 	snap, err := st.engine.tablets.Read(ctx, st.tablet(n.Table), o)
 	if err != nil {
+		return nil, err
+	}
+	if err := st.tx.reads(); err != nil {
+		snap.Close()
 		return nil, err
 	}
 	if changed && slices.Contains(n.IDs, manifest.ColumnRow) {

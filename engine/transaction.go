@@ -245,6 +245,23 @@ func (t *Transaction) draft(id manifest.TabletID) *tablet.Draft {
 	return t.drafts[id]
 }
 
+// reads refuses what was read while the transaction ended, or failed and forgot what it wrote: rows of its own may be
+// missing from it. To be asked after a snapshot was taken; nil reads whatever is committed.
+func (t *Transaction) reads() error {
+	if t == nil {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.state == over:
+		return errNoTransaction()
+	case t.state == failed && len(t.savepoints) == 0:
+		return errFailed(t.why)
+	}
+	return nil
+}
+
 // writable refuses what a read-only transaction must not do.
 func (t *Transaction) writable() error {
 	t.mu.Lock()

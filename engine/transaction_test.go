@@ -1,9 +1,11 @@
 package engine_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -326,4 +328,54 @@ func TestLargeTransactions(t *testing.T) {
 		}
 	}
 	t.Error("a transaction holds any number of rows in memory")
+}
+
+// TestReadersOfTransactionsThatEnd reads in transactions while they are rolled back: an answer has their rows, or there
+// is an error, but never an answer without them.
+func TestReadersOfTransactionsThatEnd(t *testing.T) {
+	w := newWorld(t, nil)
+	w.sql("", "CREATE SHARED TABLE t (id INT)", false)
+	w.sql("", "INSERT INTO t VALUES (1)", false)
+	ctx, s := context.Background(), w.session("")
+	insert, err := w.compile("", "INSERT INTO t VALUES (2)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	count, err := w.compile("", "SELECT count(*) FROM t a WHERE id > 0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := 0
+	for i := range 3000 {
+		id, err := s.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.engine.Exec(ctx, s, insert, engine.ExecOptions{Transaction: id}); err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() {
+				st, err := w.engine.Query(ctx, s, count, engine.QueryOptions{Transaction: id})
+				if err != nil {
+					return
+				}
+				defer st.Close()
+				if got, err := read(st, false); err == nil && got != "count(*)\n2\n" {
+					t.Errorf("a reader of the transaction got %q", got)
+				}
+			})
+		}
+		for range i % 300 { // readers get some way before the end comes
+			runtime.Gosched()
+		}
+		if err := s.End(ctx, id, false); err == nil {
+			ended++
+		}
+		wg.Wait()
+	}
+	if ended != 3000 {
+		t.Errorf("%d of 3000 transactions were rolled back", ended)
+	}
 }
