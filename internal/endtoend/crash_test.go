@@ -209,8 +209,9 @@ func wipe(t *testing.T, path string, dirty span) {
 
 // child is a server in a process of its own.
 type child struct {
-	cmd *exec.Cmd
-	url string
+	cmd    *exec.Cmd
+	url    string
+	killed sync.Once
 }
 
 func startChild(t *testing.T, dir string, noSync bool) *child {
@@ -240,12 +241,15 @@ func startChildWith(t *testing.T, env ...string) *child {
 	if err != nil || !strings.HasPrefix(line, "grpc://") {
 		t.Fatalf("the server says %q, %v", line, err)
 	}
-	return &child{cmd, strings.TrimSpace(line)}
+	return &child{cmd: cmd, url: strings.TrimSpace(line)}
 }
 
+// kill ends the process and waits for its end; a timer and the test may both call it.
 func (c *child) kill() {
-	c.cmd.Process.Kill()
-	c.cmd.Wait()
+	c.killed.Do(func() {
+		c.cmd.Process.Kill()
+		c.cmd.Wait()
+	})
 }
 
 // group is a set of rows that one statement wrote: all or none of them may be there. state is "" when they are gone,
