@@ -28,6 +28,7 @@ import (
 	"kalamflight/internal/demo"
 	"kalamflight/internal/server"
 	"kalamflight/internal/shell"
+	"kalamflight/internal/tlsconf"
 )
 
 // version is that of the next release; the commit is added to it by build.
@@ -259,7 +260,7 @@ func origins(parsed *kong.Context, file configFile) []server.Setting {
 type serveCommand struct {
 	DataDir    string           `help:"Data folder; made when missing." default:"kalamflight-data" placeholder:"DIR" env:"KALAMFLIGHT_DATA_DIR"`
 	Listen     string           `help:"Address to listen on." default:"127.0.0.1:8815" placeholder:"HOST:PORT" env:"KALAMFLIGHT_LISTEN"`
-	Insecure   bool             `help:"Allow an address that is not loopback although the wire is not encrypted." env:"KALAMFLIGHT_INSECURE"`
+	Insecure   bool             `help:"Allow an address that is not loopback without TLS, or while root has no password." env:"KALAMFLIGHT_INSECURE"`
 	Durability string           `help:"What an acknowledged write means: sync (on the disk) or async (a power cut may lose the last moments)." enum:"sync,async" default:"sync" env:"KALAMFLIGHT_DURABILITY"`
 	QueryBytes server.ByteCount `help:"Memory of one query." default:"1GiB" env:"KALAMFLIGHT_QUERY_BYTES"`
 	TotalBytes server.ByteCount `help:"Memory of all queries together." default:"4GiB" env:"KALAMFLIGHT_TOTAL_BYTES"`
@@ -273,6 +274,8 @@ type serveCommand struct {
 
 	TransactionIdle  time.Duration    `help:"Ends transactions that ran no statement for so long." default:"5m" env:"KALAMFLIGHT_TRANSACTION_IDLE"`
 	TransactionBytes server.ByteCount `help:"Rows that one transaction has written; large inserts do not count." default:"64MiB" env:"KALAMFLIGHT_TRANSACTION_BYTES"`
+
+	secureFlags `group:"TLS and logins"`
 }
 
 // Run serves until a signal.
@@ -281,9 +284,13 @@ func (c *serveCommand) Run(ctx context.Context, p *process) error {
 	if c.Durability == "async" {
 		durability = hotlog.Async
 	}
+	password, err := secret(c.RootPasswordFile, "KALAMFLIGHT_ROOT_PASSWORD")
+	if err != nil {
+		return err
+	}
 	c.limitHeap()
 	s, err := server.Start(ctx, server.Options{DataDir: c.DataDir, Listen: c.Listen, Insecure: c.Insecure,
-		Durability: durability,
+		TLS: c.tls(), RootPassword: password, Durability: durability,
 		QueryBytes: int64(c.QueryBytes), TotalBytes: int64(c.TotalBytes), HotBytes: int64(c.HotBytes),
 		LogBytes: int64(c.LogBytes), SpillDir: c.SpillDir, SpillBytes: int64(c.SpillBytes),
 		CacheBytes:      cmp.Or(int64(c.CacheBytes), -1),
@@ -293,6 +300,10 @@ func (c *serveCommand) Run(ctx context.Context, p *process) error {
 		return err
 	}
 	p.log.Info("listening", "url", s.URL(), "data", c.DataDir, "version", build())
+	if s.CAFile() != "" { // people look for it here, whatever the log is set to
+		fmt.Fprintf(os.Stderr, "TLS: clients need the authority %s (--tls-ca)\n     SHA-256 %s\n", s.CAFile(),
+			s.Fingerprint())
+	}
 	return serveUntil(ctx, s)
 }
 
@@ -323,6 +334,8 @@ type connection struct {
 	PasswordFile string `help:"File that has the password." placeholder:"FILE" env:"KALAMFLIGHT_PASSWORD_FILE"`
 	TokenFile    string `help:"File that has a token to use instead of a password; KALAMFLIGHT_TOKEN is one." placeholder:"FILE" env:"KALAMFLIGHT_TOKEN_FILE"`
 	Namespace    string `help:"Namespace of names that have none." env:"KALAMFLIGHT_NAMESPACE"`
+
+	trustFlags `group:"TLS"`
 }
 
 // secret takes a secret from a file, else from a variable.
@@ -338,6 +351,9 @@ func secret(file, variable string) (string, error) {
 func (c *connection) dial(ctx context.Context) (shell.Conn, error) {
 	o := client.Options{User: c.User, Namespace: c.Namespace}
 	var err error
+	if o.TLS, err = tlsconf.Client(c.options()); err != nil {
+		return nil, err
+	}
 	if o.Password, err = secret(c.PasswordFile, "KALAMFLIGHT_PASSWORD"); err != nil {
 		return nil, err
 	}

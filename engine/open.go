@@ -345,6 +345,14 @@ func (e *Engine) Login(ctx context.Context, name, password, remote string) (acce
 	return e.catalog.Login(ctx, name, password, loopback(remote))
 }
 
+// FirstPassword gives root a password unless it has one.
+func (e *Engine) FirstPassword(ctx context.Context, password string) error {
+	return e.catalog.FirstPassword(ctx, password)
+}
+
+// RootHasPassword tells whether root needs a password to log in.
+func (e *Engine) RootHasPassword() bool { return e.catalog.RootHasPassword() }
+
 func loopback(remote string) bool {
 	if remote == "" {
 		return true

@@ -63,6 +63,9 @@ const (
 // admit lets a call in: the server is not draining, and the caller is known. done must be called when the call is over.
 func (s *Server) admit(ctx context.Context, method string) (_ context.Context, done func(), err error) {
 	nothing := func() {}
+	if !s.secured(ctx) {
+		return ctx, nothing, errPlain
+	}
 	if strings.HasPrefix(method, healthPrefix) {
 		return ctx, nothing, nil
 	}

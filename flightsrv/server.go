@@ -16,7 +16,6 @@ import (
 	pb "github.com/apache/arrow-go/v18/arrow/flight/gen/flight"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -171,7 +170,8 @@ func New(o Options) (*Server, error) {
 }
 
 func (s *Server) serverOptions() []grpc.ServerOption {
-	options := []grpc.ServerOption{
+	return []grpc.ServerOption{
+		grpc.Creds(newDoor(s.o)),
 		grpc.ForceServerCodecV2(flightdata.NewCodec()),
 		grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream), grpc.StatsHandler(s.conns),
 		grpc.MaxRecvMsgSize(s.o.MessageBytesMax), grpc.MaxSendMsgSize(1<<31 - 1), grpc.MaxHeaderListSize(s.o.HeaderBytesMax),
@@ -183,10 +183,6 @@ func (s *Server) serverOptions() []grpc.ServerOption {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
 	}
-	if s.o.TLS != nil {
-		options = append(options, grpc.Creds(credentials.NewTLS(s.o.TLS)))
-	}
-	return options
 }
 
 // Serve serves the connections of a listener, which it takes, until Shutdown.

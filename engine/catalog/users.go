@@ -174,6 +174,20 @@ func (c *Catalog) AlterUser(ctx context.Context, name string, password *string, 
 	})
 }
 
+// FirstPassword gives root a password unless it has one.
+func (c *Catalog) FirstPassword(ctx context.Context, password string) error {
+	if c.RootHasPassword() {
+		return nil
+	}
+	return c.AlterUser(ctx, RootName, &password, nil)
+}
+
+// RootHasPassword tells whether root needs a password to log in.
+func (c *Catalog) RootHasPassword() bool {
+	u, ok := c.Snapshot().User(RootName)
+	return ok && u.Password != ""
+}
+
 // DropUser ends a user: nobody can log in as them any more, and their name stays reserved until PurgeUser.
 func (c *Catalog) DropUser(ctx context.Context, name string) error {
 	return c.changeUser(ctx, name, func(u *User) error {

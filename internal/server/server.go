@@ -17,6 +17,7 @@ import (
 	"kalamflight/flightsrv"
 	"kalamflight/hotlog"
 	"kalamflight/internal/fault"
+	"kalamflight/internal/tlsconf"
 	"kalamflight/manifest"
 	"kalamflight/sqlfront"
 )
@@ -33,7 +34,11 @@ type Options struct {
 	DataDir string
 	// Listen is the address, with port 0 for any that is free; "" means DefaultListen.
 	Listen string
-	// Insecure allows an address that is not loopback. The wire is not encrypted.
+	// TLS secures the connections; the zero value is plaintext, which is refused on an address that is not loopback.
+	TLS TLS
+	// RootPassword becomes root's when root has none; "" leaves that so.
+	RootPassword string
+	// Insecure allows such an address without TLS, or while root has no password.
 	Insecure bool
 	// Durability is what an acknowledged write means; the zero value is hotlog.Sync.
 	Durability hotlog.Durability
@@ -73,6 +78,8 @@ type Server struct {
 	engine   *engine.Engine
 	wire     *flightsrv.Server
 	listener net.Listener
+	// certificates is nil for plaintext.
+	certificates *tlsconf.Source
 	// failed has the one error with which the wire ended on its own; it is closed when the wire has ended.
 	failed chan error
 }
@@ -85,7 +92,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if !o.Insecure {
+	if !o.Insecure && !o.TLS.on() {
 		if err := loopback(o.Listen); err != nil {
 			return nil, err
 		}
@@ -112,13 +119,29 @@ func start(ctx context.Context, o Options, listener net.Listener) (*Server, erro
 	if err != nil {
 		return nil, err
 	}
-	wire, err := flightsrv.New(flightsrv.Options{Backend: flightsrv.Engine(e), Version: o.Version, Plaintext: o.Insecure,
-		Logger: o.Logger})
+	s, err := serve(ctx, o, e, listener)
 	if err != nil {
 		return nil, errors.Join(err, e.Close(ctx))
 	}
+	return s, nil
+}
+
+// serve puts the wire in front of an engine.
+func serve(ctx context.Context, o Options, e *engine.Engine, listener net.Listener) (*Server, error) {
+	if err := firstPassword(ctx, o, e); err != nil {
+		return nil, err
+	}
+	certificates, config, err := o.TLS.secure(o.DataDir, o.Listen, o.Logger)
+	if err != nil {
+		return nil, err
+	}
+	wire, err := flightsrv.New(flightsrv.Options{Backend: flightsrv.Engine(e), Version: o.Version, TLS: config,
+		Plaintext: o.Insecure, Logger: o.Logger})
+	if err != nil {
+		return nil, err
+	}
 	e.ShowStats("flight", func() any { return wire.Stats() })
-	s := &Server{engine: e, wire: wire, listener: listener, failed: make(chan error, 1)}
+	s := &Server{engine: e, wire: wire, listener: listener, certificates: certificates, failed: make(chan error, 1)}
 	go func() { // ends when Shutdown stops the wire, which waits for it
 		defer close(s.failed)
 		if err := wire.Serve(listener); err != nil {
@@ -141,11 +164,32 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // URL is what a client on this machine connects to.
 func (s *Server) URL() string {
+	scheme := "grpc://"
+	if s.certificates != nil {
+		scheme = "grpc+tls://"
+	}
 	host, port, err := net.SplitHostPort(s.listener.Addr().String())
 	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
-		return "grpc://" + net.JoinHostPort("127.0.0.1", port)
+		return scheme + net.JoinHostPort("127.0.0.1", port)
 	}
-	return "grpc://" + s.listener.Addr().String()
+	return scheme + s.listener.Addr().String()
+}
+
+// CAFile is the certificate of the authority that clients need, "" when it is not one of ours; Fingerprint is its
+// SHA-256, "" without TLS.
+func (s *Server) CAFile() string {
+	if s.certificates == nil {
+		return ""
+	}
+	return s.certificates.CAFile()
+}
+
+// Fingerprint is the SHA-256 of the authority, or of a certificate from a file, "" without TLS.
+func (s *Server) Fingerprint() string {
+	if s.certificates == nil {
+		return ""
+	}
+	return s.certificates.Fingerprint()
 }
 
 // Failed has the error when the server ends on its own, and is closed when it has ended.
@@ -172,7 +216,7 @@ func loopback(address string) error {
 	}
 	return &fault.SQL{Kind: fault.ErrInvalid, Message: fmt.Sprintf("--listen %s can be reached from other machines, "+
 		"and passwords and rows would travel in the clear", address),
-		Hint: "listen on 127.0.0.1, or add --insecure if the network is yours"}
+		Hint: "add --tls auto, or listen on 127.0.0.1, or add --insecure if the network is yours"}
 }
 
 // listen says what to do when the port is taken.

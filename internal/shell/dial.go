@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -18,11 +19,26 @@ func Dial(ctx context.Context, address string, o client.Options) (Conn, error) {
 	if err != nil {
 		var e *client.Error
 		if errors.As(err, &e) && e.Lost() && !e.Unauthenticated() {
-			return nil, fmt.Errorf("%w to %s: %w\nhint: kalamflight serve starts a server", ErrConnect, address, err)
+			return nil, fmt.Errorf("%w to %s: %w\nhint: %s", ErrConnect, address, err, lostHint(e.Message))
 		}
 		return nil, fmt.Errorf("%w to %s: %w", ErrConnect, address, err)
 	}
 	return remote{c}, nil
+}
+
+// lostHint says what to do about a server that cannot be reached. What TLS says is only known as text.
+func lostHint(message string) string {
+	switch {
+	case strings.Contains(message, "first record does not look like a TLS handshake"):
+		return "the server speaks no TLS: connect with grpc://"
+	case strings.Contains(message, "unknown authority"):
+		return "name the server's authority with --tls-ca; with --tls auto it is tls/ca.pem in the data folder"
+	case strings.Contains(message, "certificate is valid for"), strings.Contains(message, "doesn't contain any IP SANs"):
+		return "connect by a name that the certificate has, or start the server with --tls-hosts"
+	case strings.Contains(message, "certificate required"):
+		return "the server wants a certificate of the client: --tls-cert and --tls-key"
+	}
+	return "kalamflight serve starts a server"
 }
 
 // remote is a Conn over Flight SQL.

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"cmp"
+
+	"kalamflight/internal/server"
+	"kalamflight/internal/tlsconf"
+)
+
+// secureFlags are the settings of a server that say how connections are secured.
+type secureFlags struct {
+	TLS               string   `help:"How connections are secured: off, auto (certificates in the folder tls of the data folder, made and renewed) or files." enum:"off,auto,files," default:"" placeholder:"off|auto|files" env:"KALAMFLIGHT_TLS" name:"tls"`
+	TLSHosts          []string `help:"Names and addresses, besides localhost and this machine's name, that an auto certificate is good for." placeholder:"HOST" env:"KALAMFLIGHT_TLS_HOSTS" name:"tls-hosts"`
+	TLSCert           string   `help:"The server's certificate and those between it and the authority, in PEM; read again when it changes." placeholder:"FILE" env:"KALAMFLIGHT_TLS_CERT" name:"tls-cert"`
+	TLSKey            string   `help:"The key of the certificate, in PEM." placeholder:"FILE" env:"KALAMFLIGHT_TLS_KEY" name:"tls-key"`
+	TLSClientCA       string   `help:"Authorities, in PEM, of the certificates that clients may log in with." placeholder:"FILE" env:"KALAMFLIGHT_TLS_CLIENT_CA" name:"tls-client-ca"`
+	TLSClientRequired bool     `help:"Refuse connections without such a certificate." env:"KALAMFLIGHT_TLS_CLIENT_REQUIRED" name:"tls-client-required"`
+
+	RootPasswordFile string `help:"File with the password that root gets when it has none; KALAMFLIGHT_ROOT_PASSWORD is one." placeholder:"FILE" env:"KALAMFLIGHT_ROOT_PASSWORD_FILE"`
+}
+
+// tls is how the server secures its connections. Certificates that are named turn TLS on.
+func (f *secureFlags) tls() server.TLS {
+	mode := cmp.Or(f.TLS, "off")
+	if f.TLS == "" && (f.TLSCert != "" || f.TLSKey != "") {
+		mode = "files"
+	}
+	t := server.TLS{Auto: mode == "auto", Hosts: f.TLSHosts, ClientCAFile: f.TLSClientCA,
+		ClientRequired: f.TLSClientRequired}
+	if mode != "off" {
+		t.CertFile, t.KeyFile = f.TLSCert, f.TLSKey
+	}
+	if mode == "files" && t.CertFile == "" { // an empty file is an error, and no plaintext
+		t.CertFile = "--tls-cert"
+	}
+	return t
+}
+
+// trustFlags are the settings of a client for URLs of grpc+tls.
+type trustFlags struct {
+	TLSCA         string `help:"Authorities, in PEM, that are believed instead of the system's; with --tls auto, the server's tls/ca.pem." placeholder:"FILE" env:"KALAMFLIGHT_TLS_CA" name:"tls-ca"`
+	TLSClientCert string `help:"Certificate, in PEM, to log in with." placeholder:"FILE" env:"KALAMFLIGHT_TLS_CLIENT_CERT" name:"tls-cert"`
+	TLSClientKey  string `help:"Its key, in PEM." placeholder:"FILE" env:"KALAMFLIGHT_TLS_CLIENT_KEY" name:"tls-key"`
+	TLSSkipVerify bool   `help:"Believe every server; whoever is in between can read and change everything." env:"KALAMFLIGHT_TLS_SKIP_VERIFY" name:"tls-skip-verify"`
+}
+
+func (f *trustFlags) options() tlsconf.ClientOptions {
+	return tlsconf.ClientOptions{CAFile: f.TLSCA, CertFile: f.TLSClientCert, KeyFile: f.TLSClientKey,
+		SkipVerify: f.TLSSkipVerify}
+}
