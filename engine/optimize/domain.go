@@ -6,12 +6,13 @@ import (
 )
 
 // dependent joins the left side of an Apply with its right side computed for all different outer rows at once; where
-// that cannot be done, or would be a cross product of everything, the Apply stays, which runs the right side once for
-// each different outer row.
+// that cannot be done, or would be more work, the Apply stays, which runs the right side once for each different outer
+// row. An Apply that reads rows further out is left to the one around it, which makes their values columns of its left
+// side.
 func (o Options) dependent(a *plan.Apply) plan.Node {
 	left, right := a.LeftSide, a.RightSide
 	at, simple := outerColumns(right)
-	if !simple || len(at) == 0 || reaches(left, 0) || volatileNode(left) || volatileNode(right) || !pairs(right) {
+	if !simple || len(at) == 0 || reaches(left, 0) || volatileNode(left) || volatileNode(right) || !o.joins(a, at) {
 		return a
 	}
 	cols := left.Columns()
@@ -23,7 +24,7 @@ func (o Options) dependent(a *plan.Apply) plan.Node {
 		p.Cols = append(p.Cols, cols[i])
 	}
 	body := numberRows(&plan.Distinct{Input: p})
-	d := &domain{id: o.fresh(), cols: body.Cols, place: place}
+	d := &domain{o: o, id: o.fresh(), cols: body.Cols, place: place, wide: map[int]int{}}
 	computed, ok := d.down(right)
 	if !ok {
 		return a
@@ -75,23 +76,19 @@ func rowNumber(partition []plan.Expr, order []plan.SortKey) plan.WindowCall {
 }
 
 // outerColumns are the columns of the outer row that a plan reads, in the order of their first use; false when it also
-// reads rows further out, or has subplans of its own.
+// reads rows further out, or has subqueries that are not planned yet.
 func outerColumns(n plan.Node) (list []int, simple bool) {
 	simple = true
-	var walk nodeFunc
-	walk = func(n plan.Node) (plan.Node, error) {
-		switch n.(type) {
-		case *plan.Apply, *plan.CTE, *plan.CTERef:
-			simple = false
-		}
+	var walk func(n plan.Node, inside int)
+	walk = func(n plan.Node, inside int) {
 		mapNodeExprs(n, func(e plan.Expr) (plan.Expr, error) {
 			visit(e, func(x plan.Expr) bool {
 				switch r := x.(type) {
 				case *plan.Subquery:
 					simple = false
 				case *plan.OuterRef:
-					simple = simple && r.Depth == 1
-					if !has(list, r.Index) {
+					simple = simple && r.Depth <= inside+1
+					if r.Depth == inside+1 && !has(list, r.Index) {
 						list = append(list, r.Index)
 					}
 				}
@@ -99,9 +96,14 @@ func outerColumns(n plan.Node) (list []int, simple bool) {
 			})
 			return e, nil
 		})
-		return mapChildren(n, walk)
+		if a, ok := n.(*plan.Apply); ok {
+			walk(a.LeftSide, inside)
+			walk(a.RightSide, inside+1)
+			return
+		}
+		mapChildren(n, func(c plan.Node) (plan.Node, error) { walk(c, inside); return c, nil })
 	}
-	walk(n)
+	walk(n, 0)
 	return list, simple
 }
 
@@ -114,47 +116,17 @@ func has(list []int, n int) bool {
 	return false
 }
 
-// pairs tells whether every condition on outer rows stands beside one that a value equals one of theirs: then the rows
-// of all outer rows together are hardly more than those of one.
-func pairs(n plan.Node) bool {
-	ok := true
-	check := func(terms []plan.Expr) {
-		free, equal := true, false
-		for _, t := range terms {
-			if !exprReaches(t, 0) {
-				continue
-			}
-			free = false
-			c, is := t.(*plan.Compare)
-			equal = equal || is && c.Op == plan.Eq && (exprReaches(c.Left, 0) != exprReaches(c.Right, 0))
-		}
-		ok = ok && (free || equal)
-	}
-	var walk nodeFunc
-	walk = func(n plan.Node) (plan.Node, error) {
-		switch x := n.(type) {
-		case *plan.Filter:
-			check(conjuncts(x.Where))
-		case *plan.Join:
-			terms := conjuncts(x.Where)
-			for i := range x.LeftKeys {
-				terms = append(terms, &plan.Compare{Op: plan.Eq, Left: x.LeftKeys[i], Right: x.RightKeys[i]})
-			}
-			check(terms)
-		}
-		return mapChildren(n, walk)
-	}
-	walk(n)
-	return ok
-}
-
 // domain has the different values of outer rows, each with a number, as a CTE.
 type domain struct {
+	o  Options
 	id int
 	// cols are its columns, the number last.
 	cols []plan.Column
 	// place is where it has a column of the outer rows.
 	place map[int]int
+	// wide are the CTEs inside that are computed for all rows of the domain and have its columns behind their own; by
+	// their ids the ids that they have then.
+	wide map[int]int
 }
 
 func (d *domain) ref() plan.Node { return &plan.CTERef{ID: d.id, Name: "outer rows", Cols: d.cols} }
@@ -211,7 +183,7 @@ func (d *domain) with(cols []plan.Column) []plan.Column {
 func (d *domain) down(n plan.Node) (plan.Node, bool) {
 	cols := n.Columns()
 	w := len(cols)
-	if !reaches(n, 0) {
+	if !d.depends(n) {
 		return &plan.Join{Kind: plan.Inner, LeftSide: n, RightSide: d.ref(), Cols: d.with(cols)}, true
 	}
 	switch x := n.(type) {
@@ -245,6 +217,16 @@ func (d *domain) down(n plan.Node) (plan.Node, bool) {
 		return &plan.SetOp{Kind: x.Kind, All: x.All, LeftSide: left, RightSide: right, Cols: d.with(cols)}, okL && okR
 	case *plan.Window:
 		return d.window(x)
+	case *plan.Unnest:
+		return d.unnest(x)
+	case *plan.Values:
+		return d.values(x)
+	case *plan.Apply:
+		return d.apply(x)
+	case *plan.CTE:
+		return d.cte(x)
+	case *plan.CTERef:
+		return &plan.CTERef{ID: d.wide[x.ID], Name: x.Name, Cols: d.with(cols)}, true
 	}
 	return nil, false
 }
@@ -303,7 +285,7 @@ func (d *domain) aggregate(x *plan.Aggregate) (plan.Node, bool) {
 // join computes the sides that outer rows matter to, and the side whose rows are kept, for the domain.
 func (d *domain) join(x *plan.Join) (plan.Node, bool) {
 	l, r, k := len(x.LeftSide.Columns()), len(x.RightSide.Columns()), len(d.cols)
-	deepL, deepR := reaches(x.LeftSide, 0), reaches(x.RightSide, 0)
+	deepL, deepR := d.depends(x.LeftSide), d.depends(x.RightSide)
 	switch x.Kind {
 	case plan.Inner:
 		deepL = deepL || !deepR

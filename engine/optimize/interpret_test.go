@@ -1,6 +1,7 @@
 package optimize_test
 
 import (
+	"errors"
 	"fmt"
 	"sort"
 	"strings"
@@ -15,7 +16,12 @@ import (
 type world struct {
 	tables map[manifest.TableID][][]any
 	ctes   map[int][][]any
+	// pairs is how many pairs of rows a run may still look at.
+	pairs int
 }
+
+// errMuch is what ends a run, as a panic, that looks at more pairs of rows than a test has time for.
+var errMuch = errors.New("too many pairs of rows")
 
 type row = []any
 
@@ -250,6 +256,9 @@ func (w *world) join(kind plan.JoinKind, left []row, right func(row) ([]row, err
 			return nil, err
 		}
 		hits, unknown := 0, false
+		if w.pairs -= len(rs); w.pairs < 0 {
+			panic(errMuch)
+		}
 		for i, r := range rs {
 			both := append(append(row{}, l...), r...)
 			v, err := w.eval(where, env{both, outer})
@@ -619,9 +628,16 @@ func multiset(rows []row) string {
 	return strings.Join(lines, "\n")
 }
 
-func run(t testing.TB, w *world, n plan.Node) (string, error) {
+func run(t testing.TB, w *world, n plan.Node) (text string, err error) {
 	t.Helper()
-	w.ctes = map[int][][]any{}
+	defer func() {
+		if r := recover(); r == errMuch {
+			err = errMuch
+		} else if r != nil {
+			panic(r)
+		}
+	}()
+	w.ctes, w.pairs = map[int][][]any{}, 20_000
 	rows, err := w.run(n, nil)
 	for _, r := range rows {
 		if len(r) != len(n.Columns()) {

@@ -34,6 +34,7 @@ func Optimize(node plan.Node, o Options) (plan.Node, error) {
 	}
 	ids := firstOwnCTE
 	o.ids = &ids
+	o.note(node)
 	for _, pass := range []nodeFunc{o.inlineOnce, o.simplifyNode, o.unnest, o.simplifyNode} {
 		var err error
 		if node, err = pass(node); err != nil {

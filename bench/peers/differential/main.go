@@ -31,13 +31,14 @@ var acceptedText string
 func main() {
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "seed of the rows and the queries")
 	n := flag.Int("n", 5000, "queries to ask")
+	from := flag.Int("from", 0, "number of the first query to ask; those before it are only made up")
 	most := flag.Int("differences", 20, "differences after which to stop")
 	again := flag.String("sql", "", "ask this query instead, in every state, -n times")
 	memory := flag.Int64("memory", 0, "memory of one of our queries in KiB, so little that it spills; 0 means the default")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *seed, *n, *most, *again, *memory<<10); err != nil {
+	if err := run(ctx, *seed, *from, *n, *most, *again, *memory<<10); err != nil {
 		fmt.Fprintln(os.Stderr, "differential:", err)
 		os.Exit(1)
 	}
@@ -49,7 +50,7 @@ type pair struct {
 	duck *sql.DB
 }
 
-func run(ctx context.Context, seed uint64, n, most int, again string, memory int64) (err error) {
+func run(ctx context.Context, seed uint64, from, n, most int, again string, memory int64) (err error) {
 	fmt.Printf("seed %d\n", seed)
 	classes, err := accepted()
 	if err != nil {
@@ -83,7 +84,19 @@ func run(ctx context.Context, seed uint64, n, most int, again string, memory int
 	if again != "" {
 		return p.repeat(ctx, again, n)
 	}
-	return p.ask(ctx, g, classes, n, most)
+	g.skip(from)
+	return p.ask(ctx, g, classes, from, n, most)
+}
+
+// skip makes up n queries and statements without asking any: the next is the one that would come after them.
+func (g *generator) skip(n int) {
+	for range n {
+		if g.pick(states...); g.chance(12) {
+			g.write()
+		} else {
+			g.query()
+		}
+	}
 }
 
 // tally counts what came of the queries.
@@ -145,8 +158,8 @@ func (p pair) both(ctx context.Context, query, state string, ordered bool) (o ou
 	return o
 }
 
-// ask compares n queries, and one statement in eight is a change of a table, whose rows are compared then.
-func (p pair) ask(ctx context.Context, g *generator, classes []*regexp.Regexp, n, most int) error {
+// ask compares n queries, the first of which has the number from, and one statement in eight is a change of a table, whose rows are compared then.
+func (p pair) ask(ctx context.Context, g *generator, classes []*regexp.Regexp, from, n, most int) error {
 	var t tally
 	for ; t.asked < n && t.different < most; t.asked++ {
 		state := g.pick(states...)
@@ -180,7 +193,7 @@ func (p pair) ask(ctx context.Context, g *generator, classes []*regexp.Regexp, n
 			continue
 		}
 		t.different++
-		fmt.Printf("\nquery %d differs\n%s", t.asked, text)
+		fmt.Printf("\nquery %d differs\n%s", from+t.asked, text)
 	}
 	fmt.Printf("%d queries, %d rows, %d refused by both, %d accepted, %d different\n", t.asked, t.rows, t.refused,
 		t.excused, t.different)

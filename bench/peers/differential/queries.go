@@ -98,7 +98,12 @@ func (g *generator) on(s scope, b string) string {
 // lateral joins some rows of a table for each row of s.
 func (g *generator) lateral(s scope, b string) string {
 	c, k := g.alias(), g.kind()
-	q := fmt.Sprintf("SELECT %s.* FROM %s %s WHERE %s = %s", c, g.small(), c, g.column(scope{c}, k), g.column(s, k))
+	if g.chance(10) {
+		return fmt.Sprintf(" CROSS JOIN LATERAL (SELECT %s.* FROM %s %[1]s, (VALUES (%[3]s), (%[4]s)) AS v(x) "+
+			"WHERE %[5]s = v.x) %[6]s", c, g.small(), g.expr(s, k, 1), g.column(s, k), g.column(scope{c}, k), b)
+	}
+	q := fmt.Sprintf("SELECT %s.* FROM %s %s WHERE %s %s %s", c, g.small(), c, g.column(scope{c}, k),
+		g.pick("=", "=", "=", "<", ">=", "<>"), g.column(s, k))
 	if g.chance(50) {
 		q += " AND " + g.predicate(append(s[:len(s):len(s)], c), 1)
 	}
@@ -141,8 +146,9 @@ func (g *generator) sel(out []kind) string {
 // scalarSubquery is a value of kind k of another table.
 func (g *generator) scalarSubquery(s scope, k kind) string {
 	a, c := g.alias(), g.kind()
-	return fmt.Sprintf("(SELECT %s(%s) FROM %s %s WHERE %s = %s%s)", g.extreme(k), g.expr(scope{a}, k, 1), g.small(), a,
-		g.column(scope{a}, c), g.column(s, c), g.pick("", " AND "+g.predicate(append(s[:len(s):len(s)], a), 1)))
+	return fmt.Sprintf("(SELECT %s(%s) FROM %s %s WHERE %s %s %s%s)", g.extreme(k), g.expr(scope{a}, k, 1), g.small(), a,
+		g.column(scope{a}, c), g.pick("=", "=", "<", ">="), g.column(s, c),
+		g.pick("", " AND "+g.predicate(append(s[:len(s):len(s)], a), 1)))
 }
 
 func (g *generator) aggregate(s scope) string {
