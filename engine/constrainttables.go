@@ -18,8 +18,8 @@ func names(t *manifest.Table, columns []manifest.ColumnID) []string {
 	return list
 }
 
-func indexRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
-	for t := range e.readable(s) {
+func indexRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
+	for t := range s.readable() {
 		for _, x := range t.Keys() {
 			err := yield(t.Namespace, t.Name, x.Name, strings.Join(names(t, x.Columns), ", "), x.Unique, x.ID == 0,
 				x.Constraint)
@@ -31,8 +31,8 @@ func indexRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
 	return nil
 }
 
-func keyRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
-	for t := range e.readable(s) {
+func keyRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
+	for t := range s.readable() {
 		for _, x := range t.Keys() {
 			if !x.Constraint {
 				continue
@@ -48,8 +48,8 @@ func keyRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
 	return nil
 }
 
-func constraintRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
-	for t := range e.readable(s) {
+func constraintRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
+	for t := range s.readable() {
 		one := func(name, kind string) error {
 			return yield(CatalogName, t.Namespace, name, CatalogName, t.Namespace, t.Name, kind, "NO", "NO", "YES")
 		}
@@ -74,8 +74,8 @@ func constraintRows(e *Engine, _ context.Context, s *Session, yield yieldRow) er
 	return nil
 }
 
-func checkRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
-	for t := range e.readable(s) {
+func checkRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
+	for t := range s.readable() {
 		for _, c := range t.Checks {
 			if err := yield(CatalogName, t.Namespace, c.Name, c.Text); err != nil {
 				return err

@@ -51,6 +51,15 @@ func (e *Engine) CatalogIn(s *Session, transaction string) (*View, error) {
 	return e.view(s, tx), nil
 }
 
+// described is the catalog for the metadata calls of drivers, which name no transaction: that of the session's only one
+// counts.
+func (e *Engine) described(s *Session) *View {
+	if tx, err := s.only(); tx != nil && err == nil {
+		return e.view(s, tx)
+	}
+	return e.Catalog(s)
+}
+
 func (e *Engine) view(s *Session, tx *Transaction) *View {
 	snap, err := e.definitions(tx).snapshot()
 	if err != nil {
@@ -119,7 +128,7 @@ func (v *View) Version() uint64 { return v.snap.Version() }
 
 // Namespaces lists the namespaces whose name matches the pattern; nil takes all.
 func (e *Engine) Namespaces(_ context.Context, s *Session, pattern *string) ([]string, error) {
-	names := e.Catalog(s).Namespaces()
+	names := e.described(s).Namespaces()
 	names = slices.DeleteFunc(names, func(n string) bool { return pattern != nil && !matches(*pattern, n) })
 	slices.Sort(names)
 	return names, nil
@@ -128,7 +137,8 @@ func (e *Engine) Namespaces(_ context.Context, s *Session, pattern *string) ([]s
 // Tables lists tables by namespace and name, as the metadata calls of drivers ask for them.
 func (e *Engine) Tables(_ context.Context, s *Session, f TableFilter) ([]*manifest.Table, error) {
 	var out []*manifest.Table
-	for t := range e.readable(s) {
+	v := &viewer{s, e.described(s).snap}
+	for t := range v.readable() {
 		if f.Namespace != nil && !matches(*f.Namespace, t.Namespace) || f.Name != nil && !matches(*f.Name, t.Name) {
 			continue
 		}

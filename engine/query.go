@@ -274,7 +274,7 @@ func (st *statement) scan(ctx context.Context, n *plan.Scan) (*exec.Source, erro
 		if err := access.Can(st.who, access.Read, access.Target{Table: n.Table}); err != nil {
 			return nil, err
 		}
-		return st.engine.systemScan(ctx, st.session, n)
+		return st.systemScan(n)
 	}
 	snap, err := st.open(ctx, n)
 	if err != nil {

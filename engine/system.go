@@ -22,7 +22,7 @@ import (
 type systemTable struct {
 	namespace, name string
 	columns         []manifest.Column
-	rows            func(e *Engine, ctx context.Context, s *Session, yield func(...any) error) error
+	rows            func(e *Engine, ctx context.Context, s *viewer, yield func(...any) error) error
 }
 
 var (
@@ -32,6 +32,12 @@ var (
 	boolType  = manifest.Type{Kind: manifest.Boolean}
 	timestamp = manifest.Type{Kind: manifest.DateTime}
 )
+
+// viewer is who reads a virtual table: a session, with the definitions as its transaction has them.
+type viewer struct {
+	*Session
+	defined *catalog.Snapshot
+}
 
 // cols makes columns from names and types in turn.
 func cols(namesAndTypes ...any) []manifest.Column {
@@ -74,7 +80,11 @@ func systemNamespace(name string) (string, bool) {
 }
 
 // systemScan reads a virtual table.
-func (e *Engine) systemScan(ctx context.Context, s *Session, n *plan.Scan) (*exec.Source, error) {
+func (st *statement) systemScan(n *plan.Scan) (*exec.Source, error) {
+	defined, err := st.catalog()
+	if err != nil {
+		return nil, err
+	}
 	all := systemDefinitions()
 	i := int(n.Table.ID - firstSystemID)
 	if i < 0 || i >= len(all) {
@@ -96,17 +106,18 @@ func (e *Engine) systemScan(ctx context.Context, s *Session, n *plan.Scan) (*exe
 	}
 	return &exec.Source{
 		Morsels: []exec.Morsel{
-			&systemMorsel{engine: e, session: s, table: d, at: at, schema: arrow.NewSchema(fields, nil)},
+			&systemMorsel{engine: st.engine, viewer: &viewer{st.session, defined}, table: d, at: at,
+				schema: arrow.NewSchema(fields, nil)},
 		},
 	}, nil
 }
 
 type systemMorsel struct {
-	engine  *Engine
-	session *Session
-	table   systemTable
-	at      []int
-	schema  *arrow.Schema
+	engine *Engine
+	viewer *viewer
+	table  systemTable
+	at     []int
+	schema *arrow.Schema
 }
 
 // systemBatchRows is how many rows of a virtual table are built at once.
@@ -129,7 +140,7 @@ func (m *systemMorsel) Scan(ctx context.Context, yield func(arrow.RecordBatch, [
 		n = 0
 		return yield(rec, nil)
 	}
-	err := m.table.rows(m.engine, ctx, m.session, func(values ...any) error {
+	err := m.table.rows(m.engine, ctx, m.viewer, func(values ...any) error {
 		for k, i := range m.at {
 			appendValue(b.Field(k), values[i])
 		}
@@ -165,13 +176,12 @@ func appendValue(b array.Builder, v any) {
 	}
 }
 
-// readable are the tables and views that a session may see: those it may read or change.
-func (e *Engine) readable(s *Session) iter.Seq[*manifest.Table] {
+// readable are the tables and views that the viewer may see: those they may read or change.
+func (s *viewer) readable() iter.Seq[*manifest.Table] {
 	return func(yield func(*manifest.Table) bool) {
 		p := s.Principal()
-		snap := e.catalog.Snapshot()
-		for _, n := range snap.Namespaces() {
-			for _, t := range snap.Tables(n.Name) {
+		for _, n := range s.defined.Namespaces() {
+			for _, t := range s.defined.Tables(n.Name) {
 				if visible(p, t) && !yield(t) {
 					return
 				}

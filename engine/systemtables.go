@@ -69,7 +69,7 @@ func systemDefinitions() []systemTable {
 type yieldRow = func(...any) error
 
 // functionRows has a row for each name of a function, aliases too.
-func functionRows(_ *Engine, _ context.Context, _ *Session, yield yieldRow) error {
+func functionRows(_ *Engine, _ context.Context, _ *viewer, yield yieldRow) error {
 	for _, f := range functions.All() {
 		signatures := strings.Join(f.Signatures(), "\n")
 		for _, name := range append([]string{f.Name}, f.Aliases...) {
@@ -83,8 +83,8 @@ func functionRows(_ *Engine, _ context.Context, _ *Session, yield yieldRow) erro
 	return nil
 }
 
-func namespaceRows(e *Engine, _ context.Context, _ *Session, yield yieldRow) error {
-	for _, n := range e.catalog.Snapshot().Namespaces() {
+func namespaceRows(_ *Engine, _ context.Context, s *viewer, yield yieldRow) error {
+	for _, n := range s.defined.Namespaces() {
 		if err := yield(n.Name, n.Created); err != nil {
 			return err
 		}
@@ -98,11 +98,12 @@ func namespaceRows(e *Engine, _ context.Context, _ *Session, yield yieldRow) err
 }
 
 // nameOf is a user's name, for those who may see it: their own, or anyone's with the right to observe.
-func (e *Engine) nameOf(p access.Principal, id manifest.UserID) any {
+func (s *viewer) nameOf(id manifest.UserID) any {
+	p := s.Principal()
 	if id == p.ID {
 		return p.Name
 	}
-	u, ok := e.catalog.Snapshot().UserByID(id)
+	u, ok := s.defined.UserByID(id)
 	if !ok || access.Can(p, access.Observe, access.Target{}) != nil {
 		return nil
 	}
@@ -120,9 +121,8 @@ func flushPolicy(t *manifest.Table) any {
 	return orNil(strings.Join(parts, ","))
 }
 
-func tableRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
-	p := s.Principal()
-	for t := range e.readable(s) {
+func tableRows(_ *Engine, _ context.Context, s *viewer, yield yieldRow) error {
+	for t := range s.readable() {
 		var level, ttl, scope any
 		if !t.PerUser() && t.Kind != manifest.System && t.Kind != manifest.View {
 			level = t.Access.String()
@@ -136,7 +136,7 @@ func tableRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
 		case t.Kind == manifest.Shared, t.Kind == manifest.Stream:
 			scope = "shared"
 		}
-		err := yield(t.Namespace, t.Name, t.Kind.String(), e.nameOf(p, t.Owner), level, flushPolicy(t), ttl, scope,
+		err := yield(t.Namespace, t.Name, t.Kind.String(), s.nameOf(t.Owner), level, flushPolicy(t), ttl, scope,
 			int64(t.Version), timeOrNil(t.Created), orNil(t.Comment))
 		if err != nil {
 			return err
@@ -148,8 +148,8 @@ func tableRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
 // keyPlace is the place of a column in the key, from 1; 0 when it is not part of it.
 func keyPlace(t *manifest.Table, id manifest.ColumnID) int { return slices.Index(t.Key, id) + 1 }
 
-func columnRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
-	for t := range e.readable(s) {
+func columnRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
+	for t := range s.readable() {
 		for i, c := range t.Columns {
 			var key any
 			if k := keyPlace(t, c.ID); k > 0 {
@@ -165,10 +165,10 @@ func columnRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error 
 	return nil
 }
 
-func userRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
+func userRows(_ *Engine, _ context.Context, s *viewer, yield yieldRow) error {
 	p := s.Principal()
 	all := access.Can(p, access.Observe, access.Target{}) == nil
-	for _, u := range e.catalog.Snapshot().Users() {
+	for _, u := range s.defined.Users() {
 		if !all && u.ID != p.ID {
 			continue
 		}
@@ -179,7 +179,7 @@ func userRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
 	return nil
 }
 
-func sessionRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
+func sessionRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
 	p := s.Principal()
 	all := access.Can(p, access.Observe, access.Target{}) == nil
 	for _, o := range e.sessions.list() {
@@ -196,8 +196,8 @@ func sessionRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error
 	return nil
 }
 
-func runRows(what string) func(*Engine, context.Context, *Session, yieldRow) error {
-	return func(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
+func runRows(what string) func(*Engine, context.Context, *viewer, yieldRow) error {
+	return func(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
 		p := s.Principal()
 		all := access.Can(p, access.Observe, access.Target{}) == nil
 		for _, r := range e.running.list(what) {
@@ -217,7 +217,7 @@ func runRows(what string) func(*Engine, context.Context, *Session, yieldRow) err
 	}
 }
 
-func jobRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
+func jobRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
 	p := s.Principal()
 	all := access.Can(p, access.Observe, access.Target{}) == nil
 	for _, j := range e.jobs.List() {
@@ -241,9 +241,9 @@ func whenOrNil(t time.Time) any {
 	return t.UnixMicro()
 }
 
-func segmentRows(e *Engine, ctx context.Context, s *Session, yield yieldRow) error {
-	st := e.statement(s, 0)
-	for t := range e.readable(s) {
+func segmentRows(e *Engine, ctx context.Context, s *viewer, yield yieldRow) error {
+	st := e.statement(s.Session, 0)
+	for t := range s.readable() {
 		if t.Kind != manifest.User && t.Kind != manifest.Shared ||
 			access.Can(st.who, access.Read, access.Target{Table: t}) != nil {
 			continue
@@ -269,11 +269,11 @@ func segmentRows(e *Engine, ctx context.Context, s *Session, yield yieldRow) err
 	return nil
 }
 
-func storageRows(_ *Engine, _ context.Context, _ *Session, yield yieldRow) error {
+func storageRows(_ *Engine, _ context.Context, _ *viewer, yield yieldRow) error {
 	return yield("local", "folder", "storage")
 }
 
-func statRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
+func statRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
 	if access.Can(s.Principal(), access.Observe, access.Target{}) != nil {
 		return nil
 	}
@@ -324,7 +324,7 @@ func sessionOptions() []string {
 	return []string{optionCatalog, optionSchema, optionTableType, optionTimeout, optionTimeZone}
 }
 
-func settingRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
+func settingRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
 	for _, name := range sessionOptions() {
 		v, ok := s.Option(name)
 		origin := "default"
@@ -346,7 +346,7 @@ func settingRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error
 	return nil
 }
 
-func schemataRows(e *Engine, ctx context.Context, s *Session, yield yieldRow) error {
+func schemataRows(e *Engine, ctx context.Context, s *viewer, yield yieldRow) error {
 	return namespaceRows(e, ctx, s, func(v ...any) error { return yield(CatalogName, v[0], nil) })
 }
 
@@ -361,8 +361,8 @@ func tableType(t *manifest.Table) string {
 	return "BASE TABLE"
 }
 
-func schemaTableRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
-	for t := range e.readable(s) {
+func schemaTableRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
+	for t := range s.readable() {
 		if err := yield(CatalogName, t.Namespace, t.Name, tableType(t)); err != nil {
 			return err
 		}
@@ -370,8 +370,8 @@ func schemaTableRows(e *Engine, _ context.Context, s *Session, yield yieldRow) e
 	return nil
 }
 
-func viewRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
-	for t := range e.readable(s) {
+func viewRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
+	for t := range s.readable() {
 		if t.Kind != manifest.View {
 			continue
 		}
@@ -382,8 +382,8 @@ func viewRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
 	return nil
 }
 
-func schemaColumnRows(e *Engine, _ context.Context, s *Session, yield yieldRow) error {
-	for t := range e.readable(s) {
+func schemaColumnRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
+	for t := range s.readable() {
 		for i, c := range t.Columns {
 			nullable := "YES"
 			if c.NotNull {

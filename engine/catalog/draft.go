@@ -282,15 +282,63 @@ func (d *Draft) ChangeTable(_ context.Context, id manifest.TableID,
 	if err != nil {
 		return nil, err
 	}
-	return t, d.do(func(e *edit) error {
-		if now, ok := e.tables[id]; !ok || now.Version != old.Version {
-			return fmt.Errorf("table %s.%s was altered: %w", old.Namespace, old.Name, fault.ErrConflict)
+	return t, d.do(func(e *edit) error { return e.replaceTable(old, t) })
+}
+
+// replaceTable gives a table another definition, unless it has another one than old by now.
+func (e *edit) replaceTable(old, t *manifest.Table) error {
+	if now, ok := e.tables[t.ID]; !ok || now.Version != old.Version {
+		return fmt.Errorf("table %s.%s was altered: %w", old.Namespace, old.Name, fault.ErrConflict)
+	}
+	if space, ok := e.Namespace(t.Namespace); !ok || space != t.Namespace {
+		return noNamespace(t.Namespace)
+	}
+	if other, ok := e.Table(t.Namespace, t.Name); ok && other.ID != t.ID {
+		return errTableExists(other)
+	}
+	e.remove(e.tables[t.ID])
+	e.put(t)
+	e.set(tableKey(t.ID), encode(t))
+	return nil
+}
+
+// DropNamespace is Catalog.DropNamespace. It is a conflict when another session changes a table of it before Finish.
+func (d *Draft) DropNamespace(_ context.Context, name string, cascade bool) error {
+	s, err := d.Snapshot()
+	if err != nil {
+		return err
+	}
+	found, tables, err := s.emptied(name, cascade)
+	if err != nil {
+		return err
+	}
+	fresh := map[manifest.TableID]bool{}
+	for _, t := range tables {
+		fresh[t.ID] = d.fresh(t.ID)
+	}
+	return d.do(func(e *edit) error {
+		same := func(a, b *manifest.Table) bool { return a.ID == b.ID && a.Version == b.Version }
+		if !slices.EqualFunc(e.Tables(found), tables, same) {
+			return fmt.Errorf("the tables of namespace %q were changed: %w", found, fault.ErrConflict)
 		}
-		e.remove(e.tables[id])
-		e.put(t)
-		e.set(tableKey(id), encode(t))
-		return nil
+		return e.dropNamespace(found, tables, fresh)
 	})
+}
+
+// dropNamespace removes a namespace with the tables that it has; those in fresh have no rows.
+func (e *edit) dropNamespace(name string, tables []*manifest.Table, fresh map[manifest.TableID]bool) error {
+	if _, ok := e.namespaces[name]; !ok {
+		return noNamespace(name)
+	}
+	for _, t := range tables {
+		if err := e.dropTable(t.ID, fresh[t.ID]); err != nil {
+			return err
+		}
+	}
+	delete(e.namespaces, name)
+	delete(e.byName, name)
+	e.unset(keyNamespace + name)
+	return nil
 }
 
 // intent is a change of the definitions that is made if and only if the log has a commit with its id.

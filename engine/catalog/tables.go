@@ -57,30 +57,34 @@ func (c *Catalog) DropNamespace(ctx context.Context, name string, cascade bool) 
 	defer c.mu.Unlock()
 
 	s := c.Snapshot()
+	found, tables, err := s.emptied(name, cascade)
+	if err != nil {
+		return nil, err
+	}
+	e := s.edit()
+	if err := e.dropNamespace(found, tables, nil); err != nil {
+		return nil, err
+	}
+	return tables, c.applyLocked(ctx, e.Snapshot, e.puts, e.deletes)
+}
+
+// emptied finds a namespace that may be dropped, and its tables; with any, only by cascade.
+func (s *Snapshot) emptied(name string, cascade bool) (found string, tables []*manifest.Table, err error) {
 	found, ok := s.Namespace(name)
 	if !ok {
-		return nil, noNamespace(name)
+		return "", nil, noNamespace(name)
 	}
 	if found == DefaultSpace {
-		return nil, &fault.SQL{Kind: fault.ErrPrecondition, Code: "55006",
+		return "", nil, &fault.SQL{Kind: fault.ErrPrecondition, Code: "55006",
 			Message: "the namespace default cannot be dropped"}
 	}
-	tables := s.Tables(found)
+	tables = s.Tables(found)
 	if len(tables) > 0 && !cascade {
-		return nil, &fault.SQL{Kind: fault.ErrPrecondition, Code: "2BP01",
+		return "", nil, &fault.SQL{Kind: fault.ErrPrecondition, Code: "2BP01",
 			Message: fmt.Sprintf("namespace %q still has %d tables", found, len(tables)),
 			Hint:    "DROP NAMESPACE " + found + " CASCADE drops them too"}
 	}
-	e := s.edit()
-	for _, t := range tables {
-		if err := e.dropTable(t.ID, false); err != nil {
-			return nil, err
-		}
-	}
-	delete(e.namespaces, found)
-	delete(e.byName, found)
-	e.unset(keyNamespace + found)
-	return tables, c.applyLocked(ctx, e.Snapshot, e.puts, e.deletes)
+	return found, tables, nil
 }
 
 func noNamespace(name string) error {

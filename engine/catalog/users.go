@@ -108,17 +108,8 @@ func (c *Catalog) CreateUser(ctx context.Context, name, password string, role ac
 	defer c.mu.Unlock()
 
 	s := c.Snapshot()
-	if id, ok := s.userNames[fold(name)]; ok {
-		old := s.users[id]
-		if old.Dropped == 0 && ifNotExists {
-			return false, nil
-		}
-		e := &fault.SQL{Kind: fault.ErrExists, Code: "42710", Message: fmt.Sprintf("user %q exists already", old.Name)}
-		if old.Dropped != 0 {
-			e.Message = fmt.Sprintf("the name %q belongs to a dropped user", old.Name)
-			e.Hint = "it is free again once that user is purged: DROP USER '" + old.Name + "' PURGE"
-		}
-		return false, e
+	if exists, err := s.hasUser(name, ifNotExists); exists || err != nil {
+		return false, err
 	}
 	id, err := c.nextLocked(keyLastUser)
 	if err != nil {
@@ -130,24 +121,52 @@ func (c *Catalog) CreateUser(ctx context.Context, name, password string, role ac
 	return true, c.applyLocked(ctx, next, map[string][]byte{userKey(u.ID): encode(u), keyLastUser: counter(id)}, nil)
 }
 
+// hasUser tells whether a living user has a name already, which is an error unless ifNotExists is set; so is the
+// name of a dropped user.
+func (s *Snapshot) hasUser(name string, ifNotExists bool) (bool, error) {
+	id, ok := s.userNames[fold(name)]
+	if !ok {
+		return false, nil
+	}
+	old := s.users[id]
+	if old.Dropped == 0 && ifNotExists {
+		return true, nil
+	}
+	e := &fault.SQL{Kind: fault.ErrExists, Code: "42710", Message: fmt.Sprintf("user %q exists already", old.Name)}
+	if old.Dropped != 0 {
+		e.Message = fmt.Sprintf("the name %q belongs to a dropped user", old.Name)
+		e.Hint = "it is free again once that user is purged: DROP USER '" + old.Name + "' PURGE"
+	}
+	return false, e
+}
+
 // changeUser replaces a living user by what f makes of a copy.
 func (c *Catalog) changeUser(ctx context.Context, name string, f func(*User) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
 	s := c.Snapshot()
+	u, err := s.changedUser(name, f)
+	if err != nil {
+		return err
+	}
+	next := s.clone()
+	next.putUser(u)
+	return c.applyLocked(ctx, next, map[string][]byte{userKey(u.ID): encode(u)}, nil)
+}
+
+// changedUser is what f makes of a copy of a living user.
+func (s *Snapshot) changedUser(name string, f func(*User) error) (*User, error) {
 	u, ok := s.User(name)
 	if !ok {
-		return noUser(name)
+		return nil, noUser(name)
 	}
 	changed := *u
 	if err := f(&changed); err != nil {
-		return err
+		return nil, err
 	}
 	changed.Epoch++
-	next := s.clone()
-	next.putUser(&changed)
-	return c.applyLocked(ctx, next, map[string][]byte{userKey(u.ID): encode(&changed)}, nil)
+	return &changed, nil
 }
 
 func noUser(name string) error {
@@ -156,14 +175,23 @@ func noUser(name string) error {
 
 // AlterUser changes a user's password or role; nil leaves it.
 func (c *Catalog) AlterUser(ctx context.Context, name string, password *string, role *access.Role) error {
+	change, err := alteredUser(password, role)
+	if err != nil {
+		return err
+	}
+	return c.changeUser(ctx, name, change)
+}
+
+// alteredUser sets a password or a role; nil leaves it.
+func alteredUser(password *string, role *access.Role) (func(*User) error, error) {
 	hash := ""
 	if password != nil {
 		var err error
 		if hash, err = hashPassword(*password); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return c.changeUser(ctx, name, func(u *User) error {
+	return func(u *User) error {
 		if password != nil {
 			u.Password = hash
 		}
@@ -171,7 +199,7 @@ func (c *Catalog) AlterUser(ctx context.Context, name string, password *string, 
 			u.Role = role.String()
 		}
 		return nil
-	})
+	}, nil
 }
 
 // FirstPassword gives root a password unless it has one.
@@ -190,13 +218,15 @@ func (c *Catalog) RootHasPassword() bool {
 
 // DropUser ends a user: nobody can log in as them any more, and their name stays reserved until PurgeUser.
 func (c *Catalog) DropUser(ctx context.Context, name string) error {
-	return c.changeUser(ctx, name, func(u *User) error {
-		if u.Name == RootName {
-			return &fault.SQL{Kind: fault.ErrPrecondition, Code: "55006", Message: "the user root cannot be dropped"}
-		}
-		u.Dropped = nowMicros()
-		return nil
-	})
+	return c.changeUser(ctx, name, droppedUser)
+}
+
+func droppedUser(u *User) error {
+	if u.Name == RootName {
+		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "55006", Message: "the user root cannot be dropped"}
+	}
+	u.Dropped = nowMicros()
+	return nil
 }
 
 // PurgeUser forgets a dropped user once their rows are gone.

@@ -78,6 +78,82 @@ func (s *Store) NewDraft(t manifest.Tablet, asOf manifest.Seq) (*Draft, error) {
 // Tablet is what the draft writes to, by the definition that its rows have.
 func (d *Draft) Tablet() manifest.Tablet { return d.tablet }
 
+// Alter gives the draft another definition of its table, as the transaction's own ALTER has made it, or as it was
+// before that was rolled back: new rows have its columns from then on, those that are there are read as if they
+// had been committed before.
+func (d *Draft) Alter(t *manifest.Table) error {
+	d.st.mu.Lock()
+	defer d.st.mu.Unlock()
+	steps := slices.Clone(d.steps)
+	for i := range steps {
+		if steps[i].rows == nil {
+			continue
+		}
+		var err error
+		if steps[i].keys, err = d.st.store.keysAs(t, steps[i].rows); err != nil {
+			return fmt.Errorf("alter table %s.%s: %w", t.Namespace, t.Name, err)
+		}
+	}
+	d.st.view.Lock()
+	defer d.st.view.Unlock()
+	d.steps, d.tablet.Table = steps, t
+	d.resetLocked()
+	for i := range d.steps {
+		if err := d.indexLocked(&d.steps[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keysAs are the keys of rows that may be older than a definition, by its indexes.
+func (s *Store) keysAs(t *manifest.Table, h *hotRows) ([]keyList, error) {
+	wide, err := s.widened(t, h.rows)
+	if err != nil {
+		return nil, err
+	}
+	if wide != nil {
+		defer wide.Release()
+		h = &hotRows{rows: wide, ids: h.ids, seqs: h.seqs, ords: h.ords, times: h.times}
+	}
+	column, release := h.columnsWith(s.alloc, t)
+	defer release()
+	lists := make([]keyList, 0, len(t.Keys()))
+	for _, x := range t.Keys() {
+		keys, err := encodeKeys(t, x, column)
+		if err != nil {
+			return nil, err
+		}
+		lists = append(lists, keys)
+	}
+	return lists, nil
+}
+
+// widenSteps are steps whose rows have the types that the table has now. It takes the caller's references and gives
+// others.
+func (s *Store) widenSteps(t *manifest.Table, steps []step) ([]step, error) {
+	cloned := false
+	for i := range steps {
+		h := steps[i].rows
+		if h == nil {
+			continue
+		}
+		wide, err := s.widened(t, h.rows)
+		if err != nil {
+			return steps, err
+		}
+		if wide == nil {
+			continue
+		}
+		if !cloned {
+			steps, cloned = slices.Clone(steps), true
+		}
+		h.rows.Release()
+		steps[i].rows = &hotRows{rows: wide, ids: h.ids, seqs: h.seqs, ords: h.ords, times: h.times}
+	}
+	return steps, nil
+}
+
 // Bytes is about how much the steps put into the log; in memory they hold up to four times as much.
 func (d *Draft) Bytes() (n int64) {
 	d.st.view.Lock()

@@ -2,6 +2,7 @@ package tablet
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -42,11 +43,16 @@ func (p *pendingWrite) fold() error {
 	if d.lost {
 		return conflict(d.tablet.Table)
 	}
+	steps, err := st.store.widenSteps(d.tablet.Table, d.retainSteps())
+	defer func() { releaseSteps(steps) }()
+	if err != nil {
+		return err
+	}
 	replaced := map[manifest.RowRef]struct{}{}
 	var inserts, replaces []piece
 	p.SameKeys = true
-	for i := range d.steps {
-		s := &d.steps[i]
+	for i := range steps {
+		s := &steps[i]
 		p.SameKeys = p.SameKeys && !s.moves
 		if s.rows == nil {
 			continue
@@ -112,16 +118,21 @@ func (p *pendingWrite) foldBig(d *Draft, replaced map[manifest.RowRef]struct{}) 
 		}
 	}
 	p.big.keys = make([]keyList, len(p.indexes))
-	for i := range p.indexes {
-		p.big.keys[i] = d.bigKeys(i, p.bigOver.skip)
+	for i, x := range p.indexes {
+		p.big.keys[i] = d.bigKeys(x, p.bigOver.skip)
 	}
 }
 
-// bigKeys are the keys of an index of the big inserts that are held, without those of skipped rows.
-func (d *Draft) bigKeys(index int, skip map[int]bool) (all keyList) {
+// bigKeys are the keys of an index of the big inserts that are held, without those of skipped rows. An insert that is
+// older than the index has none: who added the index has looked at its rows.
+func (d *Draft) bigKeys(index manifest.Index, skip map[int]bool) (all keyList) {
 	first := 0
 	for _, b := range d.bigs {
-		keys := b.keys[index]
+		var keys keyList
+		is := func(x manifest.Index) bool { return x.ID == index.ID && slices.Equal(x.Columns, index.Columns) }
+		if i := slices.IndexFunc(b.indexes, is); i >= 0 {
+			keys = b.keys[i]
+		}
 		if b.primary != nil && b.primary.gone && keys == keyList(b.primary) {
 			keys = nil // outgrown knows about them
 		}

@@ -85,6 +85,10 @@ func (v *view) close() {
 
 func (v *view) join() error {
 	v.expired = expiredBefore(v.tablet.Table, time.Now())
+	var err error
+	if v.own, err = v.st.store.widenSteps(v.tablet.Table, v.own); err != nil {
+		return err
+	}
 	if err := v.st.store.widen(v.tablet.Table, v.tail.Rows); err != nil {
 		return err
 	}
