@@ -102,12 +102,48 @@ func appendValues(into, from plan.Statement) bool {
 	if !ok1 || !ok2 {
 		return false
 	}
-	v, ok1 := a.Source.(*plan.Values)
-	w, ok2 := b.Source.(*plan.Values)
-	if ok1 && ok2 {
-		v.Rows = append(v.Rows, w.Rows...)
+	return appendRows(a.Source, b.Source)
+}
+
+// appendRows adds the rows of one source to another of the same INSERT.
+func appendRows(into, from plan.Node) bool {
+	switch a := into.(type) {
+	case *plan.Values:
+		if b, ok := from.(*plan.Values); ok {
+			a.Rows = append(a.Rows, b.Rows...)
+			return true
+		}
+	case *plan.Rows:
+		if b, ok := from.(*plan.Rows); ok {
+			a.Batches = append(a.Batches, b.Batches...)
+			return true
+		}
+	case *plan.Project:
+		// Rows of literals beside defaults that are computed.
+		if _, ok := a.Input.(*plan.Rows); ok {
+			b, ok := from.(*plan.Project)
+			return ok && appendRows(a.Input, b.Input)
+		}
 	}
-	return ok1 && ok2
+	return false
+}
+
+// rowsOf gives rows that are there already as the result of a query would, without running one.
+func rowsOf(ctx context.Context, rows *plan.Rows) func() (arrow.RecordBatch, error) {
+	i, first := 0, int64(0)
+	return func() (arrow.RecordBatch, error) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		for ; i < len(rows.Batches); i, first = i+1, 0 {
+			if b := rows.Batches[i]; first < b.NumRows() {
+				from := first
+				first = min(from+expr.VectorRows, b.NumRows())
+				return b.NewSlice(from, first), nil
+			}
+		}
+		return nil, io.EOF
+	}
 }
 
 // run runs a bound statement that changes something.
@@ -153,12 +189,17 @@ func (e *Engine) insert(ctx context.Context, s *Session, tx *Transaction, ins *p
 	if err != nil {
 		return Result{}, err
 	}
-	q, err := exec.Build(ctx, node, st.exec())
-	if err != nil {
-		return Result{}, err
+	var next func() (arrow.RecordBatch, error)
+	if rows, ok := node.(*plan.Rows); ok {
+		next = rowsOf(ctx, rows)
+	} else {
+		q, err := exec.Build(ctx, node, st.exec())
+		if err != nil {
+			return Result{}, err
+		}
+		defer q.Close()
+		next = func() (arrow.RecordBatch, error) { return q.Next(ctx) }
 	}
-	defer q.Close()
-	next := func() (arrow.RecordBatch, error) { return q.Next(ctx) }
 	if upserts(ins) {
 		return e.upsert(ctx, st, ins, next)
 	}

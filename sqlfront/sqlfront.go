@@ -6,6 +6,7 @@ package sqlfront
 
 import (
 	"fmt"
+	"slices"
 
 	"kalamflight/engine/plan"
 	"kalamflight/internal/fault"
@@ -85,7 +86,24 @@ func Compile(text string, o Options) (*plan.Compiled, error) {
 		return nil, fmt.Errorf("compile without a catalog: %w", fault.ErrPrecondition)
 	}
 	lim := token.Limits{Bytes: o.Limits.Bytes, Tokens: o.Limits.Tokens, Depth: o.Limits.Depth}
-	parsed, err := dialect.Parse(text, lim)
+	tokens, err := token.LexRows(text, lim)
+	if err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(tokens, func(t token.Token) bool { return t.Kind == token.Rows }) {
+		if c, err := compile(text, tokens, lim, o); err == nil {
+			return c, nil
+		}
+		// Something is wrong, or not as plain as it seemed: the longer way knows what and where.
+		if tokens, err = token.Lex(text, lim); err != nil {
+			return nil, err
+		}
+	}
+	return compile(text, tokens, lim, o)
+}
+
+func compile(text string, tokens []token.Token, lim token.Limits, o Options) (*plan.Compiled, error) {
+	parsed, err := dialect.ParseTokens(text, tokens, lim)
 	if err != nil {
 		return nil, err
 	}

@@ -49,6 +49,8 @@ func (b *builder) operator(ctx context.Context, n plan.Node) (operator, error) {
 		return b.buildScan(ctx, n)
 	case *plan.Values:
 		return b.buildValues(n)
+	case *plan.Rows:
+		return b.buildRows(n), nil
 	case *plan.Filter:
 		return b.buildFilter(ctx, n)
 	case *plan.Project:

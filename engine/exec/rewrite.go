@@ -75,7 +75,7 @@ func (w *rewriter) node(n plan.Node, inside int) plan.Node {
 		return &plan.Distinct{Input: w.node(n.Input, inside), On: w.exprs(n.On, inside)}
 	case *plan.TableFunc:
 		return &plan.TableFunc{Name: n.Name, Args: w.exprs(n.Args, inside), Cols: n.Cols}
-	case *plan.CTERef:
+	case *plan.CTERef, *plan.Rows:
 		return n
 	}
 	return w.wide(n, inside)

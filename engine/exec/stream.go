@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/apache/arrow-go/v18/arrow"
+
 	"kalamflight/engine/expr"
 	"kalamflight/engine/plan"
 	"kalamflight/manifest"
@@ -291,6 +293,46 @@ func (o *valuesOp) push(ctx context.Context, w *worker, rows [][]plan.Expr) erro
 			return err
 		}
 		b.Vectors = append(b.Vectors, v)
+	}
+	return w.push(ctx, b)
+}
+
+// rowsOp gives rows that were known when the statement was compiled.
+type rowsOp struct {
+	opInfo
+	exec *execution
+	node *plan.Rows
+}
+
+func (b *builder) buildRows(n *plan.Rows) operator {
+	op := &rowsOp{exec: b.exec, node: n}
+	op.name, op.detail, op.cols = "Values", fmt.Sprintf("%d rows", n.Count()), n.Cols
+	return op
+}
+
+func (o *rowsOp) run(ctx context.Context, out sink) error {
+	return o.exec.one(ctx, &o.opInfo, o.counted(out), func(ctx context.Context, w *worker) error {
+		for _, rows := range o.node.Batches {
+			for first := int64(0); first < rows.NumRows(); first += chunkRows {
+				if err := o.push(ctx, w, rows.NewSlice(first, min(first+chunkRows, rows.NumRows()))); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// push takes rows.
+func (o *rowsOp) push(ctx context.Context, w *worker, rows arrow.RecordBatch) error {
+	defer rows.Release()
+	b := &expr.Batch{Len: int(rows.NumRows())}
+	vectors := make([]expr.Vector, len(o.node.Cols))
+	for i, c := range o.node.Cols {
+		if err := expr.FromArrow(rows.Column(i), c.Type, &vectors[i]); err != nil {
+			return err
+		}
+		b.Vectors = append(b.Vectors, &vectors[i])
 	}
 	return w.push(ctx, b)
 }

@@ -178,6 +178,8 @@ func (o Options) estimate(n plan.Node) float64 {
 		return max(1, o.tableRows(x.Table)*o.selectivity(x.Filter, x))
 	case *plan.Values:
 		return float64(len(x.Rows))
+	case *plan.Rows:
+		return float64(x.Count())
 	case *plan.Filter:
 		return max(1, o.estimate(x.Input)*o.selectivity(x.Where, x.Input))
 	case *plan.Project:

@@ -61,6 +61,9 @@ const firstOwnCTE = 1 << 20
 
 // literals tells a table of literals, in which there is nothing to do: the rows of most INSERTs.
 func literals(n plan.Node) bool {
+	if _, ok := n.(*plan.Rows); ok {
+		return true
+	}
 	v, ok := n.(*plan.Values)
 	if !ok {
 		return false

@@ -76,6 +76,9 @@ func (b binder) node(n plan.Node) (plan.Node, error) {
 		return nil, err
 	}
 	switch x := n.(type) {
+	case *plan.Rows:
+		c := *x
+		c.Batches, n = slices.Clip(x.Batches), &c
 	case *plan.Project:
 		x.Cols = typed(x.Cols, x.Exprs)
 	case *plan.Values:

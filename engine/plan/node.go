@@ -52,6 +52,21 @@ type Values struct {
 	Note string
 }
 
+// Rows are rows that were known when the statement was compiled: literals that an INSERT writes. Output: Cols, in which
+// the batches are as Schema has them. Nobody changes or releases the batches.
+type Rows struct {
+	Batches []arrow.RecordBatch
+	Cols    []Column
+}
+
+// Count is the number of rows.
+func (r *Rows) Count() (n int64) {
+	for _, b := range r.Batches {
+		n += b.NumRows()
+	}
+	return n
+}
+
 // Filter keeps the rows for which Where is true.
 type Filter struct {
 	Input Node
@@ -284,6 +299,7 @@ type CTERef struct {
 // Columns implements Node.
 func (n *Scan) Columns() []Column      { return n.Cols }
 func (n *Values) Columns() []Column    { return n.Cols }
+func (n *Rows) Columns() []Column      { return n.Cols }
 func (n *Filter) Columns() []Column    { return n.Input.Columns() }
 func (n *Project) Columns() []Column   { return n.Cols }
 func (n *Aggregate) Columns() []Column { return n.Cols }
@@ -301,6 +317,7 @@ func (n *CTERef) Columns() []Column    { return n.Cols }
 
 func (*Scan) node()      {}
 func (*Values) node()    {}
+func (*Rows) node()      {}
 func (*Filter) node()    {}
 func (*Project) node()   {}
 func (*Aggregate) node() {}

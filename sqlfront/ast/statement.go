@@ -91,10 +91,18 @@ type Values struct {
 	Rows [][]Expr
 }
 
+// Rows are rows of literals that are still text, for token.Cells to read: those of an INSERT and of nothing else.
+type Rows struct {
+	Span
+	// Count is the number of rows.
+	Count int
+}
+
 func (*Query) body()  {}
 func (*Select) body() {}
 func (*SetOp) body()  {}
 func (*Values) body() {}
+func (*Rows) body()   {}
 
 // Source is an item of FROM.
 type Source interface {

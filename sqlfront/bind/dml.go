@@ -76,20 +76,18 @@ func (b *binder) insert(n *ast.Insert) (plan.Statement, []plan.Column) {
 		return nil, nil
 	}
 	targets := b.insertTargets(t, n)
-	defaults := b.defaults(t)
 	out := &plan.Insert{Table: t}
-	switch {
-	case b.err != nil:
+	rows, plainly := (*ast.Rows)(nil), false
+	if n.Source != nil {
+		rows, plainly = n.Source.Body.(*ast.Rows)
+	}
+	if plainly && b.err == nil {
+		out.Source = b.insertCells(t, targets, rows, len(n.Columns) == 0)
+	} else {
+		out.Source = b.insertSource(t, targets, n)
+	}
+	if b.err != nil {
 		return nil, nil
-	case n.Source == nil:
-		rows := [][]plan.Expr{b.fullRow(make([]plan.Expr, len(t.Columns)), nil, nil, defaults)}
-		out.Source = &plan.Values{Rows: rows, Cols: tableColumns(t)}
-	default:
-		if v, ok := n.Source.Body.(*ast.Values); ok && bare(n.Source) {
-			out.Source = b.insertValues(t, targets, defaults, v, len(n.Columns) == 0)
-		} else {
-			out.Source = b.insertQuery(t, targets, defaults, n)
-		}
 	}
 	if n.Conflict != nil {
 		b.conflict(out, n)
@@ -101,6 +99,22 @@ func (b *binder) insert(n *ast.Insert) (plan.Statement, []plan.Column) {
 		out.Cols = cols
 	}
 	return out, cols
+}
+
+// insertSource binds what an INSERT writes.
+func (b *binder) insertSource(t *manifest.Table, targets []int, n *ast.Insert) plan.Node {
+	defaults := b.defaults(t)
+	if b.err != nil {
+		return nothing()
+	}
+	if n.Source == nil {
+		rows := [][]plan.Expr{b.fullRow(make([]plan.Expr, len(t.Columns)), nil, nil, defaults)}
+		return &plan.Values{Rows: rows, Cols: tableColumns(t)}
+	}
+	if v, ok := n.Source.Body.(*ast.Values); ok && bare(n.Source) {
+		return b.insertValues(t, targets, defaults, v, len(n.Columns) == 0)
+	}
+	return b.insertQuery(t, targets, defaults, n)
 }
 
 // bare tells a query that is its body and nothing else.

@@ -93,7 +93,7 @@ func (b *binder) quick(x ast.Expr, t manifest.Type) plan.Expr {
 			f, err := strconv.ParseFloat(n.Text, 64)
 			v, ok = f, err == nil && !strings.ContainsAny(n.Text, "xX")
 		case manifest.Decimal:
-			v, ok = decimalText(n.Text, t)
+			v, ok = boxed(decimalText(n.Text, t))
 		}
 	case *ast.Null:
 		ok = true
@@ -231,62 +231,96 @@ func convertText(s string, t manifest.Type) (any, bool) {
 		}
 		return convertInteger(v, t)
 	case manifest.Double:
-		v, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
-		return v, err == nil && !strings.ContainsAny(s, "_xXpP")
+		return boxed(doubleText(s))
 	case manifest.Boolean:
-		switch strings.ToLower(strings.TrimSpace(s)) {
-		case "true", "t", "yes", "y", "on", "1":
-			return true, true
-		case "false", "f", "no", "n", "off", "0":
-			return false, true
-		}
+		return boxed(booleanText(s))
 	case manifest.Decimal:
-		return decimalText(strings.TrimSpace(s), t)
+		return boxed(decimalText(strings.TrimSpace(s), t))
 	case manifest.Date:
-		if v, ok := instant(s + " 00:00:00"); ok {
-			return v / microsOfDay, true
-		}
-		d, err := time.Parse("2006-01-02", s)
-		return d.Unix() / 86_400, err == nil
+		return boxed(dateText(s))
 	case manifest.Timestamp:
-		if v, ok := instant(s); ok {
-			return v, true
-		}
-		for _, layout := range []string{"2006-01-02 15:04:05", "2006-01-02T15:04:05", "2006-01-02"} {
-			if d, err := time.Parse(layout, s); err == nil && d.Nanosecond()%1000 == 0 {
-				return d.UnixMicro(), true
-			}
-		}
+		return boxed(timestampText(s))
 	case manifest.DateTime:
-		if d, err := time.Parse(time.RFC3339, s); err == nil && d.Nanosecond()%1000 == 0 {
-			return d.UnixMicro(), true
-		}
+		return boxed(dateTimeText(s))
 	case manifest.UUID:
-		return uuid(s)
+		return boxed(uuid(s))
 	case manifest.Interval:
 		return parseInterval(s, "")
 	}
 	return nil, false
 }
 
+// boxed is a value of some type as one of any.
+func boxed[T any](v T, ok bool) (any, bool) { return v, ok }
+
+func doubleText(s string) (float64, bool) {
+	v, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
+	return v, err == nil && !strings.ContainsAny(s, "_xXpP")
+}
+
+func booleanText(s string) (v, ok bool) {
+	switch strings.ToLower(strings.TrimSpace(s)) {
+	case "true", "t", "yes", "y", "on", "1":
+		return true, true
+	case "false", "f", "no", "n", "off", "0":
+		return false, true
+	}
+	return false, false
+}
+
+// dateText reads YYYY-MM-DD as days.
+func dateText(s string) (int64, bool) {
+	const layout = "2006-01-02"
+	if len(s) == len(layout) {
+		if v, ok := instant(s, " 00:00:00"); ok {
+			return v / microsOfDay, true
+		}
+	}
+	d, err := time.Parse(layout, s)
+	return d.Unix() / 86_400, err == nil
+}
+
+// timestampText reads a date and a time of day, or a date alone, as microseconds.
+func timestampText(s string) (int64, bool) {
+	if v, ok := instant(s, ""); ok {
+		return v, true
+	}
+	for _, layout := range [...]string{"2006-01-02 15:04:05", "2006-01-02T15:04:05", "2006-01-02"} {
+		if d, err := time.Parse(layout, s); err == nil && d.Nanosecond()%1000 == 0 {
+			return d.UnixMicro(), true
+		}
+	}
+	return 0, false
+}
+
+// dateTimeText reads an instant with its offset.
+func dateTimeText(s string) (int64, bool) {
+	d, err := time.Parse(time.RFC3339, s)
+	return d.UnixMicro(), err == nil && d.Nanosecond()%1000 == 0
+}
+
 // decimalText reads [-]digits[.digits] that a DECIMAL holds exactly.
-func decimalText(s string, t manifest.Type) (any, bool) {
+func decimalText(s string, t manifest.Type) (decimal128.Num, bool) {
 	whole, fraction, _ := strings.Cut(s, ".")
 	if v, ok := shortDecimal(whole, fraction, t); ok {
 		return v, true
 	}
 	digits := strings.TrimPrefix(whole, "-") + fraction
 	if len(digits) == 0 || len(digits) > 2*maxPrecision || strings.Trim(digits, "0123456789") != "" {
-		return nil, false
+		return decimal128.Num{}, false
 	}
 	v, ok := new(big.Int).SetString(digits, 10)
 	if !ok {
-		return nil, false
+		return decimal128.Num{}, false
 	}
 	if strings.HasPrefix(whole, "-") {
 		v.Neg(v)
 	}
-	return rescale(v, int32(len(fraction)), t)
+	out, ok := rescale(v, int32(len(fraction)), t)
+	if !ok {
+		return decimal128.Num{}, false
+	}
+	return out.(decimal128.Num), true
 }
 
 // shortDecimal is decimalText without big integers, for what an int64 holds; false leaves it to them.
@@ -315,12 +349,15 @@ func shortDecimal(whole, fraction string, t manifest.Type) (decimal128.Num, bool
 	return decimal128.FromI64(v), true
 }
 
-// instant reads YYYY-MM-DD hh:mm:ss, or with a T between; false leaves other spellings, and what is wrong, to others.
-func instant(s string) (micros int64, ok bool) {
+// instant reads YYYY-MM-DD hh:mm:ss, or with a T between; false leaves other spellings, and what is wrong, to
+// others. The text is in two parts of which the second may be empty.
+func instant(first, second string) (micros int64, ok bool) {
 	const layout = "0000-00-00 00:00:00"
-	if len(s) != len(layout) {
+	var s [len(layout)]byte
+	if len(first)+len(second) != len(layout) {
 		return 0, false
 	}
+	copy(s[copy(s[:], first):], second)
 	for i := range len(layout) {
 		switch c := s[i]; layout[i] {
 		case '0':
@@ -338,19 +375,18 @@ func instant(s string) (micros int64, ok bool) {
 		}
 	}
 	two := func(i int) int { return int(s[i]-'0')*10 + int(s[i+1]-'0') }
-	year, month, day, hour, minute, second := two(0)*100+two(2), two(5), two(8), two(11), two(14), two(17)
-	if month < 1 || month > 12 || day < 1 || hour > 23 || minute > 59 || second > 59 {
+	year, month, day, hour, minute, sec := two(0)*100+two(2), two(5), two(8), two(11), two(14), two(17)
+	if month < 1 || month > 12 || day < 1 || hour > 23 || minute > 59 || sec > 59 {
 		return 0, false
 	}
-	d := time.Date(year, time.Month(month), day, hour, minute, second, 0, time.UTC)
+	d := time.Date(year, time.Month(month), day, hour, minute, sec, 0, time.UTC)
 	return d.UnixMicro(), d.Day() == day
 }
 
-func uuid(s string) (any, bool) {
-	var out [16]byte
+func uuid(s string) (out [16]byte, ok bool) {
 	const length = 36
 	if len(s) != length || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
-		return nil, false
+		return out, false
 	}
 	_, err := hex.Decode(out[:], []byte(strings.ReplaceAll(s, "-", "")))
 	return out, err == nil

@@ -60,7 +60,7 @@ func TestInstant(t *testing.T) {
 		if s[10] != ' ' && s[10] != 'T' {
 			want, err = time.Parse(time.DateTime, text)
 		}
-		got, ok := instant(text)
+		got, ok := instant(text, "")
 		if ok {
 			taken++
 		}

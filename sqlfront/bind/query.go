@@ -132,6 +132,8 @@ func (b *binder) body(x ast.Body, outer *scope) plan.Node {
 		return b.loose(n, outer)
 	case *ast.Values:
 		return b.values(n, outer)
+	case *ast.Rows:
+		return b.notPlain(n)
 	case *ast.SetOp:
 		if !b.enter(n.Start) {
 			return nothing()

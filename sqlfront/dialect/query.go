@@ -102,6 +102,11 @@ func (p *parser) queryPrimary() ast.Body {
 	case "SELECT":
 		return p.selectCore()
 	case "VALUES":
+		if p.kindAt(1) == token.Rows {
+			p.advance()
+			t := p.advance()
+			return &ast.Rows{Span: ast.Span{Start: t.Start, End: t.End}, Count: t.Match}
+		}
 		return p.values()
 	case "TABLE":
 		span := p.here()

@@ -8,16 +8,22 @@ import (
 )
 
 // Lex cuts text into tokens; the last one is an End. The error is a *fault.SQL.
-func Lex(text string, lim Limits) ([]Token, error) {
+func Lex(text string, lim Limits) ([]Token, error) { return lex(text, lim, false) }
+
+func lex(text string, lim Limits, rows bool) ([]Token, error) {
 	if len(text) > lim.Bytes {
 		return nil, limit(text, -1, "the statement has %d bytes, more than the limit of %d", len(text), lim.Bytes)
 	}
 	if !utf8.ValidString(text) {
 		return nil, Syntax(text, -1, "the statement is not valid UTF-8")
 	}
-	l := &lexer{text: text, lim: lim, tokens: make([]Token, 0, min(len(text)/3+8, firstTokens))}
+	first := min(len(text)/3+8, firstTokens)
+	if rows {
+		first = min(first, firstOfRows)
+	}
+	l := &lexer{text: text, lim: lim, rows: rows, tokens: make([]Token, 0, first)}
 	for l.pos < len(text) {
-		if len(l.tokens) >= lim.Tokens {
+		if len(l.tokens)+l.skipped >= lim.Tokens {
 			return nil, limit(text, l.pos, "the statement has more than %d words and signs", lim.Tokens)
 		}
 		if err := l.next(); err != nil {
@@ -35,6 +41,9 @@ func Lex(text string, lim Limits) ([]Token, error) {
 // firstTokens is the room for tokens before it is known how dense they stand.
 const firstTokens = 1024
 
+// firstOfRows is that room when rows of literals are one token.
+const firstOfRows = 24
+
 type lexer struct {
 	text   string
 	lim    Limits
@@ -42,6 +51,9 @@ type lexer struct {
 	tokens []Token
 	// open are the indexes of the brackets that are not closed yet.
 	open []int
+	// rows: rows of literals become one token. skipped counts the tokens that it stands for.
+	rows    bool
+	skipped int
 }
 
 func (l *lexer) add(kind Kind, key, value string, start, end int) {
@@ -148,6 +160,9 @@ func (l *lexer) rest(c byte) error {
 		return limit(l.text, l.pos, "a name has at most %d bytes", maxName)
 	}
 	l.add(Word, strings.ToUpper(word), word, l.pos, end)
+	if l.rows && len(l.open) == 0 && l.tokens[len(l.tokens)-1].Key == "VALUES" {
+		l.takeRows()
+	}
 	return nil
 }
 

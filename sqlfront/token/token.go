@@ -28,6 +28,8 @@ const (
 	Operator
 	// Blob is X'..' or B'..'; Key is the letter.
 	Blob
+	// Rows are all the rows of an INSERT of literals; Match is their number. Only LexRows makes it.
+	Rows
 	// End stands after the last token.
 	End
 )
@@ -41,7 +43,7 @@ type Token struct {
 	// underscores.
 	Text       string
 	Start, End int
-	// Match is the index of the partner of a bracket; -1 for other tokens.
+	// Match is the index of the partner of a bracket; -1 for other tokens, but for Rows.
 	Match int
 }
 

@@ -85,6 +85,45 @@ func TestLexErrors(t *testing.T) {
 	}
 }
 
+// TestLexRows: the rows of an INSERT of literals are one token, and no others are.
+func TestLexRows(t *testing.T) {
+	for _, tt := range []struct {
+		text string
+		rows int
+	}{
+		{"INSERT INTO t VALUES (1, 'a''b', NULL), (-2, '', default) ;", 2},
+		{"replace into t (a) values(DATE '2024-01-01') RETURNING a", 1},
+		{"INSERT INTO t VALUES (1) ON CONFLICT (a) DO UPDATE SET a = VALUES(1)", 1},
+		{"INSERT INTO t VALUES (1, 2", 0},
+		{"INSERT INTO t VALUES (1), (f(2))", 0},
+		{"INSERT INTO t VALUES (1) UNION SELECT 2", 0},
+		{"INSERT INTO t SELECT 1 UNION VALUES (1)", 0},
+		{"INSERT INTO t VALUES (1) -- more", 0},
+		{"VALUES (1)", 0},
+		{"WITH x AS (SELECT 1) INSERT INTO t VALUES (1)", 0},
+	} {
+		tokens, err := token.LexRows(tt.text, token.DefaultLimits())
+		rows := 0
+		for _, k := range tokens {
+			if k.Kind == token.Rows {
+				rows += k.Match
+			}
+		}
+		if _, want := token.Lex(tt.text, token.DefaultLimits()); (err == nil) != (want == nil) || rows != tt.rows {
+			t.Errorf("LexRows(%q) has %d rows, %v; want %d, %v", tt.text, rows, err, tt.rows, want)
+		}
+	}
+	// The limit on tokens counts those that were not made.
+	text := "INSERT INTO t VALUES (1, -2), ('a', NULL) RETURNING a"
+	for most := range 30 {
+		lim := token.Limits{Bytes: 100, Tokens: most, Depth: 2}
+		_, got := token.LexRows(text, lim)
+		if _, want := token.Lex(text, lim); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("with %d tokens: %v, want %v", most, got, want)
+		}
+	}
+}
+
 // FuzzLex checks that tokens stand in the text in order and that brackets are paired.
 func FuzzLex(f *testing.F) {
 	for _, s := range []string{"select 'a' || \"b\" from t where x = $1", "E'\\x41' $$x$$ /* /* */ */ -- y\n1.5e3",

@@ -152,6 +152,8 @@ func (p *printer) node(n plan.Node, depth int) {
 		for _, r := range n.Rows {
 			p.line(depth+1, "%s", p.exprs(r))
 		}
+	case *plan.Rows:
+		p.rows(n, depth)
 	case *plan.Filter:
 		p.line(depth, "filter %s", p.expr(n.Where))
 		p.node(n.Input, depth+1)
