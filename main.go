@@ -272,7 +272,11 @@ type serveCommand struct {
 	Workers    int              `help:"Goroutines of one query; 0 means one for each core." default:"0" env:"KALAMFLIGHT_WORKERS"`
 	QueriesMax int              `help:"Queries and subscriptions at once." default:"100000" env:"KALAMFLIGHT_QUERIES_MAX"`
 
-	TransactionIdle  time.Duration    `help:"Ends transactions that ran no statement for so long." default:"5m" env:"KALAMFLIGHT_TRANSACTION_IDLE"`
+	TransactionIdle time.Duration    `help:"Ends transactions that ran no statement for so long." default:"5m" env:"KALAMFLIGHT_TRANSACTION_IDLE"`
+	Audit           string           `help:"What the audit log gets: none, ddl (logins and what changes definitions, people or the server), write (also what changes rows) or all." enum:"none,ddl,write,all" default:"ddl" env:"KALAMFLIGHT_AUDIT"`
+	AuditBytes      server.ByteCount `help:"Size of the audit log; beyond it the oldest records go." default:"1GiB" env:"KALAMFLIGHT_AUDIT_BYTES"`
+	AuditKeep       time.Duration    `help:"Age of the records of the audit log; older ones go." default:"9600h" env:"KALAMFLIGHT_AUDIT_KEEP"`
+
 	TransactionBytes server.ByteCount `help:"Rows that one transaction has written; large inserts do not count." default:"64MiB" env:"KALAMFLIGHT_TRANSACTION_BYTES"`
 
 	secureFlags `group:"TLS and logins"`
@@ -293,7 +297,8 @@ func (c *serveCommand) Run(ctx context.Context, p *process) error {
 		TLS: c.tls(), RootPassword: password, Durability: durability,
 		QueryBytes: int64(c.QueryBytes), TotalBytes: int64(c.TotalBytes), HotBytes: int64(c.HotBytes),
 		LogBytes: int64(c.LogBytes), SpillDir: c.SpillDir, SpillBytes: int64(c.SpillBytes),
-		CacheBytes:      cmp.Or(int64(c.CacheBytes), -1),
+		CacheBytes: cmp.Or(int64(c.CacheBytes), -1),
+		Audit:      c.Audit, AuditBytes: int64(c.AuditBytes), AuditKeep: c.AuditKeep,
 		TransactionIdle: c.TransactionIdle, TransactionBytes: int64(c.TransactionBytes),
 		Workers: c.Workers, QueriesMax: c.QueriesMax, Version: build(), Settings: p.settings, Logger: p.log})
 	if err != nil {

@@ -154,6 +154,10 @@ func (e *Engine) run(ctx context.Context, s *Session, tx *Transaction, st plan.S
 		}
 		defer tx.unlock()
 	}
+	return e.audited(ctx, s, st, func() (Result, error) { return e.runUnaudited(ctx, s, tx, st) })
+}
+
+func (e *Engine) runUnaudited(ctx context.Context, s *Session, tx *Transaction, st plan.Statement) (Result, error) {
 	switch st := st.(type) {
 	case *plan.Insert:
 		return e.insert(ctx, s, tx, st)

@@ -52,6 +52,19 @@ func (e *Engine) Ingest(ctx context.Context, s *Session, o IngestOptions, schema
 		return 0, err
 	}
 	defer e.end(r)
+	a := act{class: actWrite, kind: "INGEST", object: o.Namespace + "." + o.Table}
+	if o.Mode != IngestAppend { // it may make or drop a table
+		a.class = actAdmin
+	}
+	res, err := e.auditedAct(ctx, s, a, func() (Result, error) {
+		n, err := e.ingest(ctx, s, tx, o, schema, next)
+		return Result{Rows: n}, err
+	})
+	return res.Rows, err
+}
+
+func (e *Engine) ingest(ctx context.Context, s *Session, tx *Transaction, o IngestOptions, schema *arrow.Schema,
+	next func() (arrow.RecordBatch, error)) (n int64, err error) {
 	if tx != nil {
 		if err := tx.lockToWrite(ctx, &plan.Insert{}); err != nil {
 			return 0, err

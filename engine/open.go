@@ -15,6 +15,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"kalamflight/engine/access"
+	"kalamflight/engine/audit"
 	"kalamflight/engine/catalog"
 	"kalamflight/engine/exec"
 	"kalamflight/engine/jobs"
@@ -66,6 +67,11 @@ type Options struct {
 	UnsafeNoSync bool
 	// NoJobs leaves flush, compaction and eviction to whoever calls them: for tests.
 	NoJobs bool
+	// Audit says what the audit log gets; "" means AuditDDL. AuditBytes bounds it, 0 means 1 GiB, and AuditKeep the age of
+	// its records, 0 means 400 days.
+	Audit      AuditLevel
+	AuditBytes int64
+	AuditKeep  time.Duration
 	// Settings are the server's settings as system.settings shows them to those who may observe.
 	Settings []Setting
 	// Alloc makes Arrow buffers; nil means Go's, and a pool of their own for those of segments.
@@ -117,6 +123,7 @@ type Engine struct {
 	tablets *tablet.Store
 	jobs    *jobs.Scheduler
 	hub     *subscriptions.Hub
+	audit   *audit.Log
 	budget  *exec.Budget
 	spill   *spill.Folder
 	started time.Time
@@ -127,6 +134,9 @@ type Engine struct {
 	// altering lets one definition of a table change at a time; checks are the compiled CHECKs.
 	altering gates
 	checks   compiledChecks
+
+	auditClass actClass
+	refusals   refusals
 
 	sessions sessions
 	running  running
@@ -151,6 +161,10 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	}
 	e.running.max = o.QueriesMax
 	e.budget = exec.NewBudget("server", o.ServerBytes, nil)
+	var err error
+	if e.auditClass, err = o.Audit.classes(); err != nil {
+		return nil, err
+	}
 	if err := e.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), e.closeStores())
 	}
@@ -197,6 +211,12 @@ func (e *Engine) open(ctx context.Context) error {
 		return err
 	}
 	if e.catalog, err = catalog.Open(ctx, meta); err != nil {
+		return err
+	}
+	e.audit, err = audit.Open(audit.Options{Dir: filepath.Join(e.opts.Dir, "audit"), Secret: e.catalog.Secret(),
+		KeepBytes: e.opts.AuditBytes, KeepFor: e.opts.AuditKeep,
+		Failed: func(err error) { e.log.Error("write audit log", "err", err) }})
+	if err != nil {
 		return err
 	}
 	e.files = segments.Open(segments.Options{Bucket: bucket, Alloc: e.opts.Alloc, CacheBytes: e.opts.CacheBytes})
@@ -328,6 +348,9 @@ func (e *Engine) closeStores() error {
 	if e.files != nil {
 		errs = append(errs, e.files.Close())
 	}
+	if e.audit != nil {
+		errs = append(errs, e.audit.Close())
+	}
 	if e.hot != nil {
 		errs = append(errs, e.hot.Close())
 	}
@@ -342,7 +365,9 @@ func (e *Engine) Secret() []byte { return e.catalog.Secret() }
 
 // Login checks a name and a password given by a caller at the address remote (host:port; "" for one in this process).
 func (e *Engine) Login(ctx context.Context, name, password, remote string) (access.Principal, error) {
-	return e.catalog.Login(ctx, name, password, loopback(remote))
+	p, err := e.catalog.Login(ctx, name, password, loopback(remote))
+	e.NoteLogin(LoginNote{How: "password", Name: name, User: p, Remote: remote, Err: err})
+	return p, err
 }
 
 // FirstPassword gives root a password unless it has one.

@@ -54,11 +54,13 @@ func (e *Engine) Query(ctx context.Context, s *Session, c *plan.Compiled, o Quer
 	}
 	rows, err := e.start(ctx, s, tx, st, o, r)
 	if err != nil {
+		err = cause(ctx, expr.Locate(err, c.Text))
+		e.noteRead(s, st, 0, err)
 		e.end(r)
 		leave(err)
-		return nil, cause(ctx, expr.Locate(err, c.Text))
+		return nil, err
 	}
-	return &stream{engine: e, run: r, ctx: ctx, rows: rows, leave: leave}, nil
+	return &stream{engine: e, run: r, ctx: ctx, rows: rows, leave: leave, statement: st}, nil
 }
 
 func (e *Engine) start(ctx context.Context, s *Session, tx *Transaction, st plan.Statement, o QueryOptions,
@@ -95,6 +97,9 @@ type stream struct {
 	// leave counts the statement out of its transaction, with its outcome.
 	leave func(error)
 	once  sync.Once
+	// statement is for the audit log, and failed how it ended.
+	statement plan.Statement
+	failed    error
 }
 
 func (s *stream) Schema() *arrow.Schema { return s.rows.Schema() }
@@ -110,7 +115,8 @@ func (s *stream) Next(ctx context.Context) (arrow.RecordBatch, error) {
 		if ctx.Err() == nil || s.ctx.Err() != nil { // else only this call of Next has ended
 			s.leave(err)
 		}
-		return nil, cause(ctx, expr.Locate(err, s.run.text))
+		s.failed = cause(ctx, expr.Locate(err, s.run.text))
+		return nil, s.failed
 	}
 	s.run.note(b.NumRows(), 0)
 	return b, nil
@@ -119,6 +125,8 @@ func (s *stream) Next(ctx context.Context) (arrow.RecordBatch, error) {
 func (s *stream) Close() (err error) {
 	s.once.Do(func() {
 		err = s.rows.Close()
+		rows, _ := s.run.progress()
+		s.engine.noteRead(s.run.session, s.statement, rows, s.failed)
 		s.engine.end(s.run)
 		s.leave(nil)
 	})

@@ -253,6 +253,7 @@ func (s *Session) Follow(id string) (string, error) {
 
 // Abort tells a transaction that one of its statements could not even be compiled: it has failed as by any other error.
 func (s *Session) Abort(id string, err error) {
+	s.engine.noteDenied(s, err)
 	if t, _ := s.transaction(id); t != nil && err != nil {
 		t.fail(err)
 	}

@@ -25,30 +25,29 @@ const errorCodeHeader = "x-kalam-error-code"
 // domain names us in the details of a status.
 const domain = "kalamflight"
 
-// kinds is the one place where a kind of failure becomes a gRPC code, and a SQLSTATE when the failure has none of its
-// own. The order matters: a failure may wrap several kinds, and the first that fits counts.
+// kinds is the one place where a kind of failure becomes a gRPC code. The order matters, and is that of fault.State: a
+// failure may wrap several kinds, and the first that fits counts.
 var kinds = []struct {
-	kind     error
-	code     codes.Code
-	sqlState string
+	kind error
+	code codes.Code
 }{
-	{fault.ErrUnknown, codes.Unknown, "08007"},
-	{fault.ErrCorrupt, codes.DataLoss, "XX001"},
-	{syscall.ENOSPC, codes.ResourceExhausted, "53100"}, // also when it has stopped the log, which is ErrUnavailable
-	{syscall.EDQUOT, codes.ResourceExhausted, "53100"},
-	{fault.ErrUnauthenticated, codes.Unauthenticated, "28000"},
-	{fault.ErrDenied, codes.PermissionDenied, "42501"},
-	{fault.ErrInvalid, codes.InvalidArgument, "22000"},
-	{fault.ErrNotFound, codes.NotFound, "42704"},
-	{fault.ErrExists, codes.AlreadyExists, "42710"},
-	{fault.ErrExhausted, codes.ResourceExhausted, "53000"},
-	{fault.ErrOutOfRange, codes.OutOfRange, "22003"},
-	{fault.ErrPrecondition, codes.FailedPrecondition, "55000"},
-	{fault.ErrConflict, codes.Aborted, "40001"},
-	{fault.ErrUnsupported, codes.Unimplemented, "0A000"},
-	{fault.ErrUnavailable, codes.Unavailable, "57P03"},
-	{context.Canceled, codes.Canceled, "57014"},
-	{context.DeadlineExceeded, codes.DeadlineExceeded, "57014"},
+	{fault.ErrUnknown, codes.Unknown},
+	{fault.ErrCorrupt, codes.DataLoss},
+	{syscall.ENOSPC, codes.ResourceExhausted}, // also when it has stopped the log, which is ErrUnavailable
+	{syscall.EDQUOT, codes.ResourceExhausted},
+	{fault.ErrUnauthenticated, codes.Unauthenticated},
+	{fault.ErrDenied, codes.PermissionDenied},
+	{fault.ErrInvalid, codes.InvalidArgument},
+	{fault.ErrNotFound, codes.NotFound},
+	{fault.ErrExists, codes.AlreadyExists},
+	{fault.ErrExhausted, codes.ResourceExhausted},
+	{fault.ErrOutOfRange, codes.OutOfRange},
+	{fault.ErrPrecondition, codes.FailedPrecondition},
+	{fault.ErrConflict, codes.Aborted},
+	{fault.ErrUnsupported, codes.Unimplemented},
+	{fault.ErrUnavailable, codes.Unavailable},
+	{context.Canceled, codes.Canceled},
+	{context.DeadlineExceeded, codes.DeadlineExceeded},
 }
 
 // toStatus makes the status that a client sees. A failure without a kind is internal: the client gets an id, the log
@@ -60,7 +59,7 @@ func toStatus(log *slog.Logger, method string, err error) (s *status.Status, sql
 	code, message := codes.Internal, ""
 	for _, k := range kinds {
 		if errors.Is(err, k.kind) {
-			code, sqlState, message = k.code, k.sqlState, err.Error()
+			code, sqlState, message = k.code, fault.State(err), err.Error()
 			break
 		}
 	}

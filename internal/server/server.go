@@ -65,6 +65,11 @@ type Options struct {
 	UnsafeNoSync bool
 	// NoJobs leaves flush, compaction and eviction to statements, for tests.
 	NoJobs bool
+	// Audit is what the audit log gets: none, ddl, write or all; "" means ddl. AuditBytes bounds it and AuditKeep the age
+	// of its records; 0 means the engine's defaults.
+	Audit      string
+	AuditBytes int64
+	AuditKeep  time.Duration
 	// Version is what clients are told.
 	Version string
 	// Settings are shown in system.settings.
@@ -115,6 +120,7 @@ func start(ctx context.Context, o Options, listener net.Listener) (*Server, erro
 		ServerBytes: o.TotalBytes, Workers: o.Workers, QueriesMax: o.QueriesMax, HotBytes: o.HotBytes, LogBytes: o.LogBytes,
 		CacheBytes:      o.CacheBytes,
 		TransactionIdle: o.TransactionIdle, TransactionBytes: o.TransactionBytes,
+		Audit: engine.AuditLevel(o.Audit), AuditBytes: o.AuditBytes, AuditKeep: o.AuditKeep,
 		LogFS: o.LogFS, UnsafeNoSync: o.UnsafeNoSync, NoJobs: o.NoJobs, Settings: o.Settings, Logger: o.Logger})
 	if err != nil {
 		return nil, err

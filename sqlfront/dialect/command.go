@@ -65,6 +65,8 @@ func (p *parser) command() ast.Statement {
 		return p.maintain()
 	case "KILL":
 		return p.kill()
+	case "VERIFY":
+		return p.verify()
 	case "TRUNCATE", "MERGE", "COPY", "GRANT", "REVOKE", "VACUUM", "ANALYZE", "PRAGMA", "CALL", "EXECUTE", "PREPARE",
 		"DEALLOCATE",
 		"ATTACH", "DETACH", "BACKUP", "RESTORE", "EXPORT", "IMPORT", "COMMENT", "REINDEX", "LOCK", "DECLARE", "UNDROP":
@@ -85,7 +87,7 @@ func (p *parser) command() ast.Statement {
 func statements() []string {
 	return []string{"SELECT", "VALUES", "WITH", "INSERT", "UPDATE", "DELETE", "SUBSCRIBE", "CREATE", "DROP", "ALTER",
 		"EXPLAIN", "DESCRIBE",
-		"SHOW", "USE", "SET", "BEGIN", "COMMIT", "ROLLBACK", "FLUSH", "COMPACT", "KILL"}
+		"SHOW", "USE", "SET", "BEGIN", "COMMIT", "ROLLBACK", "FLUSH", "COMPACT", "KILL", "VERIFY"}
 }
 
 // foldName is a new name: unquoted ones are kept in lower case.
