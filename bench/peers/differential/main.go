@@ -122,7 +122,7 @@ func (o outcome) class() string {
 		return fmt.Sprintf("ours %.60v", o.ours)
 	case o.duck != nil:
 		return fmt.Sprintf("duck %.40v", o.duck)
-	case slices.Equal(o.got, o.want), slices.ContainsFunc(o.want, isDocument):
+	case slices.EqualFunc(o.got, o.want, sameRow), slices.ContainsFunc(o.want, isDocument):
 		return ""
 	}
 	return "rows"
