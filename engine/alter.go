@@ -52,17 +52,24 @@ func (g *gates) lock(ctx context.Context, id manifest.TableID) (unlock func(), e
 
 // alterTable changes a definition. When rows that are there might break the new rules, the definition is proposed: new
 // rows keep it from then on, and once those that are there have been looked at it is durable, or taken back.
-func (e *Engine) alterTable(ctx context.Context, s *Session, st *plan.AlterTable) error {
+func (e *Engine) alterTable(ctx context.Context, s *Session, tx *Transaction, st *plan.AlterTable) error {
 	if len(st.Steps) == 0 {
 		return nil
 	}
 	p, env := s.Principal(), e.exprEnv(s)
-	old, ok := e.catalog.Snapshot().Table(st.Namespace, st.Name)
+	snap, err := e.definitions(tx).snapshot()
+	if err != nil {
+		return err
+	}
+	old, ok := snap.Table(st.Namespace, st.Name)
 	if !ok {
 		return noTable(st.Namespace, st.Name)
 	}
 	if err := access.Can(p, access.Alter, access.Target{Table: old}); err != nil {
 		return err
+	}
+	if tx != nil {
+		return e.alterInside(ctx, s, tx, old, st.Steps)
 	}
 	unlock, err := e.altering.lock(ctx, old.ID)
 	if err != nil {
@@ -97,7 +104,7 @@ func (e *Engine) alterTable(ctx context.Context, s *Session, st *plan.AlterTable
 	if err != nil {
 		return err
 	}
-	if err := e.validate(ctx, s, old, proposed.Table); err != nil {
+	if err := e.validate(ctx, s, nil, old, proposed.Table); err != nil {
 		proposed.Reject()
 		return err
 	}
@@ -107,6 +114,32 @@ func (e *Engine) alterTable(ctx context.Context, s *Session, st *plan.AlterTable
 		return err
 	}
 	return nil
+}
+
+// alterInside changes a definition as a part of a transaction. Rows that are there, committed or the transaction's own,
+// are looked at by the new rules at once; what others commit to the table meanwhile is looked at when it commits.
+func (e *Engine) alterInside(ctx context.Context, s *Session, tx *Transaction, old *manifest.Table,
+	steps []plan.AlterStep) error {
+	env := e.exprEnv(s)
+	strict := tightens(old, steps)
+	if strict {
+		tx.watch(old.ID)
+	}
+	changed, err := tx.definitions.ChangeTable(ctx, old.ID, func(t *manifest.Table) error {
+		for _, step := range steps {
+			if err := e.alterStep(t, step, env); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := tx.redefine(); err != nil || !strict {
+		return err
+	}
+	return e.validate(ctx, s, tx, old, changed)
 }
 
 // reserve prepares a proposal of steps: rows may be written by it, and it may be taken back or lost in a crash. So the

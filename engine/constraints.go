@@ -170,17 +170,18 @@ func (e *Engine) checkReads(t *manifest.Table, c manifest.Check, place int) bool
 }
 
 // validate finds out whether the rows that are there, of every owner, keep the rules that a new definition has and an
-// old one has not. New rows keep them already.
-func (e *Engine) validate(ctx context.Context, s *Session, old, t *manifest.Table) error {
+// old one has not. New rows keep them already. In a transaction, which is nil outside of one, its own rows count.
+func (e *Engine) validate(ctx context.Context, s *Session, tx *Transaction, old, t *manifest.Table) error {
 	if err := e.hot.Settle(ctx); err != nil { // what was admitted by the old rules is then there to be read
 		return err
 	}
-	owners, err := e.owners(ctx, t)
+	owners, err := e.writers(ctx, tx, t)
 	if err != nil {
 		return err
 	}
 	for _, o := range owners {
 		st := e.statement(s, 0)
+		st.tx = tx
 		if t.PerUser() {
 			st.who = access.Principal{ID: o.ID, Name: o.Name, Role: access.RoleSystem}
 		} else {
@@ -191,6 +192,22 @@ func (e *Engine) validate(ctx context.Context, s *Session, old, t *manifest.Tabl
 		}
 	}
 	return nil
+}
+
+// writers are those who have rows in t, as a transaction sees it.
+func (e *Engine) writers(ctx context.Context, tx *Transaction, t *manifest.Table) ([]manifest.Owner, error) {
+	owners, err := e.owners(ctx, t)
+	if err != nil || tx == nil || !t.PerUser() {
+		return owners, err
+	}
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	for id, d := range tx.drafts {
+		if o := d.Tablet().Owner; id.Table == t.ID && !slices.Contains(owners, o) {
+			owners = append(owners, o)
+		}
+	}
+	return owners, nil
 }
 
 func (st *statement) validate(ctx context.Context, old, t *manifest.Table) error {

@@ -30,11 +30,11 @@ func (e *Engine) define(ctx context.Context, s *Session, tx *Transaction, st pla
 		_, err := e.definitions(tx).createNamespace(ctx, st.Name, st.IfNotExists)
 		return 0, err
 	case *plan.DropNamespace:
-		return 0, e.dropNamespace(ctx, p, st)
+		return 0, e.dropNamespace(ctx, p, tx, st)
 	case *plan.UseNamespace:
-		return 0, s.SetOption(optionSchema, st.Name)
+		return 0, s.setOption(optionSchema, st.Name, tx)
 	case *plan.SetOption:
-		return 0, s.SetOption(st.Name, st.Value)
+		return 0, s.setOption(st.Name, st.Value, tx)
 	case *plan.CreateTable:
 		return e.createTableAs(ctx, s, tx, st)
 	case *plan.CreateView:
@@ -43,9 +43,9 @@ func (e *Engine) define(ctx context.Context, s *Session, tx *Transaction, st pla
 		return 0, e.dropTable(ctx, p, tx, st)
 	case *plan.AlterTable:
 		defer e.endFallen()
-		return 0, e.alterTable(ctx, s, st)
+		return 0, e.alterTable(ctx, s, tx, st)
 	case *plan.CreateUser, *plan.AlterUser, *plan.DropUser:
-		return 0, e.changeUsers(ctx, p, st)
+		return 0, e.changeUsers(ctx, p, tx, st)
 	case *plan.FlushTable:
 		return 0, e.maintain(ctx, p, st.Table, e.tablets.Flush)
 	case *plan.CompactTable:
@@ -58,18 +58,20 @@ func (e *Engine) define(ctx context.Context, s *Session, tx *Transaction, st pla
 
 // definesInside refuses what cannot be part of a transaction.
 func definesInside(st plan.Statement) error {
-	switch st.(type) {
-	case *plan.SetOption, *plan.UseNamespace, *plan.Kill:
-		return nil // they are the session's, or act at once by their nature
-	case *plan.CreateNamespace, *plan.CreateTable, *plan.CreateView, *plan.DropTable:
-		return nil
+	what := ""
+	switch st := st.(type) {
 	case *plan.FlushTable, *plan.CompactTable:
-		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "25001",
-			Message: "FLUSH and COMPACT cannot be part of a transaction", Hint: "COMMIT or ROLLBACK first"}
+		what = "FLUSH and COMPACT"
+	case *plan.DropUser:
+		if st.Purge {
+			what = "DROP USER .. PURGE"
+		}
 	}
-	return &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
-		Message: "ALTER, DROP NAMESPACE, CREATE INDEX and what changes users cannot be part of a transaction",
-		Hint:    "COMMIT or ROLLBACK first; with a driver, turn autocommit on"}
+	if what == "" {
+		return nil
+	}
+	return &fault.SQL{Kind: fault.ErrPrecondition, Code: "25001", Message: what + " cannot be part of a transaction",
+		Hint: "COMMIT or ROLLBACK first"}
 }
 
 func unsupported(what string) error {
@@ -162,27 +164,24 @@ func (e *Engine) createView(ctx context.Context, p access.Principal, tx *Transac
 	})
 }
 
-func (e *Engine) dropNamespace(ctx context.Context, p access.Principal, st *plan.DropNamespace) error {
+func (e *Engine) dropNamespace(ctx context.Context, p access.Principal, tx *Transaction,
+	st *plan.DropNamespace) error {
 	if err := access.Can(p, access.ManageNamespace, access.Target{}); err != nil {
 		return err
 	}
-	if _, ok := e.namespace(st.Name); !ok && st.IfExists {
-		return nil
-	}
-	var tables []*manifest.Table
-	err := e.drop(func() (err error) {
-		tables, err = e.catalog.DropNamespace(ctx, st.Name, st.Cascade)
-		return err
-	})
+	defs := e.definitions(tx)
+	snap, err := defs.snapshot()
 	if err != nil {
 		return err
 	}
-	for _, t := range tables {
-		if err := e.clean(ctx, t); err != nil {
-			return err
-		}
+	if _, system := systemNamespace(st.Name); system {
+		return &fault.SQL{Kind: fault.ErrDenied, Code: "42501",
+			Message: fmt.Sprintf("namespace %s is kept by the system", st.Name)}
 	}
-	return nil
+	if _, ok := snap.Namespace(st.Name); !ok && st.IfExists {
+		return nil
+	}
+	return defs.dropNamespace(ctx, st.Name, st.Cascade)
 }
 
 func (e *Engine) dropTable(ctx context.Context, p access.Principal, tx *Transaction, st *plan.DropTable) error {
@@ -242,7 +241,8 @@ func (e *Engine) owners(ctx context.Context, t *manifest.Table) ([]manifest.Owne
 	return e.tablets.Tablets(ctx, t)
 }
 
-func (e *Engine) changeUsers(ctx context.Context, p access.Principal, st plan.Statement) error {
+func (e *Engine) changeUsers(ctx context.Context, p access.Principal, tx *Transaction, st plan.Statement) error {
+	defs := e.definitions(tx)
 	switch st := st.(type) {
 	case *plan.CreateUser:
 		role, err := access.ParseRole(st.Role)
@@ -252,17 +252,21 @@ func (e *Engine) changeUsers(ctx context.Context, p access.Principal, st plan.St
 		if err := access.Can(p, access.ManageUser, access.Target{Role: role}); err != nil {
 			return err
 		}
-		_, err = e.catalog.CreateUser(ctx, st.Name, st.Password, role, st.IfNotExists)
+		_, err = defs.createUser(ctx, st.Name, st.Password, role, st.IfNotExists)
 		return err
 	case *plan.AlterUser:
-		return e.alterUser(ctx, p, st)
+		return e.alterUser(ctx, p, defs, st)
 	case *plan.DropUser:
-		return e.dropUser(ctx, p, st)
+		return e.dropUser(ctx, p, defs, st)
 	}
 	return nil
 }
 
-func (e *Engine) alterUser(ctx context.Context, p access.Principal, st *plan.AlterUser) error {
+func (e *Engine) alterUser(ctx context.Context, p access.Principal, defs definitions, st *plan.AlterUser) error {
+	snap, err := defs.snapshot()
+	if err != nil {
+		return err
+	}
 	// Everyone may change their own password; all else, and whether a name exists, needs the right to manage users.
 	own := st.Role == nil && strings.EqualFold(st.Name, p.Name)
 	if !own {
@@ -272,7 +276,7 @@ func (e *Engine) alterUser(ctx context.Context, p access.Principal, st *plan.Alt
 	}
 	var role *access.Role
 	most := access.RoleUser
-	if u, ok := e.catalog.Snapshot().User(st.Name); ok {
+	if u, ok := snap.User(st.Name); ok {
 		q, err := u.Principal()
 		if err != nil {
 			return err
@@ -291,15 +295,18 @@ func (e *Engine) alterUser(ctx context.Context, p access.Principal, st *plan.Alt
 			return err
 		}
 	}
-	defer e.endFallen()
-	return e.catalog.AlterUser(ctx, st.Name, st.Password, role)
+	return defs.alterUser(ctx, st.Name, st.Password, role)
 }
 
-func (e *Engine) dropUser(ctx context.Context, p access.Principal, st *plan.DropUser) error {
+func (e *Engine) dropUser(ctx context.Context, p access.Principal, defs definitions, st *plan.DropUser) error {
+	snap, err := defs.snapshot()
+	if err != nil {
+		return err
+	}
 	if err := access.Can(p, access.ManageUser, access.Target{Role: access.RoleUser}); err != nil {
 		return err
 	}
-	u := e.userNamed(st.Name)
+	u := userNamed(snap, st.Name)
 	if u == nil || u.Dropped != 0 && !st.Purge {
 		if st.IfExists {
 			return nil
@@ -314,7 +321,7 @@ func (e *Engine) dropUser(ctx context.Context, p access.Principal, st *plan.Drop
 		return err
 	}
 	if u.Dropped == 0 {
-		if err := e.drop(func() error { return e.catalog.DropUser(ctx, u.Name) }); err != nil {
+		if err := defs.dropUser(ctx, u.Name); err != nil {
 			return err
 		}
 	}
@@ -325,8 +332,10 @@ func (e *Engine) dropUser(ctx context.Context, p access.Principal, st *plan.Drop
 }
 
 // userNamed finds a user by name, dropped ones included.
-func (e *Engine) userNamed(name string) *catalog.User {
-	for _, u := range e.catalog.Snapshot().Users() {
+func (e *Engine) userNamed(name string) *catalog.User { return userNamed(e.catalog.Snapshot(), name) }
+
+func userNamed(snap *catalog.Snapshot, name string) *catalog.User {
+	for _, u := range snap.Users() {
 		if strings.EqualFold(u.Name, name) {
 			return u
 		}

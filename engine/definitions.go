@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"kalamflight/engine/access"
 	"kalamflight/engine/catalog"
 	"kalamflight/engine/tablet"
 	"kalamflight/internal/fault"
@@ -57,6 +58,50 @@ func (d definitions) changeTable(ctx context.Context, id manifest.TableID, f fun
 	return err
 }
 
+func (d definitions) dropNamespace(ctx context.Context, name string, cascade bool) error {
+	if d.draft != nil {
+		return d.draft.DropNamespace(ctx, name, cascade)
+	}
+	e := d.engine
+	var tables []*manifest.Table
+	err := e.drop(func() (err error) {
+		tables, err = e.catalog.DropNamespace(ctx, name, cascade)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, t := range tables {
+		if err := e.clean(ctx, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d definitions) createUser(ctx context.Context, name, password string, role access.Role,
+	ifNotExists bool) (bool, error) {
+	if d.draft != nil {
+		return d.draft.CreateUser(ctx, name, password, role, ifNotExists)
+	}
+	return d.engine.catalog.CreateUser(ctx, name, password, role, ifNotExists)
+}
+
+func (d definitions) alterUser(ctx context.Context, name string, password *string, role *access.Role) error {
+	if d.draft != nil {
+		return d.draft.AlterUser(ctx, name, password, role)
+	}
+	defer d.engine.endFallen()
+	return d.engine.catalog.AlterUser(ctx, name, password, role)
+}
+
+func (d definitions) dropUser(ctx context.Context, name string) error {
+	if d.draft != nil {
+		return d.draft.DropUser(ctx, name)
+	}
+	return d.engine.drop(func() error { return d.engine.catalog.DropUser(ctx, name) })
+}
+
 // discard drops a definition and then its rows. A crash in between leaves rows that clean removes at the next start.
 func (d definitions) discard(ctx context.Context, t *manifest.Table) error {
 	if d.draft != nil {
@@ -103,6 +148,55 @@ func (t *Transaction) define(ctx context.Context, writes []tablet.Write, drafts 
 		}
 	}
 	return nil
+}
+
+// redefine gives the drafts of tables that the transaction has altered, or altered back, their definition.
+func (t *Transaction) redefine() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.redefineLocked()
+}
+
+func (t *Transaction) redefineLocked() error {
+	defined, err := t.definitions.Snapshot()
+	if err != nil {
+		return nil // the next statement says so
+	}
+	committed := t.engine.catalog.Snapshot()
+	for id, d := range t.drafts {
+		mine := d.Tablet().Table
+		now, ok := defined.TableByID(mine.ID)
+		if !ok || now == mine {
+			continue
+		}
+		was, altered := t.originals[id]
+		if !altered {
+			was = mine
+		}
+		if theirs, ok := committed.TableByID(mine.ID); ok && theirs == now && now.Version != was.Version {
+			now = was // another session's definition is none of ours: the commit says so
+		}
+		if now == mine {
+			continue
+		}
+		if t.originals == nil {
+			t.originals = map[manifest.TabletID]*manifest.Table{}
+		}
+		t.originals[id] = was
+		if err := d.Alter(now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leaves notes the session's namespace before a USE in the transaction: it is the session's again after a ROLLBACK.
+func (t *Transaction) leaves(namespace string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.namespace == "" {
+		t.namespace = namespace
+	}
 }
 
 // finish makes the definitions seen, and returns the tables that were dropped.

@@ -256,6 +256,8 @@ func (st *statement) admit(t *manifest.Table) func() (func(), error) {
 			err = noTable(t.Namespace, t.Name)
 		} else if err == nil && now.Rules != t.Rules {
 			err = altered(t)
+		} else if err == nil {
+			err = e.watches.admit(nil, t)
 		}
 		if err != nil {
 			e.drops.RUnlock()

@@ -134,6 +134,7 @@ type Engine struct {
 	// altering lets one definition of a table change at a time; checks are the compiled CHECKs.
 	altering gates
 	checks   compiledChecks
+	watches  watches
 
 	auditClass actClass
 	refusals   refusals

@@ -90,8 +90,19 @@ func (s *Session) Namespace() string {
 	return s.namespace
 }
 
+// use sets the namespace that a name without one means.
+func (s *Session) use(namespace string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.namespace = namespace
+}
+
 // SetOption sets an option; an empty value restores the default. An unknown name or a bad value is ErrInvalid.
-func (s *Session) SetOption(name, value string) error {
+func (s *Session) SetOption(name, value string) error { return s.setOption(name, value, nil) }
+
+// setOption is SetOption for a statement of a transaction, nil for none: a namespace that the transaction has made can
+// be used, and is no longer once the transaction is rolled back.
+func (s *Session) setOption(name, value string, tx *Transaction) error {
 	bad := func(format string, args ...any) error {
 		return &fault.SQL{Kind: fault.ErrInvalid, Code: "22023", Message: fmt.Sprintf(format, args...)}
 	}
@@ -105,11 +116,20 @@ func (s *Session) SetOption(name, value string) error {
 		if value == "" {
 			value = catalog.DefaultSpace
 		}
-		found, ok := s.engine.namespace(value)
+		found, ok := systemNamespace(value)
 		if !ok {
-			return bad("there is no namespace %q", value)
+			snap, err := s.engine.definitions(tx).snapshot()
+			if err != nil {
+				return err
+			}
+			if found, ok = snap.Namespace(value); !ok {
+				return bad("there is no namespace %q", value)
+			}
 		}
 		value = found
+		if tx != nil {
+			tx.leaves(s.Namespace())
+		}
 	case optionTableType:
 		if _, err := parseKind(value); err != nil {
 			return err

@@ -43,11 +43,16 @@ type Transaction struct {
 	unpin func()
 	// settled: the statement that writes has taken its snapshot.
 	settled bool
-	// drafts are what was written.
+	// drafts are what was written; originals are the definitions of those whose table the transaction then altered.
 	drafts     map[manifest.TabletID]*tablet.Draft
+	originals  map[manifest.TabletID]*manifest.Table
 	savepoints []savepoint
-	// definitions are what it changed in the catalog.
+	// definitions are what it changed in the catalog. watched are the tables that it gave new rules, with what
+	// Engine.watches said then.
 	definitions *catalog.Draft
+	watched     map[manifest.TableID]uint64
+	// namespace is the session's from before a USE in the transaction, "" for none.
+	namespace string
 	// active counts its statements that run; idle ends it when there has been none for long.
 	active int
 	idle   *time.Timer
@@ -171,8 +176,14 @@ func (t *Transaction) forgetLocked(kept bool) {
 		d.Close(kept)
 	}
 	clear(t.drafts)
+	clear(t.originals)
 	t.definitions.Rollback(0)
+	t.unwatchLocked()
 	t.savepoints = nil
+	if !kept && t.namespace != "" {
+		t.session.use(t.namespace)
+	}
+	t.namespace = ""
 	if t.unpin != nil {
 		t.unpin()
 		t.unpin = nil
@@ -396,6 +407,9 @@ func (t *Transaction) write(ctx context.Context) error {
 		defer unlock()
 	}
 	if t.definitions.Steps() > 0 {
+		if err := t.keepsRules(ctx); err != nil {
+			return err
+		}
 		return t.define(ctx, writes, drafts)
 	}
 	if len(writes) == 0 {
@@ -452,6 +466,9 @@ func (t *Transaction) admit(drafts []*tablet.Draft) func() (func(), error) {
 				return errAltered(table)
 			}
 			if err := writable(p, now); err != nil {
+				return err
+			}
+			if err := e.watches.admit(t, now); err != nil {
 				return err
 			}
 		}
@@ -533,6 +550,9 @@ func (t *Transaction) release(ctx context.Context, is func(savepoint) bool, what
 		d.Rollback(t.savepoints[i].steps[id])
 	}
 	t.definitions.Rollback(t.savepoints[i].defined)
+	if err := t.redefineLocked(); err != nil {
+		return err
+	}
 	t.savepoints = t.savepoints[:i+1]
 	t.state, t.why = open, nil
 	return nil

@@ -196,6 +196,10 @@ type Table struct {
 	StorageID string        `json:"storage_id,omitempty"`
 	// Owner may ALTER and DROP the table, like a dba.
 	Owner UserID `json:"owner"`
+	// Since is the first Seq whose state can be read: ALTER has written all rows anew in it. Rewriting says that this
+	// commit has no Seq yet, or, in a catalog that a crash left, that Since does not say it.
+	Since     Seq  `json:"since,omitempty"`
+	Rewriting bool `json:"rewriting,omitempty"`
 	// Version grows with every ALTER; Rules with those that change what is checked when rows are written: keys, indexes,
 	// checks, NOT NULL and types.
 	Version uint64 `json:"version"`

@@ -114,7 +114,11 @@ func (s *Store) findKeys(ctx context.Context, st *state, t manifest.Tablet, o Re
 	if !ok || err != nil {
 		return nil, err
 	}
-	others = append(others, v.pickOwn(own)...)
+	mine, err := v.pickOwn(own)
+	if err != nil {
+		return nil, err
+	}
+	others = append(others, mine...)
 	found, read, err := s.lookup(ctx, t, o.Index, v.man, fixed, keys)
 	if err != nil {
 		return nil, err
@@ -158,7 +162,10 @@ func (d *Draft) ends(ref manifest.RowRef) bool {
 }
 
 // pickOwn adds rows of the draft to the view, and says which others lie between them.
-func (v *view) pickOwn(refs []manifest.RowRef) (others [][]uint32) {
+func (v *view) pickOwn(refs []manifest.RowRef) (others [][]uint32, err error) {
+	if v.own, err = v.st.store.widenSteps(v.tablet.Table, v.own); err != nil {
+		return nil, err
+	}
 	slices.SortFunc(refs, compareRefs)
 	for i := range v.own {
 		h := v.own[i].rows
@@ -171,7 +178,7 @@ func (v *view) pickOwn(refs []manifest.RowRef) (others [][]uint32) {
 			v.hot, others = append(v.hot, p), append(others, left)
 		}
 	}
-	return others
+	return others, nil
 }
 
 // fetch takes hot rows from the log: pieces of batches, and the rows in them that were not asked for. ok is false when

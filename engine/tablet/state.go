@@ -277,6 +277,9 @@ func (st *state) prepareLocked(ctx context.Context, t manifest.Tablet) error {
 		return fmt.Errorf("load tablet %s: %w", st.id, err)
 	}
 	defer tail.Release()
+	if err := st.store.widen(t.Table, tail.Rows); err != nil {
+		return fmt.Errorf("load tablet %s: %w", st.id, err)
+	}
 	st.ready, st.largest, st.ended = false, nil, map[manifest.RowRef]manifest.Seq{}
 	st.hot = make([]hotIndex, 0, 1+len(t.Table.Indexes))
 	for _, x := range t.Table.Keys() {
