@@ -9,6 +9,8 @@ const (
 	mostPaired = 20_000
 	// mostKept is how many pairs may be kept where not all of them go on row by row: sorted, numbered or stored.
 	mostKept = 20_000_000
+	// mostSorted is among how many rows the outer ones are sorted, which are held in memory.
+	mostSorted = 5_000_000
 )
 
 // joins tells whether the right side of an Apply is better computed for all different outer rows, by their columns at.
@@ -56,6 +58,10 @@ func (o Options) paired(n plan.Node) (rows float64, keeps bool) {
 		return max(l, r, o.estimate(x.LeftSide)), keepsL || keepsR
 	case *plan.Values:
 		return 0, false
+	case *plan.Aggregate:
+		if g, ok := growingOf(x); ok && o.estimate(g.rows) <= mostSorted {
+			return 0, false
+		}
 	case *plan.Sort, *plan.Limit, *plan.Window, *plan.Distinct, *plan.SetOp:
 		keeps = true
 	}

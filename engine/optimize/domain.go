@@ -233,6 +233,9 @@ func (d *domain) down(n plan.Node) (plan.Node, bool) {
 
 // aggregate groups by the domain as well. Without groups, outer rows without rows still have one.
 func (d *domain) aggregate(x *plan.Aggregate) (plan.Node, bool) {
+	if g, ok := growingOf(x); ok && len(d.wide) == 0 {
+		return d.growing(g), true
+	}
 	in, ok := d.down(x.Input)
 	below, k, g := len(x.Input.Columns()), len(d.cols), len(x.Groups)
 	agg := &plan.Aggregate{Input: in, Groups: append(refs(d.cols, below), d.exprs(x.Groups, below, nil)...),

@@ -486,47 +486,53 @@ func (w *world) aggregate(x *plan.Aggregate, outer []row) ([]row, error) {
 	for _, k := range order {
 		r := append(row{}, heads[k]...)
 		for _, a := range x.Aggs {
-			var vals []int64
-			count := int64(0)
-			for _, member := range groups[k] {
-				if len(a.Args) == 0 {
-					count++
-					continue
-				}
-				v, err := w.eval(a.Args[0], env{member, outer})
-				if err != nil {
-					return nil, err
-				}
-				if v != nil {
-					count++
-					vals = append(vals, v.(int64))
-				}
+			v, err := w.fold(a.Name, a.Args, groups[k], outer)
+			if err != nil {
+				return nil, err
 			}
-			switch a.Name {
-			case "count":
-				r = append(r, count)
-			case "sum", "max", "min", "any_value":
-				if len(vals) == 0 {
-					r = append(r, nil)
-					break
-				}
-				total := vals[0]
-				for _, v := range vals[1:] {
-					switch a.Name {
-					case "sum":
-						total += v
-					case "max":
-						total = max(total, v)
-					case "min":
-						total = min(total, v)
-					}
-				}
-				r = append(r, total)
-			}
+			r = append(r, v)
 		}
 		out = append(out, r)
 	}
 	return out, nil
+}
+
+// fold is the value of an aggregate over some rows.
+func (w *world) fold(name string, args []plan.Expr, members []row, outer []row) (any, error) {
+	var vals []int64
+	count := int64(0)
+	for _, member := range members {
+		if len(args) == 0 {
+			count++
+			continue
+		}
+		v, err := w.eval(args[0], env{member, outer})
+		if err != nil {
+			return nil, err
+		}
+		if v != nil {
+			count++
+			vals = append(vals, v.(int64))
+		}
+	}
+	if name == "count" {
+		return count, nil
+	}
+	if len(vals) == 0 {
+		return nil, nil
+	}
+	total := vals[0]
+	for _, v := range vals[1:] {
+		switch name {
+		case "sum":
+			total += v
+		case "max":
+			total = max(total, v)
+		case "min":
+			total = min(total, v)
+		}
+	}
+	return total, nil
 }
 
 func (w *world) sort(in []row, keys []plan.SortKey, outer []row) error {
@@ -555,7 +561,7 @@ func (w *world) sort(in []row, keys []plan.SortKey, outer []row) error {
 	return failed
 }
 
-// window knows row_number only.
+// window knows row_number, and aggregates over the rows up to the current one.
 func (w *world) window(x *plan.Window, outer []row) ([]row, error) {
 	in, err := w.run(x.Input, outer)
 	if err != nil {
@@ -566,15 +572,25 @@ func (w *world) window(x *plan.Window, outer []row) ([]row, error) {
 		if err := w.sort(out, c.Order, outer); err != nil {
 			return nil, err
 		}
-		seen := map[string]int64{}
+		seen := map[string][]row{}
 		for i, r := range out {
 			p, err := w.evalAll(c.Partition, env{r, outer})
 			if err != nil {
 				return nil, err
 			}
 			k := fmt.Sprint(p...)
-			seen[k]++
-			out[i] = append(append(row{}, r...), seen[k])
+			if keep, err := w.holds(c.Where, env{r, outer}); err != nil {
+				return nil, err
+			} else if keep {
+				seen[k] = append(seen[k], r)
+			}
+			value := any(int64(len(seen[k])))
+			if c.Name != "row_number" {
+				if value, err = w.fold(c.Name, c.Args, seen[k], outer); err != nil {
+					return nil, err
+				}
+			}
+			out[i] = append(append(row{}, r...), value)
 		}
 	}
 	return out, nil

@@ -259,6 +259,9 @@ func (s *site) joined(e plan.Expr) plan.Expr {
 func (s *site) join(kind plan.JoinKind, right plan.Node, terms []plan.Expr) {
 	j := &plan.Join{Kind: kind, LeftSide: s.node, RightSide: right}
 	j.LeftKeys, j.RightKeys, terms = takeKeys(terms, len(s.node.Columns()), nil, nil)
+	if len(j.LeftKeys) == 0 && s.bounded(kind, right, terms) {
+		return
+	}
 	j.Where = conjunction(terms)
 	j.Cols = joinColumns(j)
 	s.node = j
