@@ -1,27 +1,303 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
+	"github.com/apache/arrow-adbc/go/adbc"
+	driver "github.com/apache/arrow-adbc/go/adbc/driver/flightsql"
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/flight"
 	"github.com/apache/arrow-go/v18/arrow/flight/flightsql"
 	"github.com/apache/arrow-go/v18/arrow/memory"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"kalamflight/bench/peers/generate"
+	"kalamflight/internal/server"
 )
 
-const exportQuery = "SELECT l_orderkey, l_suppkey, l_quantity, l_extendedprice, l_discount, l_tax FROM tpch.lineitem"
+// exportQuery reads all of a table of seven columns.
+const exportQuery = "SELECT id, conversation_id, created_at, role, model, tokens, content FROM chat.messages"
+
+// exports reads a table by the stock ADBC driver from kalamflight and from arrow-go's stock server, which has the same
+// batches in memory and only sends them; both run in processes of their own, so that their CPU is told from the
+// client's. DuckDB gives the same rows as Arrow in this process, from our files and from a table of its own.
+func exports(ctx context.Context, o settings) (err error) {
+	s, err := openSides(ctx, o.data, o.threads, o.cache)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close(ctx)) }()
+	tables := []*generate.Table{generate.Messages(o.rows, seed)}
+	if err := s.load(ctx, "chat", tables); err != nil {
+		return err
+	}
+	if err := s.native(ctx, "native", "chat", tables); err != nil {
+		return err
+	}
+	// The data folder is the child's from here on.
+	if err := errors.Join(s.ours.Close(), s.server.Shutdown(ctx)); err != nil {
+		return err
+	}
+	s.ours, s.server = nil, nil
+	ours, err := startChild(ctx, "ours", "-data", o.data, "-threads", strconv.Itoa(o.threads), "-cache",
+		strconv.FormatInt(o.cache, 10), "-profile", o.profile)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ours.stop()) }()
+	stock, err := startChild(ctx, "stock", ours.url)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stock.stop()) }()
+	return race(ctx, o, []exporter{
+		{"kalamflight, from its segments", ours, func(keep keeper) error { return exportADBC(ctx, ours.url, keep) }},
+		{"arrow-go flightsql server, from memory", stock, func(keep keeper) error {
+			return exportADBC(ctx, stock.url, keep)
+		}},
+		{"DuckDB in this process, our files", nil, func(keep keeper) error {
+			return exportDuck(ctx, s.duck, exportQuery, keep)
+		}},
+		{"DuckDB in this process, its own table", nil, func(keep keeper) error {
+			return exportDuck(ctx, s.duck, strings.Replace(exportQuery, "chat.", "native.", 1), keep)
+		}},
+	})
+}
+
+// keeper sees each batch of an export.
+type keeper func(arrow.RecordBatch)
+
+// exporter is a way to read the table. child is the server's process; nil means this one.
+type exporter struct {
+	name  string
+	child *child
+	read  func(keeper) error
+}
+
+// race has the exporters read in turn and prints what each took, per GB of ours.
+func race(ctx context.Context, o settings, all []exporter) error {
+	costs, servers := make([][]cost, len(all)), make([][]cost, len(all))
+	var bytes int64
+	for round := range o.rounds + 1 {
+		for i, e := range all {
+			var rows, size int64
+			before, err := e.child.cpu()
+			if err != nil {
+				return err
+			}
+			c, err := timed(1, func() error {
+				return e.read(func(b arrow.RecordBatch) {
+					rows += b.NumRows()
+					size += batchBytes(b)
+				})
+			})
+			if err != nil {
+				return fmt.Errorf("%s: %w", e.name, err)
+			}
+			after, err := e.child.cpu()
+			if err != nil {
+				return err
+			}
+			if rows != o.rows {
+				return fmt.Errorf("%s gave %d rows, want %d", e.name, rows, o.rows)
+			}
+			if i == 0 {
+				bytes = size
+			}
+			if round > 0 { // the first one warms up
+				costs[i] = append(costs[i], c)
+				servers[i] = append(servers[i], cost{cpu: after - before})
+			}
+		}
+	}
+	fmt.Printf("\nExport of %d rows, %d MB:\n\n| from | time | time/DuckDB's files | server CPU/GB | to arrow-go's | "+
+		"client CPU/GB |\n|---|---:|---:|---:|---:|---:|\n", o.rows, bytes/1e6)
+	perGB := func(d time.Duration) float64 { return d.Seconds() * 1e9 / float64(bytes) }
+	for i, e := range all {
+		c, server := median(costs[i]), median(servers[i]).cpu
+		theirs, files := median(servers[1]).cpu, median(costs[2]).wall
+		line := fmt.Sprintf("| %s | %d ms | %.2f ", e.name, c.wall.Milliseconds(), c.wall.Seconds()/files.Seconds())
+		if e.child != nil {
+			line += fmt.Sprintf("| %.2f s | %.2f ", perGB(server), server.Seconds()/theirs.Seconds())
+		} else {
+			line += "| | "
+		}
+		fmt.Println(line + fmt.Sprintf("| %.2f s |", perGB(c.cpu)))
+	}
+	return ctx.Err()
+}
+
+// batchBytes is what the values of a batch take in Arrow.
+func batchBytes(b arrow.RecordBatch) (n int64) {
+	for _, column := range b.Columns() {
+		if s, ok := column.(*array.String); ok {
+			n += int64(len(s.ValueBytes())) + 4*int64(s.Len())
+			continue
+		}
+		n += int64(column.Len()) * int64(column.DataType().(arrow.FixedWidthDataType).BitWidth()) / 8
+	}
+	return n
+}
+
+// exportADBC reads the whole result by the stock driver.
+func exportADBC(ctx context.Context, url string, keep keeper) (err error) {
+	db, err := driver.NewDriver(memory.DefaultAllocator).NewDatabase(map[string]string{adbc.OptionKeyURI: url})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	db.(adbc.DatabaseLogging).SetLogger(slog.New(slog.DiscardHandler))
+	c, err := db.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	st, err := c.NewStatement()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	if err := st.SetSqlQuery(exportQuery); err != nil {
+		return err
+	}
+	reader, _, err := st.ExecuteQuery(ctx)
+	if err != nil {
+		return err
+	}
+	defer reader.Release()
+	for reader.Next() {
+		keep(reader.RecordBatch())
+	}
+	return reader.Err()
+}
+
+// child is a server in a process of its own, which tells its CPU time when it is sent a line, and ends with its input.
+type child struct {
+	url   string
+	stdin io.WriteCloser
+	out   *bufio.Reader
+	cmd   *exec.Cmd
+}
+
+// startChild runs this program as a server. It ends with stop.
+func startChild(ctx context.Context, role string, args ...string) (*child, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, self, append([]string{"-child", role}, args...)...)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	c := &child{stdin: stdin, out: bufio.NewReader(stdout), cmd: cmd}
+	if c.url, err = c.line(); err != nil {
+		return nil, errors.Join(fmt.Errorf("the child %s: %w", role, err), c.stop())
+	}
+	return c, nil
+}
+
+func (c *child) line() (string, error) {
+	text, err := c.out.ReadString('\n')
+	return strings.TrimSpace(text), err
+}
+
+// cpu is the time that the process has used so far; a nil child used none.
+func (c *child) cpu() (time.Duration, error) {
+	if c == nil {
+		return 0, nil
+	}
+	if _, err := io.WriteString(c.stdin, "\n"); err != nil {
+		return 0, err
+	}
+	text, err := c.line()
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	return time.Duration(n), err
+}
+
+func (c *child) stop() error { return errors.Join(c.stdin.Close(), c.cmd.Wait()) }
+
+// serveChild is what a child does: it prints its URL, and then its CPU time for each line that it reads.
+func serveChild(ctx context.Context, role string, o settings, args []string) (err error) {
+	url, stop := "", func() error { return nil }
+	switch role {
+	case "ours":
+		s, err := server.Start(ctx, server.Options{DataDir: o.data, Listen: "127.0.0.1:0", NoJobs: true,
+			Workers: o.threads, QueryBytes: 8 << 30, TotalBytes: 10 << 30, CacheBytes: o.cache})
+		if err != nil {
+			return err
+		}
+		url, stop = s.URL(), func() error { return s.Shutdown(context.WithoutCancel(ctx)) }
+	case "stock":
+		if url, stop, err = serveStock(ctx, args[0]); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("there is no child %q", role)
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	fmt.Println(url)
+	endProfile, err := startProfile(o.profile)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(endProfile(), err) }()
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		var used syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+			return err
+		}
+		fmt.Println(used.Utime.Nano() + used.Stime.Nano())
+	}
+	return nil
+}
 
 // stock is the least that arrow-go's Flight SQL server can do: it sends batches that it has in memory already.
 type stock struct {
 	flightsql.BaseServer
 	batches []arrow.RecordBatch
+}
+
+// serveStock takes the table from our server and serves it.
+func serveStock(ctx context.Context, from string) (url string, stop func() error, err error) {
+	peer := &stock{}
+	err = exportADBC(ctx, from, func(b arrow.RecordBatch) {
+		b.Retain()
+		peer.batches = append(peer.batches, b)
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	listening := flight.NewServerWithMiddleware(nil)
+	if err := listening.Init("127.0.0.1:0"); err != nil {
+		return "", nil, err
+	}
+	listening.RegisterFlightService(flightsql.NewFlightServer(peer))
+	served := make(chan error, 1)
+	go func() { served <- listening.Serve() }() // ends with Shutdown
+	return "grpc://" + listening.Addr().String(), func() error { listening.Shutdown(); return <-served }, nil
 }
 
 func (s *stock) GetFlightInfoStatement(_ context.Context, q flightsql.StatementQuery,
@@ -51,96 +327,4 @@ func (s *stock) DoGetStatement(ctx context.Context, _ flightsql.StatementQueryTi
 		}
 	}()
 	return s.batches[0].Schema(), chunks, nil
-}
-
-// exports reads a table by arrow-go's stock client from kalamflight, which scans its segments, and from arrow-go's
-// stock server, which has the same batches in memory. CPU is that of client and server together.
-func exports(ctx context.Context, o settings) (err error) {
-	s, err := openSides(ctx, o.data, o.threads, o.cache)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.close(ctx)) }()
-	if err := s.load(ctx, "tpch", generate.TPCH(o.scale, seed)); err != nil {
-		return err
-	}
-	ours, err := dialStock(s.server.Addr().String())
-	if err != nil {
-		return err
-	}
-	defer ours.Close()
-	peer := &stock{}
-	take := func(b arrow.RecordBatch) {
-		b.Retain()
-		peer.batches = append(peer.batches, b)
-	}
-	if _, err := export(ctx, ours, take); err != nil {
-		return err
-	}
-	listening := flight.NewServerWithMiddleware(nil)
-	if err := listening.Init("127.0.0.1:0"); err != nil {
-		return err
-	}
-	listening.RegisterFlightService(flightsql.NewFlightServer(peer))
-	served := make(chan error, 1)
-	go func() { served <- listening.Serve() }() // ends with Shutdown
-	defer func() { listening.Shutdown(); err = errors.Join(err, <-served) }()
-	theirs, err := dialStock(listening.Addr().String())
-	if err != nil {
-		return err
-	}
-	defer theirs.Close()
-	var costs [2][]cost
-	var sizes [2]int64
-	for range o.rounds + 1 {
-		for side, from := range []*flightsql.Client{ours, theirs} {
-			c, err := timed(1, func() (err error) {
-				sizes[side], err = export(ctx, from, func(arrow.RecordBatch) {})
-				return err
-			})
-			if err != nil {
-				return err
-			}
-			costs[side] = append(costs[side], c)
-		}
-	}
-	if sizes[0] != sizes[1] {
-		return fmt.Errorf("the sides sent %d and %d bytes", sizes[0], sizes[1])
-	}
-	x, y := median(costs[0][1:]), median(costs[1][1:])
-	perGB := func(d time.Duration) time.Duration {
-		return time.Duration(float64(d) * 1e9 / float64(sizes[0])).Round(time.Millisecond)
-	}
-	fmt.Printf("\n%-40s %12s %12s %10s\n", fmt.Sprintf("export of %d MB", sizes[0]/1e6), "time/GB", "CPU/GB", "CPU ratio")
-	fmt.Printf("%-40s %12s %12s %10.2f\n", "kalamflight, from its segments", perGB(x.wall), perGB(x.cpu),
-		float64(x.cpu)/float64(y.cpu))
-	fmt.Printf("%-40s %12s %12s %10.2f\n", "arrow-go flightsql server, from memory", perGB(y.wall), perGB(y.cpu), 1.0)
-	return nil
-}
-
-func dialStock(address string) (*flightsql.Client, error) {
-	return flightsql.NewClient(address, nil, nil, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(256<<20)))
-}
-
-// export reads the whole result and returns its bytes; keep sees each batch.
-func export(ctx context.Context, c *flightsql.Client, keep func(arrow.RecordBatch)) (int64, error) {
-	info, err := c.Execute(ctx, exportQuery)
-	if err != nil {
-		return 0, err
-	}
-	reader, err := c.DoGet(ctx, info.Endpoint[0].Ticket)
-	if err != nil {
-		return 0, err
-	}
-	defer reader.Release()
-	bytes := int64(0)
-	for reader.Next() {
-		b := reader.RecordBatch()
-		for _, column := range b.Columns() {
-			bytes += int64(column.Len()) * int64(column.DataType().(arrow.FixedWidthDataType).BitWidth()) / 8
-		}
-		keep(b)
-	}
-	return bytes, reader.Err()
 }

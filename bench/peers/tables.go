@@ -126,15 +126,11 @@ func (s *sides) run(ctx context.Context, t *table, o settings, queries []query) 
 	if o.profile == "" {
 		return s.race(ctx, t, queries, o.rounds)
 	}
-	f, err := os.Create(o.profile)
+	stop, err := startProfile(o.profile)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := pprof.StartCPUProfile(f); err != nil {
-		return err
-	}
-	defer pprof.StopCPUProfile()
+	defer func() { err = errors.Join(err, stop()) }()
 	for _, q := range queries {
 		for range o.rounds {
 			if _, err := askOurs(ctx, s.ours, q.text); err != nil {
@@ -161,4 +157,22 @@ func clicks(ctx context.Context, o settings) (err error) {
 	}
 	t := newTable(os.Stdout, fmt.Sprintf("%d page views", o.rows), "DuckDB")
 	return s.run(ctx, t, o, queries)
+}
+
+// startProfile writes a CPU profile to a file, unless it has no name, until stop is called.
+func startProfile(file string) (stop func() error, err error) {
+	if file == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }

@@ -136,6 +136,16 @@ func varBytes(v *expr.Vector, sel []uint16, from, to int) int64 {
 	if v.Type.Kind == manifest.List {
 		unit = max(expr.Width(*v.Type.Elem), 16)
 	}
+	if sel == nil && v.Dict == nil && !v.Const { // with NULLs, which may have bytes, it is about right
+		return n + int64(unit)*int64(v.Offsets[to]-v.Offsets[from])
+	}
+	if codes := expr.Values[int32](v); sel == nil && v.Dict != nil && v.Valid == nil && !v.Const {
+		offsets := v.Dict.Offsets
+		for _, c := range codes[from:to] {
+			n += int64(unit) * int64(offsets[c+1]-offsets[c])
+		}
+		return n
+	}
 	for i := from; i < to; i++ {
 		r := i
 		if sel != nil {

@@ -131,7 +131,11 @@ func flatPlaces[I rowIndex](v *Vector, rows []I, n int) (*Vector, []int32) {
 	if v.Dict == nil {
 		return v, nil
 	}
-	codes, out := Values[int32](v), make([]int32, n)
+	codes := Values[int32](v)
+	if rows == nil && v.Valid == nil && !v.Const {
+		return v.Dict, codes[:n]
+	}
+	out := make([]int32, n)
 	for k := range out {
 		i := place(v, rows, k)
 		if v.Valid == nil || v.Valid[i>>6]>>(uint(i)&63)&1 != 0 {
@@ -219,35 +223,90 @@ func takeDecimals[I rowIndex](w *writer, v *Vector, rows []I, n int) *memory.Buf
 }
 
 func takeStrings[I rowIndex](w *writer, v *Vector, rows []I, n int) (offsets, bytes *memory.Buffer, err error) {
-	flat, codes := flatPlaces(v, rows, n)
-	at := func(k int) (from, to int32) {
-		i := place(v, rows, k)
-		if v.Valid != nil && v.Valid[i>>6]>>(uint(i)&63)&1 == 0 {
-			return 0, 0
-		}
-		if codes != nil {
-			i = int(codes[k])
-		}
-		return flat.Offsets[i], flat.Offsets[i+1]
+	if rows == nil && v.Dict == nil && v.Valid == nil && !v.Const && n > 0 {
+		offsets, bytes = w.strings(v, n)
+		return offsets, bytes, nil
 	}
-	total := 0
-	for k := range n {
-		from, to := at(k)
-		total += int(to - from)
+	flat, codes := flatPlaces(v, rows, n)
+	offsets = w.buffer((n + 1) * 4)
+	ends := unsafeSlice[int32](offsets.Bytes())
+	total, err := stringEnds(ends, v, flat, codes, rows, n)
+	if err != nil {
+		offsets.Release()
+		return nil, nil, err
+	}
+	bytes = w.buffer(total + stringSlack)
+	out := bytes.Bytes()
+	switch {
+	case codes != nil:
+		for k, code := range codes {
+			copyString(out, flat.Bytes, ends[k], ends[k+1], flat.Offsets[code])
+		}
+	default:
+		for k := range n {
+			copyString(out, flat.Bytes, ends[k], ends[k+1], flat.Offsets[place(v, rows, k)])
+		}
+	}
+	bytes.ResizeNoShrink(total)
+	return offsets, bytes, nil
+}
+
+// strings copies the first n strings of a flat vector without NULLs, all at once.
+func (w *writer) strings(v *Vector, n int) (offsets, bytes *memory.Buffer) {
+	from, to := v.Offsets[0], v.Offsets[n]
+	offsets, bytes = w.buffer((n+1)*4), w.buffer(int(to-from))
+	copy(bytes.Bytes(), v.Bytes[from:to])
+	ends := unsafeSlice[int32](offsets.Bytes())
+	copy(ends, v.Offsets[:n+1])
+	if from != 0 {
+		for k := range ends {
+			ends[k] -= from
+		}
+	}
+	return offsets, bytes
+}
+
+// stringEnds writes where each chosen string begins and ends in the result, and returns how long that is.
+func stringEnds[I rowIndex](ends []int32, v, flat *Vector, codes []int32, rows []I, n int) (int, error) {
+	total, offsets := 0, flat.Offsets
+	ends = ends[:n+1]
+	ends[0] = 0
+	if codes != nil && v.Valid == nil {
+		for k, code := range codes {
+			total += int(offsets[code+1] - offsets[code])
+			ends[k+1] = int32(total)
+		}
+	} else {
+		for k := range n {
+			i := place(v, rows, k)
+			if v.Valid == nil || v.Valid[i>>6]>>(uint(i)&63)&1 != 0 {
+				if codes != nil {
+					i = int(codes[k])
+				}
+				total += int(offsets[i+1] - offsets[i])
+			}
+			ends[k+1] = int32(total)
+		}
 	}
 	if total > maxVectorBytes {
-		return nil, nil, exhausted("a batch of strings would have %d bytes, more than %d", total, maxVectorBytes)
+		return 0, exhausted("a batch of strings would have %d bytes, more than %d", total, maxVectorBytes)
 	}
-	offsets, bytes = w.buffer((n+1)*4), w.buffer(total)
-	ends, out := unsafeSlice[int32](offsets.Bytes()), bytes.Bytes()
-	ends[0] = 0
-	pos := int32(0)
-	for k := range n {
-		from, to := at(k)
-		pos += int32(copy(out[pos:], flat.Bytes[from:to]))
-		ends[k+1] = pos
+	return total, nil
+}
+
+// stringSlack is how far a short string may be copied beyond its end, where the next one is written later.
+const stringSlack = 16
+
+// copyString copies a string to out[from:to]; most are short, and a call of copy costs more than their bytes.
+func copyString(out, source []byte, from, to, at int32) {
+	n := to - from
+	if n > stringSlack || int(at)+stringSlack > len(source) {
+		copy(out[from:to], source[at:at+n])
+		return
 	}
-	return offsets, bytes, nil
+	if n > 0 {
+		*(*[stringSlack]byte)(out[from:]) = *(*[stringSlack]byte)(source[at:])
+	}
 }
 
 // takeChildren handles EMBEDDING and LIST.

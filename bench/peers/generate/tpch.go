@@ -27,6 +27,7 @@ const (
 	seedCustomer
 	seedOrder
 	seedClick
+	seedMessage
 )
 
 func day(year int, month time.Month, date int) int64 {
