@@ -21,8 +21,10 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/flight"
 	"github.com/apache/arrow-go/v18/arrow/flight/flightsql"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"google.golang.org/grpc"
 
 	"kalamflight/bench/peers/generate"
+	"kalamflight/flightsrv/flightdata"
 	"kalamflight/internal/server"
 )
 
@@ -61,10 +63,18 @@ func exports(ctx context.Context, o settings) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stock.stop()) }()
+	codec, err := startChild(ctx, "codec", ours.url)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, codec.stop()) }()
 	return race(ctx, o, []exporter{
 		{"kalamflight, from its segments", ours, func(keep keeper) error { return exportADBC(ctx, ours.url, keep) }},
 		{"arrow-go flightsql server, from memory", stock, func(keep keeper) error {
 			return exportADBC(ctx, stock.url, keep)
+		}},
+		{"the same with our codec, from memory", codec, func(keep keeper) error {
+			return exportADBC(ctx, codec.url, keep)
 		}},
 		{"DuckDB in this process, our files", nil, func(keep keeper) error {
 			return exportDuck(ctx, s.duck, exportQuery, keep)
@@ -126,7 +136,7 @@ func race(ctx context.Context, o settings, all []exporter) error {
 	perGB := func(d time.Duration) float64 { return d.Seconds() * 1e9 / float64(bytes) }
 	for i, e := range all {
 		c, server := median(costs[i]), median(servers[i]).cpu
-		theirs, files := median(servers[1]).cpu, median(costs[2]).wall
+		theirs, files := median(servers[1]).cpu, median(costs[3]).wall
 		line := fmt.Sprintf("| %s | %d ms | %.2f ", e.name, c.wall.Milliseconds(), c.wall.Seconds()/files.Seconds())
 		if e.child != nil {
 			line += fmt.Sprintf("| %.2f s | %.2f ", perGB(server), server.Seconds()/theirs.Seconds())
@@ -250,8 +260,8 @@ func serveChild(ctx context.Context, role string, o settings, args []string) (er
 			return err
 		}
 		url, stop = s.URL(), func() error { return s.Shutdown(context.WithoutCancel(ctx)) }
-	case "stock":
-		if url, stop, err = serveStock(ctx, args[0]); err != nil {
+	case "stock", "codec":
+		if url, stop, err = serveStock(ctx, args[0], role == "codec"); err != nil {
 			return err
 		}
 	default:
@@ -280,8 +290,9 @@ type stock struct {
 	batches []arrow.RecordBatch
 }
 
-// serveStock takes the table from our server and serves it.
-func serveStock(ctx context.Context, from string) (url string, stop func() error, err error) {
+// serveStock takes the table from our server and serves it, by arrow-go's server as it is, or by one whose DoGet sends
+// as kalamflight does.
+func serveStock(ctx context.Context, from string, codec bool) (url string, stop func() error, err error) {
 	peer := &stock{}
 	err = exportADBC(ctx, from, func(b arrow.RecordBatch) {
 		b.Retain()
@@ -290,14 +301,50 @@ func serveStock(ctx context.Context, from string) (url string, stop func() error
 	if err != nil {
 		return "", nil, err
 	}
-	listening := flight.NewServerWithMiddleware(nil)
+	service := flightsql.NewFlightServer(peer)
+	var options []grpc.ServerOption
+	if codec {
+		service = &sender{service, peer.batches}
+		options = []grpc.ServerOption{grpc.ForceServerCodecV2(flightdata.NewCodec()), grpc.WriteBufferSize(256 << 10)}
+	}
+	listening := flight.NewServerWithMiddleware(nil, options...)
 	if err := listening.Init("127.0.0.1:0"); err != nil {
 		return "", nil, err
 	}
-	listening.RegisterFlightService(flightsql.NewFlightServer(peer))
+	listening.RegisterFlightService(service)
 	served := make(chan error, 1)
 	go func() { served <- listening.Serve() }() // ends with Shutdown
 	return "grpc://" + listening.Addr().String(), func() error { listening.Shutdown(); return <-served }, nil
+}
+
+// sender is arrow-go's server with a DoGet that sends batches from where they lie.
+type sender struct {
+	flight.FlightServer
+	batches []arrow.RecordBatch
+}
+
+// DoGet implements flight.FlightServer.
+func (s *sender) DoGet(ticket *flight.Ticket, stream flight.FlightService_DoGetServer) error {
+	if !strings.Contains(string(ticket.GetTicket()), "SELECT") { // not the table but what is asked at first
+		return s.FlightServer.DoGet(ticket, stream)
+	}
+	f, err := flightdata.NewSchema(s.batches[0].Schema(), memory.DefaultAllocator, flightdata.Extra{})
+	if err != nil {
+		return err
+	}
+	if err := f.Send(stream); err != nil {
+		return err
+	}
+	for _, b := range s.batches {
+		f, err := flightdata.NewBatch(b, flightdata.Extra{})
+		if err != nil {
+			return err
+		}
+		if err := f.Send(stream); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *stock) GetFlightInfoStatement(_ context.Context, q flightsql.StatementQuery,

@@ -1,6 +1,7 @@
 // Command peers runs peers beside kalamflight, in one process and one run, so that their ratio means something on a
 // busy machine: raw fdatasync, bbolt and pebble for durable writes, DuckDB on the segments that kalamflight wrote for
-// scans, arrow-go's Flight SQL server and DuckDB for export. It is a module of its own, so that nobody else needs its libraries.
+// scans, arrow-go's Flight SQL server and DuckDB for export. It is a module of its own, so that nobody else needs its
+// libraries.
 package main
 
 import (
