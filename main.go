@@ -279,6 +279,7 @@ type serveCommand struct {
 
 	TransactionBytes server.ByteCount `help:"Rows that one transaction has written; large inserts do not count." default:"64MiB" env:"KALAMFLIGHT_TRANSACTION_BYTES"`
 
+	watchFlags  `group:"Watching"`
 	secureFlags `group:"TLS and logins"`
 }
 
@@ -292,9 +293,13 @@ func (c *serveCommand) Run(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	watch, err := c.http()
+	if err != nil {
+		return err
+	}
 	c.limitHeap()
 	s, err := server.Start(ctx, server.Options{DataDir: c.DataDir, Listen: c.Listen, Insecure: c.Insecure,
-		TLS: c.tls(), RootPassword: password, Durability: durability,
+		HTTP: watch, TLS: c.tls(), RootPassword: password, Durability: durability,
 		QueryBytes: int64(c.QueryBytes), TotalBytes: int64(c.TotalBytes), HotBytes: int64(c.HotBytes),
 		LogBytes: int64(c.LogBytes), SpillDir: c.SpillDir, SpillBytes: int64(c.SpillBytes),
 		CacheBytes: cmp.Or(int64(c.CacheBytes), -1),
@@ -499,7 +504,8 @@ func (c *demoCommand) Run(ctx context.Context, p *process) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	quiet := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	s, err := server.Start(ctx, server.Options{DataDir: dir, Listen: c.Listen, Version: build(), Logger: quiet})
+	s, err := server.Start(ctx, server.Options{DataDir: dir, Listen: c.Listen, HTTP: server.HTTP{Listen: server.HTTPOff},
+		Version: build(), Logger: quiet})
 	if err != nil {
 		return err
 	}

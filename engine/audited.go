@@ -296,6 +296,7 @@ func (e *Engine) mayNoteRefusal() bool {
 
 // NoteLogin writes a login, or its failure, to the audit log. It does not wait for the disk.
 func (e *Engine) NoteLogin(n LoginNote) {
+	e.meter.logins.Add(LoginKey{n.How, outcomeOf(n.Err)}, 1)
 	if !e.audits(actAdmin) {
 		return
 	}

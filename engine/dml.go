@@ -39,7 +39,10 @@ func (e *Engine) Exec(ctx context.Context, s *Session, c *plan.Compiled, o ExecO
 		return Result{}, err
 	}
 	params := o.Rows
-	defer e.end(r)
+	defer func() {
+		r.fail(err)
+		e.end(r)
+	}()
 	if d := s.timeout(); d > 0 {
 		defer time.AfterFunc(d, func() { r.cancel(errTimeout) }).Stop()
 	}
@@ -68,6 +71,7 @@ func (e *Engine) Exec(ctx context.Context, s *Session, c *plan.Compiled, o ExecO
 			return Result{}, cause(ctx, expr.Locate(err, c.Text))
 		}
 		total.Rows += res.Rows
+		r.wrote(res.Rows)
 	}
 	if all != nil {
 		total.Returning = all

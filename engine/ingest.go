@@ -51,7 +51,11 @@ func (e *Engine) Ingest(ctx context.Context, s *Session, o IngestOptions, schema
 	if err != nil {
 		return 0, err
 	}
-	defer e.end(r)
+	defer func() {
+		r.wrote(n)
+		r.fail(err)
+		e.end(r)
+	}()
 	a := act{class: actWrite, kind: "INGEST", object: o.Namespace + "." + o.Table}
 	if o.Mode != IngestAppend { // it may make or drop a table
 		a.class = actAdmin

@@ -141,6 +141,7 @@ type Engine struct {
 
 	sessions sessions
 	running  running
+	meter    meter
 	pins     pins
 	closed   atomic.Bool
 	// shown are the stats of rooms above, func() any by name.

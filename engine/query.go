@@ -11,6 +11,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/util"
 
 	"kalamflight/engine/access"
 	"kalamflight/engine/exec"
@@ -56,10 +57,12 @@ func (e *Engine) Query(ctx context.Context, s *Session, c *plan.Compiled, o Quer
 	if err != nil {
 		err = cause(ctx, expr.Locate(err, c.Text))
 		e.noteRead(s, st, 0, err)
+		r.fail(err)
 		e.end(r)
 		leave(err)
 		return nil, err
 	}
+	r.measure(rows)
 	return &stream{engine: e, run: r, ctx: ctx, rows: rows, leave: leave, statement: st}, nil
 }
 
@@ -112,13 +115,15 @@ func (s *stream) Next(ctx context.Context) (arrow.RecordBatch, error) {
 		if errors.Is(err, io.EOF) {
 			return nil, io.EOF
 		}
+		why := cause(ctx, expr.Locate(err, s.run.text))
 		if ctx.Err() == nil || s.ctx.Err() != nil { // else only this call of Next has ended
 			s.leave(err)
+			s.run.fail(why)
 		}
-		s.failed = cause(ctx, expr.Locate(err, s.run.text))
-		return nil, s.failed
+		s.failed = why
+		return nil, why
 	}
-	s.run.note(b.NumRows(), 0)
+	s.run.note(b.NumRows(), util.TotalRecordSize(b), 0)
 	return b, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kalamflight/engine/access"
+	"kalamflight/engine/exec"
 	"kalamflight/engine/plan"
 	"kalamflight/internal/fault"
 	"kalamflight/manifest"
@@ -34,6 +35,8 @@ type run struct {
 	text    string
 	session *Session
 	owner   access.Principal
+	// kind is the kind of statement, as the metrics count them.
+	kind    string
 	started time.Time
 	cancel  context.CancelCauseFunc
 	// epoch is the owner's when the run began.
@@ -42,18 +45,65 @@ type run struct {
 	mu sync.Mutex
 	// table is what a subscription follows; 0 before it is known.
 	table manifest.TableID
-	// rows were delivered; seq is the last complete sequence of a subscription.
-	rows int64
-	seq  int64
+	// rows and bytes were delivered; seq is the last complete sequence of a subscription.
+	rows, bytes int64
+	seq         int64
+	// written is how many rows were inserted, updated or deleted.
+	written int64
+	// usage says what the run's operators hold and have done; nil before they are built.
+	usage func() exec.Usage
+	// failed is the first error that it met.
+	failed error
 }
 
-func (r *run) note(rows, seq int64) {
+// note counts rows, of so many bytes, and how far a subscription is.
+func (r *run) note(rows, bytes, seq int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.rows += rows
-	if seq > r.seq {
-		r.seq = seq
+	r.bytes += bytes
+	r.seq = max(r.seq, seq)
+}
+
+// fail remembers the first error.
+func (r *run) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failed == nil {
+		r.failed = err
 	}
+}
+
+// wrote says how many rows the run has changed.
+func (r *run) wrote(rows int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.written += rows
+}
+
+// measure says where the usage of the run's operators is read, if they have any.
+func (r *run) measure(s Stream) {
+	if q, ok := s.(interface{ Usage() exec.Usage }); ok {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.usage = q.Usage
+	}
+}
+
+// runCounts are the numbers of a run at a moment.
+type runCounts struct {
+	rows, bytes, written, seq int64
+	exec.Usage
+}
+
+func (r *run) counts() runCounts {
+	r.mu.Lock()
+	c, usage := runCounts{rows: r.rows, bytes: r.bytes, written: r.written, seq: r.seq}, r.usage
+	r.mu.Unlock()
+	if usage != nil {
+		c.Usage = usage()
+	}
+	return c
 }
 
 func (r *run) progress() (rows, seq int64) {
@@ -89,7 +139,8 @@ func (e *Engine) begin(ctx context.Context, s *Session, c *plan.Compiled, what s
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	p := s.Principal()
-	r := &run{what: what, text: c.Text, session: s, owner: p, started: time.Now(), cancel: cancel, epoch: e.Epoch(p.ID)}
+	r := &run{what: what, text: c.Text, session: s, owner: p, started: time.Now(), cancel: cancel, epoch: e.Epoch(p.ID),
+		kind: kindOf(c.Statement)}
 	t := &e.running
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -106,8 +157,10 @@ func (e *Engine) begin(ctx context.Context, s *Session, c *plan.Compiled, what s
 	return ctx, r, nil
 }
 
+// end takes a run out and counts it.
 func (e *Engine) end(r *run) {
 	r.cancel(nil)
+	e.meter.count(r, time.Since(r.started))
 	t := &e.running
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -118,11 +171,12 @@ func (e *Engine) end(r *run) {
 	}
 }
 
+// list is what runs, in the order of their ids; what "" means all.
 func (t *running) list(what string) []*run {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	all := slices.Collect(maps.Values(t.open))
-	all = slices.DeleteFunc(all, func(r *run) bool { return r.what != what })
+	all = slices.DeleteFunc(all, func(r *run) bool { return what != "" && r.what != what })
 	slices.SortFunc(all, func(a, b *run) int { return int(a.id) - int(b.id) })
 	return all
 }

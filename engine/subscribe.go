@@ -254,7 +254,7 @@ func (x *subscription) stepSnapshot(ctx context.Context) error {
 		x.snapshot = nil
 		x.phase, x.cursor = phaseLive, x.from
 		x.queue(x.events.control(opProgress, &x.cursor))
-		x.run.note(0, int64(x.cursor))
+		x.run.note(0, 0, int64(x.cursor))
 		return err
 	}
 	if err != nil {
@@ -315,7 +315,7 @@ func (x *subscription) complete(through manifest.Seq) {
 func (x *subscription) advance(through manifest.Seq) {
 	x.cursor = through
 	x.pin(through)
-	x.run.note(0, int64(through))
+	x.run.note(0, 0, int64(through))
 }
 
 // check ends the stream when the caller may no longer read the table or the table is no longer what it was.

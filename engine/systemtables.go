@@ -284,33 +284,23 @@ func statRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	hub := e.hub.Stats()
 	own := map[string]int64{
-		"engine.head":           int64(e.hot.Head()),
-		"engine.uptime_seconds": int64(time.Since(e.started) / time.Second),
-		"engine.sessions":       int64(len(e.sessions.list())),
-		"engine.queries":        int64(len(e.running.list(whatQuery))),
-		"engine.pins":           int64(e.pins.count()),
-		"subscriptions.tails":   int64(hub.Tails),
-		"subscriptions.tablets": int64(hub.Tablets),
-		"subscriptions.commits": hub.Commits,
-		"subscriptions.made":    hub.Made,
-		"subscriptions.shared":  hub.Shared,
-		"process.heap_bytes":    int64(m.HeapAlloc),
-		"process.system_bytes":  int64(m.Sys),
-		"process.goroutines":    int64(runtime.NumGoroutine()),
+		"process.heap_bytes":   int64(m.HeapAlloc),
+		"process.system_bytes": int64(m.Sys),
+		"process.goroutines":   int64(runtime.NumGoroutine()),
 	}
-	rooms := map[string]any{"hotlog": e.hot.Stats(), "segments": e.files.Stats(), "tablets": e.tablets.Stats(),
-		"jobs": e.jobs.Stats()}
+	for name, v := range numbers(e.Stats()) {
+		if !strings.Contains(name, ".") {
+			name = "engine." + name
+		}
+		own[name] = v
+	}
 	e.shown.Range(func(room, stats any) bool {
-		rooms[room.(string)] = stats.(func() any)()
+		for name, v := range numbers(stats.(func() any)()) {
+			own[room.(string)+"."+name] = v
+		}
 		return true
 	})
-	for room, stats := range rooms {
-		for name, v := range numbers(stats) {
-			own[room+"."+name] = v
-		}
-	}
 	names := make([]string, 0, len(own))
 	for name := range own {
 		names = append(names, name)

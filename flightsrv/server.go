@@ -22,6 +22,7 @@ import (
 
 	"kalamflight/flightsrv/flightdata"
 	"kalamflight/internal/fault"
+	"kalamflight/internal/tally"
 )
 
 // Options say what to serve and how much of it. Only Backend is required.
@@ -140,6 +141,7 @@ type Server struct {
 	draining atomic.Bool
 	calls    atomic.Int64
 	streams  *quota
+	meter    meter
 
 	// stop ends the sweeper, which closes swept.
 	stop     context.CancelFunc
@@ -274,6 +276,9 @@ type Stats struct {
 	// among them, and those that were compiled.
 	Plans                int
 	PlanHits, PlanMisses int64
+	// Codes counts the calls that have ended, and Took says how long they took, by method.
+	Codes map[CallKey]int64
+	Took  map[string]tally.Distribution
 }
 
 // Stats counts.
@@ -283,5 +288,5 @@ func (s *Server) Stats() Stats {
 	plans, hits, misses := s.sessions.plans.counts()
 	return Stats{Conns: s.conns.open.Load(), Sessions: open, Statements: statements, Calls: s.calls.Load(),
 		Streams: s.streams.count(), KeptBytes: s.kept.held(), FramesMade: made, FramesShared: shared,
-		Plans: plans, PlanHits: hits, PlanMisses: misses}
+		Plans: plans, PlanHits: hits, PlanMisses: misses, Codes: s.meter.codes.Read(), Took: s.meter.took.Read()}
 }

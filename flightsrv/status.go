@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -106,11 +107,14 @@ func (s *Server) recovered(method string, err *error) {
 
 // unary is the interceptor of calls with one answer.
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	began := time.Now()
 	result, err := s.handleUnary(ctx, req, info, next)
 	if err == nil {
+		s.meter.count(info.FullMethod, codes.OK, time.Since(began))
 		return result, nil
 	}
 	st, sqlState := toStatus(s.log, info.FullMethod, err)
+	s.meter.count(info.FullMethod, st.Code(), time.Since(began))
 	// A trailer that cannot be set means that the call is over already.
 	_ = grpc.SetTrailer(ctx, metadata.Pairs(errorCodeHeader, sqlState))
 	return nil, st.Err()
@@ -129,11 +133,14 @@ func (s *Server) handleUnary(ctx context.Context, req any, info *grpc.UnaryServe
 
 // stream is the interceptor of streaming calls.
 func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	began := time.Now()
 	err := s.handleStream(srv, ss, info, next)
 	if err == nil {
+		s.meter.count(info.FullMethod, codes.OK, time.Since(began))
 		return nil
 	}
 	st, sqlState := toStatus(s.log, info.FullMethod, err)
+	s.meter.count(info.FullMethod, st.Code(), time.Since(began))
 	ss.SetTrailer(metadata.Pairs(errorCodeHeader, sqlState))
 	return st.Err()
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"kalamflight/internal/fault"
+	"kalamflight/internal/tally"
 	"kalamflight/manifest"
 )
 
@@ -75,6 +76,8 @@ type Log struct {
 	watchers    []*watcher
 	groups      int64
 	checkpoints int64
+	// syncs are how long the disk took to make parts of files durable; it has a lock-free life of its own.
+	syncs tally.Histogram
 }
 
 type watcher struct {
@@ -276,6 +279,9 @@ type Stats struct {
 	// Failed: an I/O error stopped the log.
 	Failed bool
 }
+
+// SyncTimes are how long the disk took to make commits durable, one for each sync of a file of the log.
+func (l *Log) SyncTimes() tally.Distribution { return l.syncs.Read() }
 
 // Stats are the log's numbers.
 func (l *Log) Stats() Stats {

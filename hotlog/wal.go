@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"time"
 
 	"kalamflight/manifest"
 )
@@ -136,9 +137,16 @@ func (l *Log) writeHeader(w *walFile) error {
 	if l.opts.UnsafeNoSync {
 		return nil
 	}
+	return l.sync(w)
+}
+
+// sync waits until a file is durable, and counts how long that takes.
+func (l *Log) sync(w *walFile) error {
+	began := time.Now()
 	if err := w.file.Sync(); err != nil {
 		return fmt.Errorf("sync %s: %w", w.name, err)
 	}
+	l.syncs.Observe(time.Since(began))
 	return nil
 }
 
@@ -165,10 +173,7 @@ func (l *Log) write(p piece) error {
 	if l.opts.UnsafeNoSync || l.opts.Durability == Async && !p.sealed && p.from > 0 {
 		return nil
 	}
-	if err := w.file.Sync(); err != nil {
-		return fmt.Errorf("sync %s: %w", w.name, err)
-	}
-	return nil
+	return l.sync(w)
 }
 
 // assign finds a file on disk for a new image: a spare one, or a new one.

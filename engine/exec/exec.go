@@ -182,6 +182,28 @@ func (q *Query) Close() error {
 	return nil
 }
 
+// Usage is what a query holds and what it has done so far.
+type Usage struct {
+	// MemoryBytes is held now, PeakBytes is the most that it was, SpilledBytes was written to disk.
+	MemoryBytes, PeakBytes, SpilledBytes int64
+	// RowsRead and BytesRead are what its scans took from tables, before their conditions.
+	RowsRead, BytesRead int64
+	// Pieces is how many pieces of tables it has to read at least, PiecesRead those that it has read. More are known as
+	// operators begin.
+	Pieces, PiecesRead int64
+}
+
+// Usage is that of the query now. It is safe for concurrent use, and stays true after Close.
+func (q *Query) Usage() Usage {
+	u := Usage{MemoryBytes: q.exec.budget.Used(), PeakBytes: q.exec.budget.Peak(),
+		SpilledBytes: q.exec.spilled.Load(), Pieces: q.exec.pieces.Load(), PiecesRead: q.exec.piecesRead.Load()}
+	q.exec.mu.Lock()
+	defer q.exec.mu.Unlock()
+	read := q.exec.readLocked()
+	u.RowsRead, u.BytesRead = read.RowsRead, read.BytesRead
+	return u
+}
+
 // Explain shows the operators as a tree, one a line, or as JSON.
 func (q *Query) Explain(o ExplainOptions) string {
 	p := profileOf(q.root, o.Analyze)

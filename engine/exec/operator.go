@@ -85,6 +85,11 @@ type execution struct {
 	mu      sync.Mutex
 	sources []*Source
 	files   []*spillFile
+	// read is what the sources had read when they were closed.
+	read ScanStats
+
+	// spilled are bytes written to disk; pieces and piecesRead count the morsels of scans, for Usage.
+	spilled, pieces, piecesRead atomic.Int64
 }
 
 func (x *execution) account(who string) account { return account{budget: x.budget, who: who} }
@@ -111,6 +116,7 @@ func (x *execution) close() {
 	x.wait.Wait()
 	x.mu.Lock()
 	sources, files := x.sources, x.files
+	x.read = x.readLocked()
 	x.sources, x.files = nil, nil
 	x.mu.Unlock()
 	for _, f := range files {
@@ -122,6 +128,20 @@ func (x *execution) close() {
 		}
 	}
 	x.budget.Release(x.budget.Used())
+}
+
+// readLocked is what the sources have read. They are asked under the lock, so that none is closed meanwhile: they only
+// look at their own counters.
+func (x *execution) readLocked() ScanStats {
+	all := x.read
+	for _, s := range x.sources {
+		if s.Stats != nil {
+			stats := s.Stats()
+			all.RowsRead += stats.RowsRead
+			all.BytesRead += stats.BytesRead
+		}
+	}
+	return all
 }
 
 // protect runs f and turns a panic into an error, so that one broken query does not end the server: also the one of

@@ -87,11 +87,13 @@ func (o *scanOp) run(ctx context.Context, out sink) error {
 		o.top.bound.Store(nil)
 		morsels = o.top.arrange(morsels)
 	}
+	o.exec.pieces.Add(int64(len(morsels)))
 	return o.exec.each(ctx, &o.opInfo, len(morsels), workers, o.counted(out),
 		func(ctx context.Context, w *worker, i int) error {
 			if w.sieve == nil {
 				w.sieve = o.sieve(w.batch(len(o.types)))
 			}
+			defer o.exec.piecesRead.Add(1)
 			return w.sieve.scan(ctx, w, morsels[i])
 		})
 }

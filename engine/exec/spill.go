@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"kalamflight/engine/expr"
 	"kalamflight/internal/fault"
@@ -60,6 +61,8 @@ type spillFile struct {
 	file SpillFile
 	size int64
 	buf  []uint64
+	// total counts what the whole query has spilled.
+	total *atomic.Int64
 }
 
 // spillBlock is where some rows are in a file.
@@ -79,7 +82,7 @@ func (x *execution) spillFile(info *opInfo) (*spillFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &spillFile{ctx: x.ctx, info: info, file: f}
+	s := &spillFile{ctx: x.ctx, info: info, file: f, total: &x.spilled}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.files = append(x.files, s)
@@ -107,6 +110,7 @@ func (s *spillFile) write(cols []*expr.Vector, from, to int) (spillBlock, error)
 	}
 	s.size += int64(b.bytes)
 	s.info.spilled.Add(int64(b.bytes))
+	s.total.Add(int64(b.bytes))
 	return b, nil
 }
 

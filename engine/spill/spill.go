@@ -28,6 +28,8 @@ type Folder struct {
 	limit int64
 	used  atomic.Int64
 	peak  atomic.Int64
+	// written counts what was ever written.
+	written atomic.Int64
 }
 
 // Open makes the folder when it is missing and removes the files that another process left. limit bounds the bytes of
@@ -58,6 +60,9 @@ func (f *Folder) Used() int64 { return f.used.Load() }
 
 // Peak is the most that Used ever was.
 func (f *Folder) Peak() int64 { return f.peak.Load() }
+
+// Written is how many bytes were written since the folder was opened.
+func (f *Folder) Written() int64 { return f.written.Load() }
 
 // Create makes an empty file, which the caller closes.
 func (f *Folder) Create() (*File, error) {
@@ -96,6 +101,7 @@ func (s *File) Write(p []byte) (int, error) {
 	}
 	s.size += n
 	written, err := s.file.WriteAt(p, s.size-n)
+	f.written.Add(int64(written))
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return written, &fault.SQL{Kind: fault.ErrExhausted, Code: "53100",
 			Message: "the disk has no room for the rows that a query spills",

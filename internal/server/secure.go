@@ -61,7 +61,7 @@ func firstPassword(ctx context.Context, o Options, e *engine.Engine) error {
 			return fmt.Errorf("set root's first password: %w", err)
 		}
 	}
-	if o.Insecure || e.RootHasPassword() || loopback(o.Listen) == nil {
+	if o.Insecure || e.RootHasPassword() || loopback("--listen", o.Listen) == nil {
 		return nil
 	}
 	return &fault.SQL{Kind: fault.ErrPrecondition, Message: fmt.Sprintf("--listen %s can be reached from other "+

@@ -38,6 +38,8 @@ type Options struct {
 	TLS TLS
 	// RootPassword becomes root's when root has none; "" leaves that so.
 	RootPassword string
+	// HTTP is the port for metrics and health.
+	HTTP HTTP
 	// Insecure allows such an address without TLS, or while root has no password.
 	Insecure bool
 	// Durability is what an acknowledged write means; the zero value is hotlog.Sync.
@@ -83,6 +85,7 @@ type Server struct {
 	engine   *engine.Engine
 	wire     *flightsrv.Server
 	listener net.Listener
+	http     *httpPort
 	// certificates is nil for plaintext.
 	certificates *tlsconf.Source
 	// failed has the one error with which the wire ended on its own; it is closed when the wire has ended.
@@ -98,11 +101,11 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if !o.Insecure && !o.TLS.on() {
-		if err := loopback(o.Listen); err != nil {
+		if err := loopback("--listen", o.Listen); err != nil {
 			return nil, err
 		}
 	}
-	listener, err := listen(ctx, o.Listen)
+	listener, err := listen(ctx, "--listen", o.Listen)
 	if err != nil {
 		return nil, err
 	}
@@ -148,6 +151,9 @@ func serve(ctx context.Context, o Options, e *engine.Engine, listener net.Listen
 	}
 	e.ShowStats("flight", func() any { return wire.Stats() })
 	s := &Server{engine: e, wire: wire, listener: listener, certificates: certificates, failed: make(chan error, 1)}
+	if s.http, err = openHTTP(ctx, o, config, s.scraper(o), s.Ready); err != nil {
+		return nil, errors.Join(err, wire.Shutdown(ctx))
+	}
 	go func() { // ends when Shutdown stops the wire, which waits for it
 		defer close(s.failed)
 		if err := wire.Serve(listener); err != nil {
@@ -208,32 +214,43 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	for e := range s.failed {
 		err = errors.Join(err, e)
 	}
-	return errors.Join(err, s.engine.Close(ctx))
+	return errors.Join(err, s.http.close(), s.engine.Close(ctx))
 }
 
-// loopback refuses an address that other machines can reach.
-func loopback(address string) error {
+// Ready is nil while the server takes work, and else says why it does not.
+func (s *Server) Ready() error { return s.engine.Ready() }
+
+// HTTPAddr is the address of the HTTP port; nil without one.
+func (s *Server) HTTPAddr() net.Addr {
+	if s.http == nil {
+		return nil
+	}
+	return s.http.listener.Addr()
+}
+
+// loopback refuses an address, given by a flag, that other machines can reach.
+func loopback(flag, address string) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return &fault.SQL{Kind: fault.ErrInvalid, Message: fmt.Sprintf("--listen is HOST:PORT, as 127.0.0.1:8815: %v", err)}
+		return &fault.SQL{Kind: fault.ErrInvalid, Message: fmt.Sprintf("%s is HOST:PORT, as 127.0.0.1:8815: %v", flag, err)}
 	}
 	if ip := net.ParseIP(strings.Trim(host, "[]")); host == "localhost" || ip != nil && ip.IsLoopback() {
 		return nil
 	}
-	return &fault.SQL{Kind: fault.ErrInvalid, Message: fmt.Sprintf("--listen %s can be reached from other machines, "+
-		"and passwords and rows would travel in the clear", address),
+	return &fault.SQL{Kind: fault.ErrInvalid, Message: fmt.Sprintf("%s %s can be reached from other machines, "+
+		"and passwords and rows would travel in the clear", flag, address),
 		Hint: "add --tls auto, or listen on 127.0.0.1, or add --insecure if the network is yours"}
 }
 
 // listen says what to do when the port is taken.
-func listen(ctx context.Context, address string) (net.Listener, error) {
+func listen(ctx context.Context, flag, address string) (net.Listener, error) {
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		_, port, _ := net.SplitHostPort(address)
 		return nil, &fault.SQL{Kind: fault.ErrUnavailable,
 			Message: fmt.Sprintf("port %s is in use, perhaps by another kalamflight", port),
-			Hint:    "stop it, or choose a port with --listen HOST:PORT"}
+			Hint:    "stop it, or choose a port with " + flag + " HOST:PORT"}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
