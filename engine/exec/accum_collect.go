@@ -119,7 +119,11 @@ func (a *collectAcc) merge(src accumulator, from, to []uint32) error {
 	at := 0
 	sel := make([]uint16, 0, chunkRows)
 	var vectors []*expr.Vector
+	ending := a.call.exec.ending()
 	for _, c := range s.store.chunks {
+		if err := ending.err(); err != nil {
+			return err
+		}
 		sel = sel[:0]
 		for r := range c.rows {
 			if t := target[s.owners[at+r]]; t != noID {
@@ -144,9 +148,15 @@ func (a *collectAcc) seal() error {
 	if a.starts != nil {
 		return nil
 	}
+	ending := a.call.exec.ending()
 	a.starts = make([]uint32, a.groups+1)
-	for _, g := range a.owners {
-		a.starts[g+1]++
+	for part := range slices.Chunk(a.owners, pollRows) {
+		for _, g := range part {
+			a.starts[g+1]++
+		}
+		if err := ending.err(); err != nil {
+			return err
+		}
 	}
 	for g := range a.groups {
 		a.starts[g+1] += a.starts[g]
@@ -155,6 +165,9 @@ func (a *collectAcc) seal() error {
 	a.rows = make([]uint32, len(a.owners))
 	at := 0
 	for ci, c := range a.store.chunks {
+		if err := ending.err(); err != nil {
+			return err
+		}
 		for r := range c.rows {
 			g := a.owners[at]
 			a.rows[next[g]] = uint32(ci<<chunkShift + r)
@@ -167,13 +180,25 @@ func (a *collectAcc) seal() error {
 	}
 	for g := range a.groups {
 		a.sort(a.rows[a.starts[g]:a.starts[g+1]], len(a.call.args), a.call.order)
+		if g&0xff == 0 {
+			if err := ending.err(); err != nil {
+				return err
+			}
+		}
 	}
-	return nil
+	return ending.err()
 }
 
-// sort orders rows by the columns from first on.
+// sort orders rows by the columns from first on. Once the query has ended all rows are equal, so that it is soon done.
 func (a *collectAcc) sort(rows []uint32, first int, keys []plan.SortKey) {
+	ending, compared, ended := a.call.exec.ending(), 0, false
 	slices.SortStableFunc(rows, func(x, y uint32) int {
+		if compared++; compared&0xfff == 0 && !ended {
+			ended = ending.err() != nil
+		}
+		if ended {
+			return 0
+		}
 		for k := range keys {
 			xv, xi := a.cell(first+k, x)
 			yv, yi := a.cell(first+k, y)
@@ -222,8 +247,15 @@ func (a *collectAcc) result(dst *expr.Vector, groups []uint32) error {
 	if offsets {
 		dst.Offsets = append(dst.Offsets, 0)
 	}
+	ending, done := a.call.exec.ending(), 0
 	for i, g := range groups {
 		rows := a.rows[a.starts[g]:a.starts[g+1]]
+		if done += len(rows); done >= chunkRows {
+			if err := ending.err(); err != nil {
+				return err
+			}
+			done = 0
+		}
 		if len(rows) == 0 {
 			setNull(dst, i)
 			if t.Kind == manifest.Embedding {
@@ -272,11 +304,22 @@ func (a *collectAcc) resultBytes(groups []uint32) (total int64) {
 	return total
 }
 
+// poll looks at every thousandth row of a long group whether the query has ended.
+func (a *collectAcc) poll(k int) error {
+	if k&0x3ff != 0x3ff {
+		return nil
+	}
+	return a.call.exec.ending().err()
+}
+
 func finishList(a *collectAcc, dst *expr.Vector, _ int, rows []uint32) error {
 	if dst.Child.Len+len(rows) > math.MaxInt32 {
 		return errTooLong()
 	}
-	for _, id := range rows {
+	for k, id := range rows {
+		if err := a.poll(k); err != nil {
+			return err
+		}
 		v, r := a.cell(0, id)
 		if err := appendRows(dst.Child, v, []uint16{uint16(r)}, 1); err != nil {
 			return err
@@ -287,6 +330,9 @@ func finishList(a *collectAcc, dst *expr.Vector, _ int, rows []uint32) error {
 
 func finishText(a *collectAcc, dst *expr.Vector, _ int, rows []uint32) error {
 	for k, id := range rows {
+		if err := a.poll(k); err != nil {
+			return err
+		}
 		if k > 0 {
 			switch {
 			case len(a.call.args) < 2:
@@ -306,6 +352,9 @@ func finishText(a *collectAcc, dst *expr.Vector, _ int, rows []uint32) error {
 func finishJSON(a *collectAcc, dst *expr.Vector, _ int, rows []uint32) error {
 	dst.Bytes = append(dst.Bytes, '[')
 	for k, id := range rows {
+		if err := a.poll(k); err != nil {
+			return err
+		}
 		if k > 0 {
 			dst.Bytes = append(dst.Bytes, ',')
 		}
@@ -319,6 +368,9 @@ func finishJSON(a *collectAcc, dst *expr.Vector, _ int, rows []uint32) error {
 func finishObject(a *collectAcc, dst *expr.Vector, _ int, rows []uint32) error {
 	dst.Bytes = append(dst.Bytes, '{')
 	for k, id := range rows {
+		if err := a.poll(k); err != nil {
+			return err
+		}
 		if k > 0 {
 			dst.Bytes = append(dst.Bytes, ',')
 		}

@@ -442,7 +442,7 @@ func newDistinctAcc(c *aggCall, inner accumulator) accumulator {
 	for _, k := range c.order {
 		types = append(types, k.Expr.ExprType())
 	}
-	return &distinctAcc{call: c, inner: inner, keys: newGrouper(types, c.exec.seed)}
+	return &distinctAcc{call: c, inner: inner, keys: c.exec.grouper(types)}
 }
 
 func (a *distinctAcc) grow(n int)  { a.inner.grow(n) }
@@ -500,6 +500,9 @@ func (a *distinctAcc) merge(src accumulator, from, to []uint32) error {
 	cols := make([]expr.Vector, len(s.keys.cols))
 	ids := make([]uint32, 0, chunkRows)
 	for first := 0; first < s.keys.len(); first += chunkRows {
+		if err := a.keys.ending.err(); err != nil {
+			return err
+		}
 		ids = ids[:0]
 		for id := first; id < min(first+chunkRows, s.keys.len()); id++ {
 			ids = append(ids, uint32(id))

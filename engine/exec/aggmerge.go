@@ -111,7 +111,11 @@ func (t *aggTable) absorb(src *aggTable, ids []uint32) error {
 	cols := make([]expr.Vector, len(t.op.types))
 	keys := make([]*expr.Vector, len(cols))
 	to := make([]uint32, 0, len(ids))
+	ending := t.op.exec.ending()
 	for first := 0; first < len(ids); first += chunkRows {
+		if err := ending.err(); err != nil {
+			return err
+		}
 		part := ids[first:min(first+chunkRows, len(ids))]
 		for k := range cols {
 			if err := src.groups.column(&cols[k], k, part); err != nil {
@@ -126,11 +130,30 @@ func (t *aggTable) absorb(src *aggTable, ids []uint32) error {
 		to = append(to, groups...)
 	}
 	for i, a := range t.accs {
-		if err := a.merge(src.accs[i], ids, to); err != nil {
+		if err := mergeGroups(a, src.accs[i], ids, to, ending); err != nil {
 			return err
 		}
 	}
 	return t.hold()
+}
+
+// mergeGroups merges groups in pieces, as the query may end meanwhile. What keeps rows goes through all of them each
+// time, and so takes all groups at once; it looks for the end itself.
+func mergeGroups(a, src accumulator, from, to []uint32, ending ending) error {
+	step := pollRows
+	if _, distinct := a.(*distinctAcc); distinct || storeOf(a) != nil {
+		step = max(len(from), 1)
+	}
+	for first := 0; first < len(from); first += step {
+		if err := ending.err(); err != nil {
+			return err
+		}
+		last := min(first+step, len(from))
+		if err := a.merge(src, from[first:last], to[first:last]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // emitParts merges partition by partition, in parallel: the groups of the workers' tables and the rows they handed on.

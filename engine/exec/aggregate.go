@@ -203,7 +203,7 @@ func (o *aggregateOp) table() (*aggTable, error) {
 	t := &aggTable{op: o, mem: o.exec.account("the aggregate")}
 	if len(o.types) > 0 {
 		t.mem = o.exec.lenient("the aggregate")
-		t.groups = newGrouper(o.types, o.exec.seed)
+		t.groups = o.exec.grouper(o.types)
 	}
 	for _, i := range o.accs {
 		acc, err := o.calls[i].new()

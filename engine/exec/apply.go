@@ -148,7 +148,7 @@ func (o *applyOp) run(ctx context.Context, out sink) error {
 	for i, c := range o.refs {
 		types[i] = o.join.leftTypes[c]
 	}
-	r := &applyRun{op: o, keys: newGrouper(types, o.exec.seed)}
+	r := &applyRun{op: o, keys: o.exec.grouper(types)}
 	defer r.free()
 	return o.exec.one(ctx, &o.opInfo, o.counted(out), func(ctx context.Context, w *worker) error {
 		for _, c := range left.chunks() {

@@ -15,6 +15,8 @@ type Budget struct {
 	parent *Budget
 	used   atomic.Int64
 	peak   atomic.Int64
+	// ending is that of the query whose budget this is, else nil.
+	ending ending
 }
 
 // NewBudget makes a budget of limit bytes (0 or less: no limit) that takes what it gives from parent too; parent may be
@@ -101,9 +103,16 @@ type account struct {
 	over int64
 }
 
-// hold makes the account hold at least n bytes; it only grows.
+// hold makes the account hold at least n bytes; it only grows. It fails when the query has ended: whatever stores rows
+// asks for memory batch by batch, and so ends early.
 func (a *account) hold(n int64) error {
-	if n <= a.held || a.budget == nil {
+	if a.budget == nil {
+		return nil
+	}
+	if err := a.budget.ending.err(); err != nil {
+		return err
+	}
+	if n <= a.held {
 		return nil
 	}
 	step := max(n-a.held, min(max(reserveStep, a.held/8), 16<<20))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 
+	"kalamflight/engine/expr"
 	"kalamflight/engine/plan"
 	"kalamflight/internal/fault"
 	"kalamflight/manifest"
@@ -17,6 +18,13 @@ const maxDepth = 1000
 func newExecution(ctx context.Context, env *Env) *execution {
 	x := &execution{env: env, budget: NewBudget("query", env.MemoryBytes, env.Server), seed: rand.Uint64()}
 	x.ctx, x.cancel = context.WithCancelCause(ctx)
+	x.budget.ending = x.ending()
+	known := expr.Env{}
+	if env.Expr != nil {
+		known = *env.Expr
+	}
+	known.Done = x.ctx.Done()
+	env.Expr = &known
 	return x
 }
 

@@ -163,7 +163,7 @@ func (c *cteBody) recurse(ctx context.Context, rows *gathered) error {
 	defer func() { c.working = nil }()
 	var seen *distinctState
 	if !c.all {
-		seen = &distinctState{seen: newGrouper(c.types, c.exec.seed),
+		seen = &distinctState{seen: c.exec.grouper(c.types),
 			mem: c.exec.account("the common table expression " + c.name)}
 		defer seen.mem.free()
 	}

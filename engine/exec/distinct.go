@@ -59,7 +59,7 @@ type distinctState struct {
 
 func (o *distinctOnOp) run(ctx context.Context, out sink) error {
 	out = o.counted(out)
-	st := &distinctState{seen: newGrouper(o.types, o.exec.seed), mem: o.exec.account("DISTINCT")}
+	st := &distinctState{seen: o.exec.grouper(o.types), mem: o.exec.account("DISTINCT")}
 	defer func() {
 		o.note(st.seen.size())
 		st.mem.free()

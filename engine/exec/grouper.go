@@ -27,6 +27,8 @@ type grouper struct {
 	none  int
 	dense denseInts
 	combo comboIDs
+	// ending is the query's.
+	ending ending
 	finder
 }
 
@@ -607,27 +609,34 @@ func (g *grouper) lookupDenseFind(words []uint64, nbits, n int, groups []uint32,
 
 // direct replaces the hash table of one-word integer keys by an array for find, when their range is not much larger
 // than their number. Nothing may be assigned any more.
-func (g *grouper) direct() {
+func (g *grouper) direct() error {
 	c := g.cols
 	if g.single != nil || g.words != 1 || len(c) != 1 || c[0].strings != nil || c[0].bits <= 1 || g.len() == 0 ||
 		c[0].t.Kind == manifest.Float || c[0].t.Kind == manifest.Double || g.nullGroup != noID {
-		return
+		return nil
 	}
 	ext := uint(64 - c[0].bits)
 	lo, hi := int64(math.MaxInt64), int64(math.MinInt64)
 	n := uint32(g.len())
 	for id := range n {
+		if id&(pollRows-1) == 0 && g.ending.err() != nil {
+			return g.ending.err()
+		}
 		x := int64(g.index.key(id)[0]<<ext) >> ext
 		lo, hi = min(lo, x), max(hi, x)
 	}
 	span := uint64(hi) - uint64(lo)
 	if span >= max(denseSpan, directRatio*uint64(n)) {
-		return
+		return nil
 	}
 	g.dense = denseInts{state: 1, base: lo, ids: make([]uint32, span+1)}
 	for id := range n {
+		if id&(pollRows-1) == 0 && g.ending.err() != nil {
+			return g.ending.err()
+		}
 		g.dense.ids[int64(g.index.key(id)[0]<<ext)>>ext-lo] = id + 1
 	}
+	return nil
 }
 
 // directRatio is how many places of an array a key may cost: an array of as many bytes as the table it replaces.

@@ -84,6 +84,8 @@ type interner struct {
 	// used counts the ids that are in slots; views has some that are not (pad).
 	used int
 	dict dictMap
+	// ending is the query's.
+	ending ending
 
 	places  [internStep]uint32
 	heads   [internStep]view
@@ -129,18 +131,26 @@ func (t *interner) reserve(n int) error {
 	}
 	old := t.slots
 	log := bits.Len(uint(need - 1))
-	t.slots, t.shift = make([]uint64, 1<<log), uint(32-log)
-	mask := uint32(len(t.slots) - 1)
-	for _, s := range old {
-		if s == 0 {
-			continue
+	slots, shift := make([]uint64, 1<<log), uint(32-log)
+	mask := uint32(len(slots) - 1)
+	for len(old) > 0 {
+		part := old[:min(pollRows, len(old))]
+		for _, s := range part {
+			if s == 0 {
+				continue
+			}
+			j := uint32(s>>32) >> shift
+			for slots[j] != 0 {
+				j = (j + 1) & mask
+			}
+			slots[j] = s
 		}
-		j := uint32(s>>32) >> t.shift
-		for t.slots[j] != 0 {
-			j = (j + 1) & mask
+		if err := t.ending.err(); err != nil {
+			return err
 		}
-		t.slots[j] = s
+		old = old[len(part):]
 	}
+	t.slots, t.shift = slots, shift
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -310,7 +311,7 @@ func (s *buildSide) index(ctx context.Context) error {
 		cols[k] = o.keyColumn(k)
 		types[k] = o.rightSet.types[o.rightKeys[k]]
 	}
-	s.groups = newGrouper(types, o.exec.seed)
+	s.groups = o.exec.grouper(types)
 	owners := make([]uint32, 0, s.rows)
 	keys := make([]*expr.Vector, len(cols))
 	groups := make([]uint32, chunkRows)
@@ -334,7 +335,9 @@ func (s *buildSide) index(ctx context.Context) error {
 			return errBuildTight
 		}
 	}
-	s.groups.direct()
+	if err := s.groups.direct(); err != nil {
+		return err
+	}
 	if err := s.mem.hold(s.stored + s.groups.size() + int64(12*len(owners))); err != nil {
 		return err
 	}
@@ -382,8 +385,13 @@ func (s *buildSide) chain(ctx context.Context, owners []uint32) error {
 	n := s.groups.len()
 	s.starts = make([]uint32, n+1)
 	s.unique = true
-	for _, g := range owners {
-		s.starts[g+1]++
+	for part := range slices.Chunk(owners, pollRows) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		for _, g := range part {
+			s.starts[g+1]++
+		}
 	}
 	for g := range n {
 		s.unique = s.unique && s.starts[g+1] <= 1
@@ -439,7 +447,9 @@ func (o *joinOp) run(ctx context.Context, out sink) error {
 	if err != nil || !o.flags {
 		return err
 	}
-	side.spread()
+	if err := side.spread(ctx); err != nil {
+		return err
+	}
 	return side.unmatched(ctx, out)
 }
 
@@ -503,11 +513,14 @@ func (s *buildSide) mergeMatched(rows, groups []uint64) {
 }
 
 // spread marks the rows of the groups that found a partner. Nobody probes any more.
-func (s *buildSide) spread() {
+func (s *buildSide) spread(ctx context.Context) error {
 	if s.hits == nil {
-		return
+		return nil
 	}
 	for g := range s.groups.len() {
+		if g&(pollRows-1) == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if s.hits[g>>6]>>(uint(g)&63)&1 == 0 {
 			continue
 		}
@@ -515,4 +528,5 @@ func (s *buildSide) spread() {
 			s.matched[id>>6] |= 1 << (id & 63)
 		}
 	}
+	return nil
 }

@@ -177,7 +177,9 @@ func (j *joinParts) join(ctx context.Context, w *worker, part int, level uint) e
 	if err := p.finish(ctx); err != nil || !o.flags {
 		return err
 	}
-	s.spread()
+	if err := s.spread(ctx); err != nil {
+		return err
+	}
 	for ci := range s.chunks {
 		if err := s.pushUnmatched(ctx, w, ci); err != nil {
 			return err

@@ -438,7 +438,7 @@ func radixSort(ctx context.Context, a, b []sortEntry) (sorted, other []sortEntry
 }
 
 // radixStep is after how many entries a pass looks whether it should go on.
-const radixStep = 1 << 20
+const radixStep = 1 << 18
 
 // radixPass puts a into b by one byte; false when ctx ended.
 func radixPass(ctx context.Context, a, b []sortEntry, high bool, shift uint) bool {

@@ -250,10 +250,15 @@ func (s *sortRuns) sortTogether(ctx context.Context, m *merger) error {
 	}
 	all := make([]sortEntry, 0, rows)
 	for _, h := range m.heap {
-		at := len(all)
-		all = append(all, h.rest...)
-		for i := range all[at:] {
-			all[at+i].id += h.base
+		for part := range slices.Chunk(h.rest, pollRows) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			at := len(all)
+			all = append(all, part...)
+			for i := range all[at:] {
+				all[at+i].id += h.base
+			}
 		}
 	}
 	for _, r := range s.runs {

@@ -25,6 +25,8 @@ type wordIndex interface {
 	pad()
 	// expect makes room for n more keys.
 	expect(n int) error
+	// until makes what grows stop, with an error, when a query ends.
+	until(e ending)
 	len() int
 	size() int64
 }
@@ -56,6 +58,8 @@ type wordTable[K wordKey] struct {
 	shift uint
 	keys  []K
 	used  int
+	// ending is the query's.
+	ending ending
 	// places and touched are scratch of assign.
 	places  []uint64
 	touched uint32
@@ -88,6 +92,8 @@ func (t *wordTable[K]) size() int64 {
 	var k K
 	return int64(len(t.slots))*int64(unsafe.Sizeof(s)) + int64(cap(t.keys))*int64(unsafe.Sizeof(k))
 }
+
+func (t *wordTable[K]) until(e ending) { t.ending = e }
 
 func (t *wordTable[K]) pad() {
 	var k K
@@ -129,18 +135,26 @@ func (t *wordTable[K]) reserve(n int) error {
 	}
 	log := bits.Len(uint(need - 1))
 	old := t.slots
-	t.slots, t.shift = make([]slot[K], 1<<log), uint(64-log)
-	mask := uint64(len(t.slots) - 1)
-	for i := range old {
-		if old[i].id == 0 {
-			continue
+	slots, shift := make([]slot[K], 1<<log), uint(64-log)
+	mask := uint64(len(slots) - 1)
+	for len(old) > 0 {
+		part := old[:min(pollRows, len(old))]
+		for i := range part {
+			if part[i].id == 0 {
+				continue
+			}
+			j := hashKey(part[i].key, t.seed) >> shift
+			for slots[j].id != 0 {
+				j = (j + 1) & mask
+			}
+			slots[j] = part[i]
 		}
-		j := hashKey(old[i].key, t.seed) >> t.shift
-		for t.slots[j].id != 0 {
-			j = (j + 1) & mask
+		if err := t.ending.err(); err != nil {
+			return err
 		}
-		t.slots[j] = old[i]
+		old = old[len(part):]
 	}
+	t.slots, t.shift = slots, shift
 	return nil
 }
 
@@ -239,6 +253,8 @@ type longIndex struct {
 func (t *longIndex) len() int    { return t.strings.len() }
 func (t *longIndex) size() int64 { return t.strings.size() }
 func (t *longIndex) pad()        { t.strings.pad() }
+
+func (t *longIndex) until(e ending) { t.strings.ending = e }
 
 func (t *longIndex) expect(n int) error { return t.strings.reserve(n) }
 

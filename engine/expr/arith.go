@@ -407,7 +407,7 @@ func map1[A, R any](fn func(A) R) kernel {
 func checked1[A, R any](fn func(A) (R, error)) kernel {
 	return func(f *frame, n int, sel []uint16, args []*Vector) error {
 		a, out := values[A](args[0]), payload[R](f, n)
-		return each(n, sel, func(i int) (err error) {
+		return f.each(n, sel, func(i int) (err error) {
 			out[i], err = fn(a[i])
 			return err
 		})
@@ -437,7 +437,7 @@ func checked2[A, B, R any](fn func(A, B) (R, error)) kernel {
 	return func(f *frame, n int, sel []uint16, args []*Vector) error {
 		a, b, out := values[A](args[0]), values[B](args[1]), payload[R](f, n)
 		sa, sb := step(args[0]), step(args[1])
-		return each(n, sel, func(i int) (err error) {
+		return f.each(n, sel, func(i int) (err error) {
 			out[i], err = fn(a[i*sa], b[i*sb])
 			return err
 		})

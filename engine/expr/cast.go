@@ -116,7 +116,7 @@ func convert[A, R any](try bool, fn func(A) (R, error)) kernel {
 	}
 	return func(f *frame, n int, sel []uint16, args []*Vector) error {
 		a, out := values[A](args[0]), payload[R](f, n)
-		return each(n, sel, func(i int) error {
+		return f.each(n, sel, func(i int) error {
 			r, err := fn(a[i])
 			if err != nil {
 				f.setNull(i)
@@ -131,7 +131,7 @@ func convert[A, R any](try bool, fn func(A) (R, error)) kernel {
 func fromText[R any](try bool, fn func(string) (R, error)) kernel {
 	return func(f *frame, n int, sel []uint16, args []*Vector) error {
 		a, out := args[0], payload[R](f, n)
-		return each(n, sel, func(i int) error {
+		return f.each(n, sel, func(i int) error {
 			r, err := fn(a.str(i))
 			out[i] = r
 			if err != nil && try {
@@ -147,7 +147,7 @@ func fromText[R any](try bool, fn func(string) (R, error)) kernel {
 func writeText(try bool, fn func(dst []byte, args []*Vector, i int) ([]byte, error)) kernel {
 	return func(f *frame, n int, sel []uint16, args []*Vector) error {
 		out := f.strings(n)
-		err := each(n, sel, func(i int) error {
+		err := f.each(n, sel, func(i int) error {
 			if err := out.begin(i); err != nil {
 				return err
 			}
@@ -485,7 +485,7 @@ func wideCast[A any](from, to manifest.Type, try bool, load func(A) decimal128.N
 func bytesToUUID(try bool) kernel {
 	return func(f *frame, n int, sel []uint16, args []*Vector) error {
 		out := payload[[16]byte](f, n)
-		return each(n, sel, func(i int) error {
+		return f.each(n, sel, func(i int) error {
 			b := args[0].Slice(i)
 			if len(b) == 16 {
 				copy(out[i][:], b)
@@ -545,7 +545,7 @@ func timeCast(from, to manifest.Type, try bool, env *Env) kernel {
 func listCast(to manifest.Type, try bool, env *Env) kernel {
 	return func(f *frame, n int, sel []uint16, args []*Vector) error {
 		out := make([]any, n)
-		err := each(n, sel, func(i int) error {
+		err := f.each(n, sel, func(i int) error {
 			value, err := listValue(args[0], i, to, env)
 			if err != nil && try {
 				f.setNull(i)

@@ -106,9 +106,9 @@ func withUnit(f *frame, n int, sel []uint16, args []*Vector, fn func(i int, u ti
 		if err != nil {
 			return err
 		}
-		return each(n, sel, func(i int) error { return fn(i, u) })
+		return f.each(n, sel, func(i int) error { return fn(i, u) })
 	}
-	return each(n, sel, func(i int) error {
+	return f.each(n, sel, func(i int) error {
 		u, err := unitArg(args[0].str(i))
 		if err != nil {
 			return err
@@ -266,7 +266,7 @@ func part(b *binding, k int, name func(args []*Vector, i int) string, constant b
 	if b.types[k].Kind == manifest.Interval {
 		return func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[int64](f, n)
-			return each(n, sel, func(i int) error {
+			return f.each(n, sel, func(i int) error {
 				v, ok := intervalField(name(args, i), wideAt[arrow.MonthDayNanoInterval](args[k], i))
 				if out[i] = v; !ok {
 					return bad(name(args, i))
@@ -282,7 +282,7 @@ func part(b *binding, k int, name func(args []*Vector, i int) string, constant b
 		}
 		var get field
 		last := ""
-		return each(n, sel, func(i int) error {
+		return f.each(n, sel, func(i int) error {
 			if get == nil || !constant {
 				if s := name(args, i); get == nil || s != last {
 					if get, last = fieldOf(s), s; get == nil {
@@ -324,7 +324,7 @@ func datePart(b *binding) (kernel, error) {
 		if s == "epoch" && b.types[1].Kind == manifest.DateTime {
 			return func(f *frame, n int, sel []uint16, args []*Vector) error {
 				out := payload[int64](f, n)
-				return each(n, sel, func(i int) error { out[i] = floorDiv(number(args, 1, i), microsPerSecond); return nil })
+				return f.each(n, sel, func(i int) error { out[i] = floorDiv(number(args, 1, i), microsPerSecond); return nil })
 			}, nil
 		}
 		if b.types[1].Kind != manifest.Interval && fieldOf(s) == nil {
@@ -356,7 +356,7 @@ func micros[R any](b *binding, fn func(micros int64) R) kernel {
 	zone := b.env.zone()
 	return func(f *frame, n int, sel []uint16, args []*Vector) error {
 		out := payload[R](f, n)
-		return each(n, sel, func(i int) error {
+		return f.each(n, sel, func(i int) error {
 			x := args[0]
 			if x.Type.Kind == manifest.Date {
 				out[i] = fn(localAt(x, i, zone))
@@ -490,7 +490,7 @@ func timeBucket(b *binding) (kernel, error) {
 	monday, newYear := date{2000, 1, 3}.days()*microsPerDay, date{2000, 1, 1}.days()*microsPerDay
 	return func(f *frame, n int, sel []uint16, args []*Vector) error {
 		out := instants(f, n)
-		return each(n, sel, func(i int) error {
+		return f.each(n, sel, func(i int) error {
 			w, origin := wideAt[arrow.MonthDayNanoInterval](args[0], i), monday
 			if w.Months > 0 {
 				origin = newYear
@@ -521,7 +521,7 @@ func timezone(b *binding) (kernel, error) {
 	}
 	return func(f *frame, n int, sel []uint16, args []*Vector) error {
 		zones, out := remembered(f, load), payload[int64](f, n)
-		return each(n, sel, func(i int) error {
+		return f.each(n, sel, func(i int) error {
 			z, err := zones.of(args[0].str(i), "")
 			if err != nil {
 				return err
@@ -539,7 +539,7 @@ func statementTime[R any](get func(e *Env) R, round func(R, int64) R) maker {
 		value := get(b.env)
 		return func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[R](f, n)
-			return each(n, sel, func(i int) error {
+			return f.each(n, sel, func(i int) error {
 				out[i] = value
 				if len(args) == 1 {
 					out[i] = round(value, min(max(number(args, 0, i), 0), 6))
@@ -590,7 +590,7 @@ func timeLibrary() map[string]maker {
 					return err
 				}
 				out := unsafeSlice[int64](f.out.Fixed)
-				return each(n, sel, func(i int) error {
+				return f.each(n, sel, func(i int) error {
 					r, ok := mulOK(out[i], 1000)
 					if out[i] = r; !ok {
 						return outOfRange("BIGINT")
@@ -610,14 +610,14 @@ func timeLibrary() map[string]maker {
 		},
 		"make_date": plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[int32](f, n)
-			return each(n, sel, func(i int) (err error) {
+			return f.each(n, sel, func(i int) (err error) {
 				out[i], err = makeDate(number(args, 0, i), number(args, 1, i), number(args, 2, i))
 				return err
 			})
 		}),
 		"make_time": plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[int64](f, n)
-			return each(n, sel, func(i int) (err error) {
+			return f.each(n, sel, func(i int) (err error) {
 				out[i], err = makeClock(number(args, 0, i), number(args, 1, i), fixedAt[float64](args[2], i))
 				out[i] = min(out[i], microsPerDay-1)
 				return err
@@ -628,7 +628,7 @@ func timeLibrary() map[string]maker {
 			zone := b.env.zone()
 			return func(f *frame, n int, sel []uint16, args []*Vector) error {
 				out := payload[int32](f, n)
-				return each(n, sel, func(i int) error {
+				return f.each(n, sel, func(i int) error {
 					d := dateOf(floorDiv(localAt(args[0], i, zone), microsPerDay))
 					d.day = monthDays(d.year, d.month)
 					out[i] = int32(d.days())
@@ -658,7 +658,7 @@ func timeLibrary() map[string]maker {
 			func(d int32, _ int64) int32 { return d }),
 		"clock_timestamp": plain(func(f *frame, n int, sel []uint16, _ []*Vector) error {
 			out := payload[int64](f, n)
-			return each(n, sel, func(i int) error { out[i] = time.Now().UnixMicro(); return nil })
+			return f.each(n, sel, func(i int) error { out[i] = time.Now().UnixMicro(); return nil })
 		}),
 	}
 	for _, name := range []string{"year", "quarter", "month", "week", "day", "dayofweek", "isodow", "dayofyear", "isoyear",
@@ -680,7 +680,7 @@ func ageKernel(b *binding) (kernel, error) {
 	midnight := floorDiv(wall(b.env.now().UnixMicro(), zone), microsPerDay) * microsPerDay
 	return func(f *frame, n int, sel []uint16, args []*Vector) error {
 		out := payload[arrow.MonthDayNanoInterval](f, n)
-		return each(n, sel, func(i int) error {
+		return f.each(n, sel, func(i int) error {
 			later, earlier := midnight, args[0]
 			if len(args) == 2 {
 				later, earlier = localAt(args[0], i, zone), args[1]
@@ -693,7 +693,7 @@ func ageKernel(b *binding) (kernel, error) {
 
 func makeTimestamp(f *frame, n int, sel []uint16, args []*Vector) error {
 	out := payload[int64](f, n)
-	return each(n, sel, func(i int) (err error) {
+	return f.each(n, sel, func(i int) (err error) {
 		if len(args) == 1 {
 			out[i], err = checkMicros(number(args, 0, i), true)
 			return err

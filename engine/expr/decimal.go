@@ -220,7 +220,7 @@ func decimalKernel(b *binding) kernel {
 	case "%":
 		return func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := decimals(f, n, t)
-			return each(n, sel, func(i int) error {
+			return f.each(n, sel, func(i int) error {
 				x, y := args[0].number(args[0].row(i)), args[1].number(args[1].row(i))
 				if y.Sign() == 0 {
 					return divisionByZero()
@@ -265,7 +265,7 @@ func decimal2(t manifest.Type, op func(x, y decimal128.Num) (decimal128.Num, boo
 	least := limit.Negate()
 	return func(f *frame, n int, sel []uint16, args []*Vector) error {
 		out := decimals(f, n, t)
-		return each(n, sel, func(i int) error {
+		return f.each(n, sel, func(i int) error {
 			r, ok := op(args[0].number(args[0].row(i)), args[1].number(args[1].row(i)))
 			if !ok || r.Cmp(limit) >= 0 || r.Cmp(least) <= 0 {
 				return outOfRange(t.String())

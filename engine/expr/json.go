@@ -274,7 +274,7 @@ func extract(text, path bool) maker {
 		byIndex := len(b.types) > 1 && b.types[1].Kind == manifest.BigInt
 		return func(f *frame, n int, sel []uint16, args []*Vector) error {
 			cache, out := remembered(f, parsePath), f.strings(n)
-			err := each(n, sel, func(i int) error {
+			err := f.eachLong(n, sel, func(i int) error {
 				s := args[0].Slice(i)
 				var value []byte
 				switch {
@@ -350,7 +350,7 @@ func jsonLibrary() map[string]maker {
 		"json_extract": extract(false, true), "json_extract_string": extract(true, true),
 		"json_exists": plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[byte](f, n)
-			return each(n, sel, func(i int) error {
+			return f.eachLong(n, sel, func(i int) error {
 				value, err := jsonAt(f, args, i)
 				out[i] = byte(one(value != nil))
 				return err
@@ -358,7 +358,7 @@ func jsonLibrary() map[string]maker {
 		}),
 		"json_array_length": plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[int64](f, n)
-			return each(n, sel, func(i int) error {
+			return f.eachLong(n, sel, func(i int) error {
 				value, err := jsonAt(f, args, i)
 				switch {
 				case value == nil:
@@ -373,7 +373,7 @@ func jsonLibrary() map[string]maker {
 		}),
 		"json_typeof": plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := f.strings(n)
-			err := each(n, sel, func(i int) error {
+			err := f.eachLong(n, sel, func(i int) error {
 				value, err := jsonAt(f, args, i)
 				if err != nil {
 					return err
@@ -391,7 +391,7 @@ func jsonLibrary() map[string]maker {
 		}),
 		"json_valid": plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[byte](f, n)
-			return each(n, sel, func(i int) error { out[i] = byte(one(json.Valid(args[0].Slice(i)))); return nil })
+			return f.eachLong(n, sel, func(i int) error { out[i] = byte(one(json.Valid(args[0].Slice(i)))); return nil })
 		}),
 		"json_keys": plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 			return f.lists(n, sel, func(i int) ([]any, error) {
@@ -407,7 +407,7 @@ func jsonLibrary() map[string]maker {
 		}),
 		"json_contains": plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[byte](f, n)
-			return each(n, sel, func(i int) error {
+			return f.eachLong(n, sel, func(i int) error {
 				a, errA := decodeJSON(args[0].Slice(i))
 				b, errB := decodeJSON(args[1].Slice(i))
 				out[i] = byte(one(errA == nil && errB == nil && jsonContains(a, b, true)))
@@ -452,7 +452,7 @@ func jsonLibrary() map[string]maker {
 func jsonHas(all bool) maker {
 	return plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 		out := payload[byte](f, n)
-		return each(n, sel, func(i int) error {
+		return f.eachLong(n, sel, func(i int) error {
 			if args[1].Type.Kind != manifest.List {
 				out[i] = byte(one(jsonHasKey(args[0].Slice(i), args[1].str(i))))
 				return nil

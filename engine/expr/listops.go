@@ -110,7 +110,7 @@ func overlap(all bool) maker {
 		equal := equality(*b.types[0].Elem)
 		return func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[byte](f, n)
-			return each(n, sel, func(i int) error {
+			return f.eachLong(n, sel, func(i int) error {
 				first, second := elements(args[0], i), elements(args[1], i)
 				if len(first) > maxSetWork/max(1, len(second)) {
 					return exhausted("lists of %d and %d elements are too long to compare", len(first), len(second))
@@ -208,7 +208,7 @@ func argument(k int) func(args []*Vector, i int) int64 {
 func listNumber(fold func(sum, x float64) float64, done func(sum, n float64) float64) maker {
 	return plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 		out := payload[float64](f, n)
-		return each(n, sel, func(i int) error {
+		return f.eachLong(n, sel, func(i int) error {
 			child, from, to := args[0].span(i)
 			sum, count := 0.0, 0.0
 			for j := from; j < to; j++ {
@@ -485,7 +485,7 @@ func listOps() map[string]maker {
 		"list_min":     listExtreme(-1), "list_max": listExtreme(1), "list_any_value": plain(firstValid),
 		"list_empty": plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[byte](f, n)
-			return each(n, sel, func(i int) error {
+			return f.eachLong(n, sel, func(i int) error {
 				_, from, to := args[0].span(i)
 				out[i] = byte(one(from == to))
 				return nil
@@ -501,7 +501,7 @@ func listOps() map[string]maker {
 			}
 			return func(f *frame, n int, sel []uint16, _ []*Vector) error {
 				out := payload[int64](f, n)
-				return each(n, sel, func(i int) error { out[i] = depth; return nil })
+				return f.eachLong(n, sel, func(i int) error { out[i] = depth; return nil })
 			}, nil
 		},
 		"list_range": rangeKernel(false), "list_series": rangeKernel(true),

@@ -9,7 +9,7 @@ import (
 
 func listLength(f *frame, n int, sel []uint16, args []*Vector) error {
 	out := payload[int64](f, n)
-	return each(n, sel, func(i int) error {
+	return f.eachLong(n, sel, func(i int) error {
 		_, from, to := args[0].span(i)
 		out[i] = int64(to - from)
 		return nil
@@ -98,7 +98,7 @@ func listLibrary() map[string]maker {
 		}),
 		"l2_norm": plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[float64](f, n)
-			return each(n, sel, func(i int) error {
+			return f.eachLong(n, sel, func(i int) error {
 				v := args[0].floats(i)
 				_, norm, _ := products(v, v)
 				out[i] = math.Sqrt(norm)
@@ -143,7 +143,7 @@ func listDistance(fn func(a, b []float64) float64) kernel {
 	return func(f *frame, n int, sel []uint16, args []*Vector) error {
 		out := payload[float64](f, n)
 		var room [2][]float64
-		return each(n, sel, func(i int) error {
+		return f.eachLong(n, sel, func(i int) error {
 			for k := range room {
 				child, from, to := args[k].span(i)
 				room[k] = room[k][:0]
@@ -175,7 +175,7 @@ func distance(fn func(a, b []float32) float64, wide func(a, b []float64) float64
 		}
 		return func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[float64](f, n)
-			return each(n, sel, func(i int) error { out[i] = fn(args[0].floats(i), args[1].floats(i)); return nil })
+			return f.eachLong(n, sel, func(i int) error { out[i] = fn(args[0].floats(i), args[1].floats(i)); return nil })
 		}, nil
 	}
 }
@@ -221,7 +221,7 @@ func euclidean[T float32 | float64](a, b []T) float64 {
 // arrayLength is array_length(list, dimension): only nested lists have a second one.
 func arrayLength(f *frame, n int, sel []uint16, args []*Vector) error {
 	out := payload[int64](f, n)
-	return each(n, sel, func(i int) error {
+	return f.eachLong(n, sel, func(i int) error {
 		child, from, to := args[0].span(i)
 		for d := number(args, 1, i); d != 1; d-- {
 			if d < 1 || d > int64(bits.UintSize) || child.Type.Kind != manifest.List || from == to || !child.IsValid(from) {
@@ -275,10 +275,10 @@ func listSearch(contains bool) maker {
 		return func(f *frame, n int, sel []uint16, args []*Vector) error {
 			if contains {
 				out := payload[byte](f, n)
-				return each(n, sel, func(i int) error { out[i] = byte(one(find(args, i) > 0)); return nil })
+				return f.eachLong(n, sel, func(i int) error { out[i] = byte(one(find(args, i) > 0)); return nil })
 			}
 			out := payload[int64](f, n)
-			return each(n, sel, func(i int) error {
+			return f.eachLong(n, sel, func(i int) error {
 				if !args[0].IsValid(i) || len(args) > 2 && !args[2].IsValid(i) {
 					f.setNull(i)
 					return nil

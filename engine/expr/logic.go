@@ -369,7 +369,7 @@ func (m *members) kernel(f *frame, n int, sel []uint16, args []*Vector) error {
 	default:
 		has = func(i int) bool { _, ok := m.other[a.Value(i)]; return ok }
 	}
-	return each(n, sel, func(i int) error {
+	return f.each(n, sel, func(i int) error {
 		switch {
 		case has(i):
 			out[i] = found

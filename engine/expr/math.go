@@ -228,7 +228,7 @@ func rounding(b *binding) (kernel, error) {
 	case manifest.Decimal:
 		return func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := decimals(f, n, b.result)
-			return each(n, sel, func(i int) error {
+			return f.each(n, sel, func(i int) error {
 				keep := t.Scale
 				d := digits(args, i)
 				r := roundDecimal(args[0].number(args[0].row(i)), int64(keep)-d, name)
@@ -252,7 +252,7 @@ func rounding(b *binding) (kernel, error) {
 func roundFloats[T floating](m mode, digits func([]*Vector, int) int64) kernel {
 	return func(f *frame, n int, sel []uint16, args []*Vector) error {
 		a, out := args[0], payload[T](f, n)
-		return each(n, sel, func(i int) error {
+		return f.each(n, sel, func(i int) error {
 			x, d := float64(fixedAt[T](a, i)), digits(args, i)
 			switch {
 			case d == 0:
@@ -316,7 +316,7 @@ func roundInts(t manifest.Type, name string, digits func([]*Vector, int) int64) 
 	return func(f *frame, n int, sel []uint16, args []*Vector) error {
 		f.fixed = grow(f.fixed, n)
 		f.out.Fixed = bytesOf(f.fixed)[:n*Width(t)]
-		return each(n, sel, func(i int) error {
+		return f.each(n, sel, func(i int) error {
 			x, d := intAt(args[0], i), digits(args, i)
 			r := roundDecimal(decimal128.FromI64(x), -d, name)
 			if !isInt64(r) || int64(r.LowBits())>>(size-1) != int64(r.LowBits())>>63 {
@@ -377,7 +377,7 @@ func (f *frame) gather(n int, sel []uint16, t manifest.Type, from func(i int) (*
 	case size > 0:
 		f.fixed = grow(f.fixed, (n*size+7)/8)
 		f.out.Fixed = bytesOf(f.fixed)[:n*size]
-		return each(n, sel, func(i int) error {
+		return f.each(n, sel, func(i int) error {
 			v, j := from(i)
 			if v == nil || !v.IsValid(j) {
 				f.setNull(i)
@@ -393,7 +393,7 @@ func (f *frame) gather(n int, sel []uint16, t manifest.Type, from func(i int) (*
 		})
 	case Stringy(t):
 		out := f.strings(n)
-		err := each(n, sel, func(i int) error {
+		err := f.each(n, sel, func(i int) error {
 			v, j := from(i)
 			if v == nil || !v.IsValid(j) {
 				f.setNull(i)

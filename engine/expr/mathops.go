@@ -13,7 +13,7 @@ import (
 // first, count+1 behind the last. The bounds may fall.
 func widthBucket(f *frame, n int, sel []uint16, args []*Vector) error {
 	out := payload[int64](f, n)
-	return each(n, sel, func(i int) error {
+	return f.each(n, sel, func(i int) error {
 		x, low, high := fixedAt[float64](args[0], i), fixedAt[float64](args[1], i), fixedAt[float64](args[2], i)
 		count := number(args, 3, i)
 		switch {
@@ -67,7 +67,7 @@ func toMoment(b *binding) (kernel, error) {
 	case len(b.types) == 2:
 		return func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[int64](f, n)
-			return each(n, sel, func(i int) error {
+			return f.each(n, sel, func(i int) error {
 				local, ok := readChar(args[0].str(i), args[1].str(i))
 				if !ok {
 					return malformed("TIMESTAMP", args[0].str(i))
@@ -91,7 +91,7 @@ func intervalOf(f *frame, n int, sel []uint16, args []*Vector) error {
 	units := [...]struct{ months, days, micros int64 }{{months: 12}, {months: 1}, {days: 7}, {days: 1},
 		{micros: microsPerHour}, {micros: microsPerMinute}}
 	out := payload[arrow.MonthDayNanoInterval](f, n)
-	return each(n, sel, func(i int) error {
+	return f.each(n, sel, func(i int) error {
 		sum := intervalSum{}
 		for k, a := range args {
 			if k == len(units) {
@@ -178,7 +178,7 @@ func mathOps() map[string]maker {
 			}
 			return func(f *frame, n int, sel []uint16, args []*Vector) error {
 				out := payload[int64](f, n)
-				return each(n, sel, func(i int) error { out[i] = floorMod(localAt(args[0], i, zone), microsPerDay); return nil })
+				return f.each(n, sel, func(i int) error { out[i] = floorMod(localAt(args[0], i, zone), microsPerDay); return nil })
 			}, nil
 		},
 		"to_unixtime": func(b *binding) (kernel, error) {

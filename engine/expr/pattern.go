@@ -191,9 +191,9 @@ func matching[P any](option string, make func(pattern, options string) (P, error
 				if err != nil {
 					return err
 				}
-				return each(n, sel, func(i int) error { out[i] = byte(one(match(p, args[0].Slice(i)))); return nil })
+				return f.eachLong(n, sel, func(i int) error { out[i] = byte(one(match(p, args[0].Slice(i)))); return nil })
 			}
-			return each(n, sel, func(i int) error {
+			return f.eachLong(n, sel, func(i int) error {
 				if len(args) > 2 {
 					o = args[2].str(i)
 				}
@@ -344,7 +344,7 @@ func template(s []byte) []byte {
 
 func regexpReplace(f *frame, n int, sel []uint16, args []*Vector) error {
 	cache, out := remembered(f, compileRegexp), f.strings(n)
-	err := each(n, sel, func(i int) error {
+	err := f.eachLong(n, sel, func(i int) error {
 		options := ""
 		if len(args) > 3 {
 			options = args[3].str(i)
@@ -391,7 +391,7 @@ func group(re *regexp.Regexp, args []*Vector, i int) (int, error) {
 
 func regexpExtract(f *frame, n int, sel []uint16, args []*Vector) error {
 	cache, out := remembered(f, compileRegexp), f.strings(n)
-	err := each(n, sel, func(i int) error {
+	err := f.eachLong(n, sel, func(i int) error {
 		re, err := cache.of(args[1].str(i), "")
 		if err != nil {
 			return err
@@ -458,7 +458,7 @@ func (f *frame) lists(n int, sel []uint16, fn func(i int) ([]any, error)) error 
 	offsets := make([]int32, n+1)
 	var items []any
 	next := 0
-	err := each(n, sel, func(i int) error {
+	err := f.eachLong(n, sel, func(i int) error {
 		for ; next <= i; next++ {
 			offsets[next] = int32(len(items))
 		}

@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -22,6 +23,8 @@ type Env struct {
 	// NewID makes the numbers of snowflake_id, never the same twice; nil makes snowflake_id an error. It is called by many
 	// goroutines.
 	NewID func() (int64, error)
+	// Done is closed when the statement ends: evaluation ends then too, with context.Canceled. nil never is.
+	Done <-chan struct{}
 }
 
 func (e *Env) zone() *time.Location {
@@ -44,6 +47,7 @@ type Program struct {
 	root   node
 	typ    manifest.Type
 	frames int
+	done   <-chan struct{}
 }
 
 // Type is the type of the values.
@@ -68,7 +72,13 @@ func (p *Program) Constant() (plan.Literal, bool) {
 }
 
 // New makes an evaluator.
-func (p *Program) New() *Evaluator { return &Evaluator{p: p, frames: make([]frame, p.frames)} }
+func (p *Program) New() *Evaluator {
+	x := &Evaluator{p: p, frames: make([]frame, p.frames)}
+	for i := range x.frames {
+		x.frames[i].done = p.done
+	}
+	return x
+}
 
 // Evaluator runs a Program over batches and keeps its buffers from one to the next. It is for one goroutine.
 type Evaluator struct {
@@ -209,6 +219,18 @@ type frame struct {
 	args2   []*Vector
 	flats   []*flattened
 	state   any
+	// done is closed when the statement ends.
+	done <-chan struct{}
+}
+
+// err is not nil once the statement has ended.
+func (f *frame) err() error {
+	select {
+	case <-f.done:
+		return context.Canceled
+	default:
+		return nil
+	}
 }
 
 // selection is scratch number k with room for n rows.
@@ -285,7 +307,11 @@ func Compile(e plan.Expr, input []manifest.Type, env *Env) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Program{root: root, typ: e.ExprType(), frames: c.frames}, nil
+	p := &Program{root: root, typ: e.ExprType(), frames: c.frames}
+	if env != nil {
+		p.done = env.Done
+	}
+	return p, nil
 }
 
 // Constant evaluates an expression without columns.

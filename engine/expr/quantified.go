@@ -9,7 +9,7 @@ func anyOrAll(all bool, op plan.CompareOp) maker {
 		compare := orderOf(b.types[0])
 		return func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[byte](f, n)
-			return each(n, sel, func(i int) error {
+			return f.each(n, sel, func(i int) error {
 				if !args[1].IsValid(i) {
 					f.setNull(i)
 					return nil

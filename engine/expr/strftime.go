@@ -411,7 +411,7 @@ func textTimeLibrary() map[string]maker {
 	read := func(try bool) maker {
 		return plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[int64](f, n)
-			return each(n, sel, func(i int) error {
+			return f.each(n, sel, func(i int) error {
 				t, ok := strptime(args[0].str(i), args[1].str(i))
 				if out[i] = t; ok {
 					return nil
@@ -441,7 +441,7 @@ func textTimeLibrary() map[string]maker {
 		"strptime": read(false), "try_strptime": read(true),
 		"to_date": plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[int32](f, n)
-			return each(n, sel, func(i int) (err error) {
+			return f.each(n, sel, func(i int) (err error) {
 				if len(args) == 1 {
 					out[i], err = parseDate(args[0].str(i))
 					return err

@@ -36,7 +36,7 @@ func written(fn func(dst []byte, args []*Vector, i int) ([]byte, error)) maker {
 func counted(fn func(s []byte) int) maker {
 	return plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 		out := payload[int64](f, n)
-		return each(n, sel, func(i int) error { out[i] = int64(fn(args[0].Slice(i))); return nil })
+		return f.each(n, sel, func(i int) error { out[i] = int64(fn(args[0].Slice(i))); return nil })
 	})
 }
 
@@ -44,7 +44,7 @@ func counted(fn func(s []byte) int) maker {
 func counted2(fn func(a, b []byte) (int, error)) maker {
 	return plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 		out := payload[int64](f, n)
-		return each(n, sel, func(i int) error {
+		return f.each(n, sel, func(i int) error {
 			r, err := fn(args[0].Slice(i), args[1].Slice(i))
 			out[i] = int64(r)
 			return err
@@ -56,7 +56,7 @@ func counted2(fn func(a, b []byte) (int, error)) maker {
 func tested2(fn func(a, b []byte) bool) maker {
 	return plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 		out := payload[byte](f, n)
-		return each(n, sel, func(i int) error { out[i] = byte(one(fn(args[0].Slice(i), args[1].Slice(i)))); return nil })
+		return f.each(n, sel, func(i int) error { out[i] = byte(one(fn(args[0].Slice(i), args[1].Slice(i)))); return nil })
 	})
 }
 
@@ -137,7 +137,7 @@ func stringLibrary() map[string]maker {
 		"contains": tested2(bytes.Contains),
 		"ascii": plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[int32](f, n)
-			return each(n, sel, func(i int) error {
+			return f.each(n, sel, func(i int) error {
 				out[i] = 0
 				if s := args[0].Slice(i); len(s) > 0 {
 					out[i], _ = utf8.DecodeRune(s)
@@ -407,7 +407,7 @@ func overlaid(dst []byte, args []*Vector, i int) ([]byte, error) {
 // concatWithSeparator is NULL only when its separator is.
 func concatWithSeparator(f *frame, n int, sel []uint16, args []*Vector) error {
 	out := f.strings(n)
-	err := each(n, sel, func(i int) error {
+	err := f.each(n, sel, func(i int) error {
 		if !args[0].IsValid(i) {
 			f.setNull(i)
 			return nil
@@ -437,7 +437,7 @@ func concatWithSeparator(f *frame, n int, sel []uint16, args []*Vector) error {
 // formatted is PostgreSQL's format: %s, %I, %L and %%, with %2$s naming an argument.
 func formatted(f *frame, n int, sel []uint16, args []*Vector) error {
 	out := f.strings(n)
-	err := each(n, sel, func(i int) error {
+	err := f.each(n, sel, func(i int) error {
 		if !args[0].IsValid(i) {
 			f.setNull(i)
 			return nil

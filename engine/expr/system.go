@@ -38,11 +38,11 @@ func systemLibrary() map[string]maker {
 		},
 		"uuid_v7": plain(func(f *frame, n int, sel []uint16, _ []*Vector) error {
 			out := payload[[16]byte](f, n)
-			return each(n, sel, func(i int) error { out[i] = uuid7(f.ticks()); return nil })
+			return f.each(n, sel, func(i int) error { out[i] = uuid7(f.ticks()); return nil })
 		}),
 		"gen_random_uuid": plain(func(f *frame, n int, sel []uint16, _ []*Vector) error {
 			out := payload[[16]byte](f, n)
-			return each(n, sel, func(i int) error {
+			return f.each(n, sel, func(i int) error {
 				rand.Read(out[i][:])
 				out[i][6], out[i][8] = out[i][6]&0x0f|0x40, out[i][8]&0x3f|0x80
 				return nil
@@ -55,12 +55,12 @@ func systemLibrary() map[string]maker {
 					return fault.At(fault.ErrUnsupported, "0A000", "", -1, "snowflake_id has no source of numbers here")
 				}
 				out := payload[int64](f, n)
-				return each(n, sel, func(i int) (err error) { out[i], err = env.NewID(); return err })
+				return f.each(n, sel, func(i int) (err error) { out[i], err = env.NewID(); return err })
 			}, nil
 		},
 		"ulid": plain(func(f *frame, n int, sel []uint16, _ []*Vector) error {
 			out := f.strings(n)
-			err := each(n, sel, func(i int) error {
+			err := f.each(n, sel, func(i int) error {
 				if err := out.begin(i); err != nil {
 					return err
 				}

@@ -168,7 +168,7 @@ func options(args []*Vector, k, i int) string {
 
 func regexpCount(f *frame, n int, sel []uint16, args []*Vector) error {
 	cache, out := remembered(f, compileRegexp), payload[int64](f, n)
-	return each(n, sel, func(i int) error {
+	return f.eachLong(n, sel, func(i int) error {
 		re, err := cache.of(args[1].str(i), options(args, 3, i))
 		if err != nil {
 			return err
@@ -185,7 +185,7 @@ func regexpCount(f *frame, n int, sel []uint16, args []*Vector) error {
 // regexpInstr is regexp_instr(text, pattern, start, n, end, options, group): the place of the n-th match, or behind it.
 func regexpInstr(f *frame, n int, sel []uint16, args []*Vector) error {
 	cache, out := remembered(f, compileRegexp), payload[int64](f, n)
-	return each(n, sel, func(i int) error {
+	return f.eachLong(n, sel, func(i int) error {
 		re, err := cache.of(args[1].str(i), options(args, 5, i))
 		if err != nil {
 			return err
@@ -263,7 +263,7 @@ func characters(s []byte) map[rune]bool {
 // jaccard is the part of the characters of both texts that both have.
 func jaccard(f *frame, n int, sel []uint16, args []*Vector) error {
 	out := payload[float64](f, n)
-	return each(n, sel, func(i int) error {
+	return f.eachLong(n, sel, func(i int) error {
 		a, b := characters(args[0].Slice(i)), characters(args[1].Slice(i))
 		if len(a) == 0 || len(b) == 0 {
 			return invalid(codeParameter, "jaccard compares texts that are not empty")
@@ -302,7 +302,7 @@ func textOps() map[string]maker {
 		},
 		"is_ascii": plain(func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[byte](f, n)
-			return each(n, sel, func(i int) error { out[i] = byte(one(ascii(args[0].Slice(i)))); return nil })
+			return f.eachLong(n, sel, func(i int) error { out[i] = byte(one(ascii(args[0].Slice(i)))); return nil })
 		}),
 		"ucfirst": texts(func(dst, s []byte) []byte {
 			r, size := utf8.DecodeRune(s)
