@@ -83,7 +83,7 @@ func (e *Engine) alterTable(ctx context.Context, s *Session, tx *Transaction, st
 	steps := func(t *manifest.Table) error {
 		t.NextColumn -= reserved
 		for _, step := range st.Steps {
-			if err := e.alterStep(t, step, env); err != nil {
+			if err := e.alterStep(t, step, env, p); err != nil {
 				return err
 			}
 		}
@@ -120,14 +120,14 @@ func (e *Engine) alterTable(ctx context.Context, s *Session, tx *Transaction, st
 // are looked at by the new rules at once; what others commit to the table meanwhile is looked at when it commits.
 func (e *Engine) alterInside(ctx context.Context, s *Session, tx *Transaction, old *manifest.Table,
 	steps []plan.AlterStep) error {
-	env := e.exprEnv(s)
+	p, env := s.Principal(), e.exprEnv(s)
 	strict := tightens(old, steps)
 	if strict {
 		tx.watch(old.ID)
 	}
 	changed, err := tx.definitions.ChangeTable(ctx, old.ID, func(t *manifest.Table) error {
 		for _, step := range steps {
-			if err := e.alterStep(t, step, env); err != nil {
+			if err := e.alterStep(t, step, env, p); err != nil {
 				return err
 			}
 		}
@@ -194,6 +194,11 @@ func tightens(t *manifest.Table, steps []plan.AlterStep) bool {
 
 // unchecked refuses to take away or rename a column that a CHECK reads.
 func (e *Engine) unchecked(t *manifest.Table, column int) error {
+	if name, ok := e.policyReads(t, column); ok {
+		return (&fault.SQL{Kind: fault.ErrPrecondition, Code: "2BP01",
+			Message: fmt.Sprintf("the policy %q reads column %q", name, t.Columns[column].Name)}).
+			WithHint("DROP POLICY %s ON %s first, and make it again afterwards", name, t.Name)
+	}
 	if name, ok := e.usesColumn(t, column); ok {
 		return (&fault.SQL{Kind: fault.ErrPrecondition, Code: "2BP01",
 			Message: fmt.Sprintf("the check %q reads column %q", name, t.Columns[column].Name)}).
@@ -254,7 +259,7 @@ func dropConstraint(t *manifest.Table, step plan.DropConstraint) error {
 	return nil
 }
 
-func (e *Engine) alterStep(t *manifest.Table, step plan.AlterStep, env *expr.Env) error {
+func (e *Engine) alterStep(t *manifest.Table, step plan.AlterStep, env *expr.Env, p access.Principal) error {
 	switch step := step.(type) {
 	case plan.RenameColumn:
 		i, err := columnIndex(t, step.From)
@@ -267,6 +272,15 @@ func (e *Engine) alterStep(t *manifest.Table, step plan.AlterStep, env *expr.Env
 		t.Columns[i].Name = step.To
 	case plan.SetOptions:
 		setOptions(t, step)
+	case plan.SetRowSecurity:
+		if step.Enabled != nil {
+			t.RowSecurity = *step.Enabled
+		}
+		if step.Forced != nil {
+			t.ForceRowSecurity = *step.Forced
+		}
+	case plan.SetOwner:
+		return e.setOwner(t, step.User, p)
 	case plan.RenameTable:
 		if t.KeyName == "" && len(t.Key) > 0 {
 			t.KeyName = t.PrimaryName() // a constraint keeps its name

@@ -108,6 +108,14 @@ func objectOf(st plan.Statement) (object, person string) {
 		return nameOfTable(st.Table), ""
 	case *plan.CompactTable:
 		return nameOfTable(st.Table), ""
+	case *plan.Grant:
+		return objectOfGrant(st)
+	case *plan.CreatePolicy:
+		return st.Name + " on " + nameOfTable(st.Table), ""
+	case *plan.AlterPolicy:
+		return st.Name + " on " + nameOfTable(st.Table), ""
+	case *plan.DropPolicy:
+		return st.Name + " on " + nameOfTable(st.Table), ""
 	case *plan.Kill:
 		return st.What + " " + st.ID, ""
 	case *plan.CreateUser:
@@ -121,6 +129,31 @@ func objectOf(st plan.Statement) (object, person string) {
 		return "", st.Name
 	}
 	return "", ""
+}
+
+// objectOfGrant says what was granted or revoked on what, and to whom when that is one user.
+func objectOfGrant(st *plan.Grant) (object, person string) {
+	var words []string
+	if st.Revoke {
+		words = append(words, "REVOKE")
+	}
+	for _, x := range st.Privileges {
+		words = append(words, x.Privileges.String())
+	}
+	if words = append(words, "ON"); st.Table == nil {
+		words = append(words, "NAMESPACE", st.Namespace)
+	} else {
+		words = append(words, nameOfTable(st.Table))
+	}
+	for _, g := range st.To {
+		if g.Role {
+			words = append(words, "ROLE", g.Name)
+		}
+	}
+	if len(st.To) == 1 && !st.To[0].Role {
+		person = st.To[0].Name
+	}
+	return strings.Join(words, " "), person
 }
 
 func nameOfTable(t *manifest.Table) string {
@@ -162,6 +195,10 @@ func (e *Engine) recordOf(s *Session, a act) audit.Record {
 	p := s.Principal()
 	r := audit.Record{Kind: a.kind, User: p.ID, Name: e.audit.Pseudonym(p.Name), Session: s.id, From: s.remote,
 		Object: a.object}
+	if s.actor.ID != 0 {
+		r.User, r.Name = s.actor.ID, e.audit.Pseudonym(s.actor.Name)
+		r.As, r.AsName = p.ID, e.audit.Pseudonym(p.Name)
+	}
 	if a.person != "" {
 		r.TargetName = e.audit.Pseudonym(a.person)
 		if u := e.userNamed(a.person); u != nil {

@@ -28,11 +28,24 @@ type rowChecker struct {
 	table *manifest.Table
 	// checks choose the rows that break them, in the order of table.Checks.
 	checks []*exec.Transform
+	// policies, when not nil, are the row policies of the table.
+	policies *rowGuard
 }
 
-// checker makes the checker of a table for one statement.
-func (e *Engine) checker(t *manifest.Table, env *expr.Env) (*rowChecker, error) {
+// checker makes the checker of the rows that a statement writes to a table by a command; seen says that it also shows
+// them.
+func (st *statement) checker(t *manifest.Table, command manifest.Privileges, seen bool) (*rowChecker, error) {
+	e, env := st.engine, st.expr
 	c := &rowChecker{table: t}
+	if st.security != nil && st.security.ID == t.ID {
+		where, err := e.newRowPolicy(st.who, st.security, command, seen)
+		if err != nil {
+			return nil, err
+		}
+		if c.policies, err = st.rowGuard(t, where); err != nil {
+			return nil, err
+		}
+	}
 	conditions, err := e.checks.of(t, e.opts.Check)
 	if err != nil {
 		return nil, err
@@ -50,6 +63,9 @@ func (e *Engine) checker(t *manifest.Table, env *expr.Env) (*rowChecker, error) 
 // check is the one check of new rows; b has the columns of the table in table order.
 func (c *rowChecker) check(b arrow.RecordBatch) error {
 	t := c.table
+	if err := c.policies.all(b); err != nil {
+		return err
+	}
 	for i, col := range t.Columns {
 		if col.NotNull && b.Column(i).NullN() > 0 {
 			return &fault.SQL{Kind: fault.ErrInvalid, Code: "23502",
@@ -80,7 +96,7 @@ func (c *rowChecker) check(b arrow.RecordBatch) error {
 // checked is a stream of new rows that ends at the first batch with a row that breaks a rule.
 func (st *statement) checked(t *manifest.Table,
 	next func() (arrow.RecordBatch, error)) (func() (arrow.RecordBatch, error), error) {
-	c, err := st.engine.checker(t, st.expr)
+	c, err := st.checker(t, manifest.Insert, st.shows)
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,10 @@ func (e *Engine) define(ctx context.Context, s *Session, tx *Transaction, st pla
 		return 0, e.compactTable(ctx, p, st)
 	case *plan.Kill:
 		return 0, e.kill(p, st)
+	case *plan.Grant:
+		return 0, e.grant(ctx, s, tx, st)
+	case *plan.CreatePolicy, *plan.AlterPolicy, *plan.DropPolicy:
+		return 0, e.changePolicies(ctx, s, tx, st)
 	}
 	return 0, fmt.Errorf("statement %T: %w", st, fault.ErrUnsupported)
 }

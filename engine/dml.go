@@ -12,7 +12,6 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
-	"kalamflight/engine/access"
 	"kalamflight/engine/exec"
 	"kalamflight/engine/expr"
 	"kalamflight/engine/optimize"
@@ -34,7 +33,11 @@ func (e *Engine) Exec(ctx context.Context, s *Session, c *plan.Compiled, o ExecO
 		return Result{}, err
 	}
 	defer func() { leave(err) }()
-	ctx, r, err := e.begin(ctx, s, c, whatQuery)
+	as, statement, err := e.acting(ctx, s, c.Statement)
+	if err != nil {
+		return Result{}, expr.Locate(err, c.Text)
+	}
+	ctx, r, err := e.begin(ctx, s, as, c.Text, statement, whatQuery)
 	if err != nil {
 		return Result{}, err
 	}
@@ -49,14 +52,14 @@ func (e *Engine) Exec(ctx context.Context, s *Session, c *plan.Compiled, o ExecO
 	if len(params) == 0 {
 		params = [][]plan.Literal{nil}
 	}
-	stmts, err := bindAll(c.Statement, params)
+	stmts, err := bindAll(statement, params)
 	if err != nil {
 		return Result{}, err
 	}
 	var total Result
 	var all *returned
 	for _, st := range stmts {
-		res, err := e.run(ctx, s, tx, st)
+		res, err := e.run(ctx, as, tx, st)
 		if err == nil && res.Returning != nil {
 			if more := res.Returning.(*returned); all == nil {
 				all = more
@@ -162,6 +165,9 @@ func (e *Engine) run(ctx context.Context, s *Session, tx *Transaction, st plan.S
 }
 
 func (e *Engine) runUnaudited(ctx context.Context, s *Session, tx *Transaction, st plan.Statement) (Result, error) {
+	if err := e.authorize(s, tx, st); err != nil {
+		return Result{}, err
+	}
 	switch st := st.(type) {
 	case *plan.Insert:
 		return e.insert(ctx, s, tx, st)
@@ -178,20 +184,13 @@ func (e *Engine) runUnaudited(ctx context.Context, s *Session, tx *Transaction, 
 	return Result{Rows: n}, err
 }
 
-// writable checks that the caller may change the rows of t.
-func writable(p access.Principal, t *manifest.Table) error {
-	if t.Kind == manifest.View || t.Kind == manifest.System {
-		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "42809",
-			Message: fmt.Sprintf("%s.%s is a %s and cannot be changed", t.Namespace, t.Name, TableType(t))}
-	}
-	return access.Can(p, access.Write, access.Target{Table: t})
-}
-
 func (e *Engine) insert(ctx context.Context, s *Session, tx *Transaction, ins *plan.Insert) (Result, error) {
 	st := e.writing(s, tx)
-	if err := writable(st.who, ins.Table); err != nil {
+	if err := st.change(ins.Table, manifest.Insert); err != nil {
 		return Result{}, err
 	}
+	ins = st.replacing(ins)
+	st.shows = ins.Returning != nil || ins.OnConflict == plan.ConflictUpdate
 	conflict := conflictAction(ins)
 	node, err := st.optimize(ctx, ins.Source)
 	if err != nil {
@@ -258,7 +257,7 @@ func (st *statement) admit(t *manifest.Table) func() (func(), error) {
 		_, err := e.Principal(context.Background(), st.who.ID)
 		if now, ok := e.catalog.Snapshot().TableByID(t.ID); err == nil && !ok {
 			err = noTable(t.Namespace, t.Name)
-		} else if err == nil && now.Rules != t.Rules {
+		} else if err == nil && (now.Rules != t.Rules || now.Rights != st.rights) {
 			err = altered(t)
 		} else if err == nil {
 			err = e.watches.admit(nil, t)
@@ -363,6 +362,14 @@ type change struct {
 	cols      []plan.Column
 }
 
+// command is what the change is as a privilege.
+func (c *change) command() manifest.Privileges {
+	if c.update {
+		return manifest.Update
+	}
+	return manifest.Delete
+}
+
 // optimize rewrites the source; subqueries of SET become columns of it.
 func (c *change) optimize(st *statement) error {
 	out, err := optimize.Statement(&plan.Update{Table: c.table, Source: c.source, Set: c.set}, st.rewriting())
@@ -378,7 +385,7 @@ func (c *change) optimize(st *statement) error {
 // then it is tried once more under the tablet's statement lock, where nothing can come between.
 func (e *Engine) change(ctx context.Context, s *Session, tx *Transaction, c change) (Result, error) {
 	st := e.writing(s, tx)
-	if err := writable(st.who, c.table); err != nil {
+	if err := st.change(c.table, c.command()); err != nil {
 		return Result{}, err
 	}
 	if err := c.optimize(st); err != nil {
@@ -398,7 +405,7 @@ func (e *Engine) change(ctx context.Context, s *Session, tx *Transaction, c chan
 
 func (e *Engine) tryChange(ctx context.Context, st *statement, c change) (Result, error) {
 	var snap *tablet.Snapshot
-	st.changed, st.keep = c.table.ID, func(s *tablet.Snapshot) { snap = s }
+	st.keep = func(s *tablet.Snapshot) { snap = s }
 	q, err := exec.Build(ctx, c.source, st.exec())
 	if err != nil {
 		return Result{}, err
@@ -536,7 +543,7 @@ func (e *Engine) collect(ctx context.Context, st *statement, q *exec.Query, c ch
 	if c.update {
 		var err error
 		if set, err = e.assignments(st, c, input); err == nil {
-			f.check, err = e.checker(c.table, st.expr)
+			f.check, err = st.checker(c.table, manifest.Update, true)
 		}
 		if err != nil {
 			f.release()

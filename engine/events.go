@@ -45,11 +45,15 @@ type events struct {
 	data   int
 	// where finds the rows that match, project computes the data columns of rows that are known to.
 	where, project *exec.Transform
-	columns        []manifest.ColumnID
+	// seen, when not nil, finds the rows that the policies let the caller see; nothing else looks at the others.
+	seen    *rowGuard
+	columns []manifest.ColumnID
 	// keys are the places of the key columns among the table's.
 	keys []int
 	// share is equal for subscriptions that make equal events.
 	share string
+	// policies says which hold for the caller.
+	policies string
 }
 
 func newEvents(e *Engine, st *statement, sub *plan.Subscribe) (*events, error) {
@@ -70,7 +74,18 @@ func newEvents(e *Engine, st *statement, sub *plan.Subscribe) (*events, error) {
 	}
 	x.schema = plan.Schema(sub.Columns())
 	input := tableTypes(sub.Table)
-	var err error
+	now, ok := e.catalog.Snapshot().TableByID(sub.Table.ID)
+	if !ok {
+		return nil, noTable(sub.Table.Namespace, sub.Table.Name)
+	}
+	policy, err := e.policy(st.who, now, manifest.Select)
+	if err != nil {
+		return nil, err
+	}
+	if x.seen, err = st.rowGuard(sub.Table, policy); err != nil {
+		return nil, err
+	}
+	x.policies = policyKey(st.who, now)
 	if x.where, err = exec.NewTransform(sub.Where, nil, nil, input, st.expr, e.alloc); err != nil {
 		return nil, err
 	}
@@ -90,7 +105,7 @@ func (x *events) shareKey(st *statement, text string, params []plan.Literal) str
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d %d %s", st.who.ID, x.sub.Table.Version, text)
+	fmt.Fprintf(&b, "%d %d %s\x00%s", st.who.ID, x.sub.Table.Version, text, x.policies)
 	for _, p := range params {
 		fmt.Fprintf(&b, "\x00%s %v", p.Type, p.Value)
 	}
@@ -196,7 +211,14 @@ func (x *events) matching(b arrow.RecordBatch) ([]uint16, error) {
 	if b == nil || b.NumRows() == 0 {
 		return nil, nil
 	}
-	out, at, err := x.where.Apply(b, nil)
+	var seen []uint16
+	if x.seen != nil {
+		var err error
+		if seen, err = x.seen.choose.Choose(b, nil); err != nil || len(seen) == 0 {
+			return nil, err
+		}
+	}
+	out, at, err := x.where.Apply(b, seen)
 	if err != nil {
 		return nil, err
 	}

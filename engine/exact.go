@@ -15,6 +15,9 @@ func (st *statement) exact(ctx context.Context, n *plan.Scan, wants []optimize.W
 	if n.Table.Kind == manifest.System || n.Table.TTL > 0 {
 		return nil, false, nil
 	}
+	if where, _, err := st.seen(n); where != nil || err != nil {
+		return nil, false, err
+	}
 	whole := *n
 	whole.IDs, whole.Prune = nil, nil
 	snap, err := st.open(ctx, &whole)

@@ -47,7 +47,7 @@ func (e *Engine) Ingest(ctx context.Context, s *Session, o IngestOptions, schema
 		}
 		defer func() { tx.leave(err) }()
 	}
-	ctx, r, err := e.begin(ctx, s, &plan.Compiled{Text: "INGEST INTO " + o.Namespace + "." + o.Table}, whatQuery)
+	ctx, r, err := e.begin(ctx, s, s, "INGEST INTO "+o.Namespace+"."+o.Table, nil, whatQuery)
 	if err != nil {
 		return 0, err
 	}
@@ -111,7 +111,6 @@ type target struct {
 
 func (e *Engine) ingestTarget(ctx context.Context, s *Session, tx *Transaction, o IngestOptions,
 	schema *arrow.Schema) (target, error) {
-	p := s.Principal()
 	old, err := e.view(s, tx).Table(o.Namespace, o.Table)
 	if err != nil && !errors.Is(err, fault.ErrNotFound) {
 		return target{}, err
@@ -124,9 +123,9 @@ func (e *Engine) ingestTarget(ctx context.Context, s *Session, tx *Transaction, 
 	case !exists && o.Mode == IngestAppend:
 		return target{}, noTable(o.Namespace, o.Table)
 	case exists && o.Mode != IngestReplace:
-		return target{table: old}, writable(p, old)
+		return target{table: old}, e.mayIngest(s, tx, old, schema, false)
 	case exists:
-		return e.replaceTarget(ctx, s, o, schema, old)
+		return e.replaceTarget(s, tx, o, schema, old)
 	}
 	def, err := tableOf(o, schema)
 	if err != nil {
@@ -136,16 +135,16 @@ func (e *Engine) ingestTarget(ctx context.Context, s *Session, tx *Transaction, 
 	if err != nil {
 		return target{}, err
 	}
-	return target{table: t, made: made}, writable(p, t)
+	return target{table: t, made: made}, e.mayIngest(s, tx, t, schema, false)
 }
 
 // replaceTarget makes room for an ingest that replaces. The owner's table is dropped and made anew when its columns
 // change, and emptied when they do not; someone else's is emptied of the caller's rows, if its columns are the same
 // (SEMANTICS.md section 4).
-func (e *Engine) replaceTarget(ctx context.Context, s *Session, o IngestOptions, schema *arrow.Schema,
+func (e *Engine) replaceTarget(s *Session, tx *Transaction, o IngestOptions, schema *arrow.Schema,
 	old *manifest.Table) (target, error) {
 	p := s.Principal()
-	if err := writable(p, old); err != nil {
+	if err := e.mayIngest(s, tx, old, schema, true); err != nil {
 		return target{}, err
 	}
 	def, err := tableOf(o, schema)
@@ -182,7 +181,7 @@ func (e *Engine) readAll(s *Session, t *manifest.Table, schema *arrow.Schema,
 	if err != nil {
 		return nil, err
 	}
-	check, err := e.checker(t, e.exprEnv(s))
+	check, err := e.statement(s, 0).checker(t, manifest.Insert, false)
 	if err != nil {
 		return nil, err
 	}
@@ -322,7 +321,14 @@ func (e *Engine) ingestRows(ctx context.Context, s *Session, tx *Transaction, to
 		defer b.Release()
 		return conv.apply(b)
 	}
-	ins := &plan.Insert{Table: to.table}
+	if err := st.change(to.table, manifest.Insert); err != nil {
+		return 0, err
+	}
+	ins := st.replacing(&plan.Insert{Table: to.table})
+	if upserts(ins) {
+		res, err := e.upsert(ctx, st, ins, converted)
+		return res.Rows, err
+	}
 	conflict := conflictAction(ins)
 	if !to.clear {
 		return e.write(ctx, st, to.table, converted, conflict, arbiter(ins))

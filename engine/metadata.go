@@ -26,14 +26,18 @@ func (v *View) Personal() bool { return v.personal }
 
 // sees tells whether the caller may know of a table.
 func (v *View) sees(t *manifest.Table) bool {
-	v.personal = v.personal || dependsOnOwner(v.who.Role, t)
-	return visible(v.who, t)
+	v.personal = v.personal || dependsOnPerson(v.who.Role, v.snap.Target(t))
+	return visible(v.who, v.snap.Target(t))
 }
 
-// dependsOnOwner tells whether the owner of a table may know of it where others of their role may not.
-func dependsOnOwner(role access.Role, t *manifest.Table) bool {
+// dependsOnPerson tells whether somebody may know of a table, or read it, where others of their role may not: its
+// owner, or who was granted something.
+func dependsOnPerson(role access.Role, t access.Target) bool {
 	const stranger = manifest.UserID(1<<63 - 1)
-	return !visible(access.Principal{ID: stranger, Role: role}, t) && visible(access.Principal{ID: t.Owner, Role: role}, t)
+	personal := func(g manifest.Grant) bool { return g.To.Role == "" }
+	return slices.ContainsFunc(t.Table.Grants, personal) || slices.ContainsFunc(t.Inherited, personal) ||
+		!visible(access.Principal{ID: stranger, Role: role}, t) &&
+			visible(access.Principal{ID: t.Table.Owner, Role: role}, t)
 }
 
 // Catalog is what the session's caller may know of the definitions now, outside of transactions.
@@ -86,7 +90,7 @@ func (v *View) Table(namespace, name string) (*manifest.Table, error) {
 		return nil, noTable(namespace, name)
 	}
 	if !v.sees(t) {
-		return nil, access.Can(v.who, access.Read, access.Target{Table: t})
+		return nil, access.Can(v.who, access.Read, v.snap.Target(t))
 	}
 	return t, nil
 }

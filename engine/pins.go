@@ -40,11 +40,18 @@ type pin struct {
 // Pin is the newest durable sequence; the tables that a query reads stay readable at it for a time. Beyond pinsMax
 // pins a query is not refused: it can be read as long as nothing is compacted.
 func (e *Engine) Pin(s *Session, c *plan.Compiled, life time.Duration) manifest.Seq {
-	sel, ok := c.Statement.(*plan.Select)
+	st := e.statement(s, 0)
+	statement := c.Statement
+	if as, ok := statement.(*plan.ExecuteAs); ok {
+		if other, err := e.Principal(context.Background(), as.User); err == nil {
+			st.who = other
+		}
+		statement = as.Statement
+	}
+	sel, ok := statement.(*plan.Select)
 	if !ok {
 		return e.hot.Head()
 	}
-	st := e.statement(s, 0)
 	var short []manifest.Tablet
 	optimize.Scans(sel.Root, func(n *plan.Scan) {
 		stored := n.Table.Kind == manifest.User || n.Table.Kind == manifest.Shared

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 	"time"
 
@@ -30,21 +29,25 @@ func (e *Engine) Query(ctx context.Context, s *Session, c *plan.Compiled, o Quer
 	if err != nil {
 		return nil, err
 	}
+	caller := s
+	if s, st, err = e.acting(ctx, caller, st); err != nil {
+		return nil, expr.Locate(err, c.Text)
+	}
 	what := whatQuery
 	if _, ok := st.(*plan.Subscribe); ok {
 		what = whatSubscription
 	}
 	if control, ok := st.(*plan.Transaction); ok {
-		return newRows(arrow.NewSchema(nil, nil), nil), expr.Locate(s.control(ctx, control, o.Transaction), c.Text)
+		return newRows(arrow.NewSchema(nil, nil), nil), expr.Locate(caller.control(ctx, control, o.Transaction), c.Text)
 	}
 	var tx *Transaction
 	leave := func(error) {}
 	if what == whatQuery { // a subscription reads what is committed
-		if tx, leave, err = s.enter(o.Transaction); err != nil {
+		if tx, leave, err = caller.enter(o.Transaction); err != nil {
 			return nil, err
 		}
 	}
-	ctx, r, err := e.begin(ctx, s, c, what)
+	ctx, r, err := e.begin(ctx, caller, s, c.Text, st, what)
 	if err != nil {
 		leave(err)
 		return nil, err
@@ -68,6 +71,9 @@ func (e *Engine) Query(ctx context.Context, s *Session, c *plan.Compiled, o Quer
 
 func (e *Engine) start(ctx context.Context, s *Session, tx *Transaction, st plan.Statement, o QueryOptions,
 	r *run) (Stream, error) {
+	if err := e.authorize(s, tx, st); err != nil {
+		return nil, err
+	}
 	switch st := st.(type) {
 	case *plan.Select:
 		env := e.reading(s, tx, o.AsOf)
@@ -131,7 +137,7 @@ func (s *stream) Close() (err error) {
 	s.once.Do(func() {
 		err = s.rows.Close()
 		rows, _ := s.run.progress()
-		s.engine.noteRead(s.run.session, s.statement, rows, s.failed)
+		s.engine.noteRead(s.run.as, s.statement, rows, s.failed)
 		s.engine.end(s.run)
 		s.leave(nil)
 	})
@@ -169,6 +175,14 @@ type statement struct {
 	// keep, when not nil, gets the snapshot of each scan of the table that is being changed.
 	keep    func(*tablet.Snapshot)
 	changed manifest.TableID
+	// command is what is done to the rows of changed; Select for a statement that only reads.
+	command manifest.Privileges
+	// rights is the number of changes of the rights to changed that the statement knows of.
+	rights uint64
+	// shows says that an INSERT also shows the rows that it writes, or those that they replace.
+	shows bool
+	// security is changed as it was defined then.
+	security *manifest.Table
 }
 
 // statement fixes the sequence that every scan of the statement reads at.
@@ -177,7 +191,7 @@ func (e *Engine) statement(s *Session, asOf manifest.Seq) *statement {
 		asOf = e.hot.Head()
 	}
 	p := s.Principal()
-	return &statement{engine: e, session: s, who: p, asOf: asOf, expr: e.exprEnv(s)}
+	return &statement{engine: e, session: s, who: p, asOf: asOf, expr: e.exprEnv(s), command: manifest.Select}
 }
 
 // reading is statement for one that reads, in a transaction if tx is not nil.
@@ -201,7 +215,8 @@ func (e *Engine) writing(s *Session, tx *Transaction) *statement {
 // again is the statement for another try, under the tablet's statement lock.
 func (st *statement) again() *statement {
 	next := st.engine.writing(st.session, st.tx)
-	next.exclusive, next.pending = true, st.tx == nil
+	next.exclusive, next.pending, next.shows = true, st.tx == nil, st.shows
+	next.command, next.changed, next.rights, next.security = st.command, st.changed, st.rights, st.security
 	return next
 }
 
@@ -209,6 +224,20 @@ func (st *statement) again() *statement {
 // its rows were only moved.
 func (st *statement) mayRepeat(err error) bool {
 	return errors.Is(err, tablet.ErrMoved) || st.tx == nil && errors.Is(err, fault.ErrConflict)
+}
+
+// change says which table the statement changes, and how; its rights to that are those of now.
+func (st *statement) change(t *manifest.Table, command manifest.Privileges) error {
+	defined, err := st.catalog()
+	if err != nil {
+		return err
+	}
+	now, ok := defined.TableByID(t.ID)
+	if !ok {
+		return noTable(t.Namespace, t.Name)
+	}
+	st.changed, st.command, st.rights, st.security = t.ID, command, now.Rights, now
+	return access.Can(st.who, commandAction(command), defined.Target(now))
 }
 
 // readOptions have the statement read the table that it changes.
@@ -223,7 +252,7 @@ func (st *statement) readOptions(t *manifest.Table) tablet.ReadOptions {
 // deleted. exclusive says that the caller holds the tablet's statement lock.
 func (st *statement) commit(ctx context.Context, w tablet.Write, exclusive bool) (rows int64, err error) {
 	if st.tx != nil {
-		return st.tx.stage(ctx, w)
+		return st.tx.stage(ctx, writer{w.Tablet.Table.ID, st.who.ID, st.command}, w)
 	}
 	_, rows, err = st.engine.tablets.Commit(ctx, []tablet.Write{w},
 		tablet.CommitOptions{Exclusive: exclusive, Admit: st.admit(w.Tablet.Table)})
@@ -289,6 +318,18 @@ func (st *statement) scan(ctx context.Context, n *plan.Scan) (*exec.Source, erro
 		}
 		return st.systemScan(n)
 	}
+	where, t, err := st.seen(n)
+	if err != nil {
+		return nil, err
+	}
+	var g *guard
+	if where != nil {
+		var never bool
+		if g, never, err = st.guarded(n, t, where); err != nil || never {
+			return &exec.Source{}, err
+		}
+		n = g.scan
+	}
 	snap, err := st.open(ctx, n)
 	if err != nil {
 		return nil, err
@@ -296,15 +337,38 @@ func (st *statement) scan(ctx context.Context, n *plan.Scan) (*exec.Source, erro
 	if snap == nil {
 		return &exec.Source{}, nil
 	}
+	if g != nil {
+		return g.source(source(snap)), nil
+	}
 	return source(snap), nil
 }
 
-// open opens the caller's rows of a table; nil when there were none yet. Access is checked here, for every statement
-// that reads rows.
-func (st *statement) open(ctx context.Context, n *plan.Scan) (*tablet.Snapshot, error) {
-	if err := access.Can(st.who, access.Read, access.Target{Table: n.Table}); err != nil {
-		return nil, err
+// seen checks that the table of a scan may be read, and is the condition of the rows that the policies let be seen, or
+// changed by the statement; nil when there is none. It comes with the table as it is defined now.
+func (st *statement) seen(n *plan.Scan) (plan.Expr, *manifest.Table, error) {
+	defined, err := st.catalog()
+	if err != nil {
+		return nil, nil, err
 	}
+	t, ok := defined.TableByID(n.Table.ID)
+	if !ok {
+		return nil, nil, noTable(n.Table.Namespace, n.Table.Name)
+	}
+	a := authorizer{engine: st.engine, who: st.who, snap: defined}
+	if changes(n) && t.ID == st.changed {
+		where, err := st.engine.policy(st.who, t, manifest.Select, st.command)
+		return where, t, err
+	}
+	who, err := a.reader(n.Table, n.Views, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	where, err := st.engine.policy(who, t, manifest.Select)
+	return where, t, err
+}
+
+// open opens the caller's rows of a table; nil when there were none yet. That they may be read was checked (seen).
+func (st *statement) open(ctx context.Context, n *plan.Scan) (*tablet.Snapshot, error) {
 	// Its files are named by its name, which another table may have by now.
 	defined, err := st.catalog()
 	if err != nil {
@@ -350,7 +414,7 @@ func (st *statement) open(ctx context.Context, n *plan.Scan) (*tablet.Snapshot, 
 		snap.Close()
 		return nil, err
 	}
-	if changed && slices.Contains(n.IDs, manifest.ColumnRow) {
+	if changed && changes(n) {
 		st.keep(snap)
 	}
 	return snap, nil

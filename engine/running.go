@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,7 +15,6 @@ import (
 	"kalamflight/engine/exec"
 	"kalamflight/engine/plan"
 	"kalamflight/internal/fault"
-	"kalamflight/manifest"
 )
 
 // running is what runs now: queries and subscriptions, each with a way to end it.
@@ -41,10 +41,12 @@ type run struct {
 	cancel  context.CancelCauseFunc
 	// epoch is the owner's when the run began.
 	epoch uint64
+	// as is the session that the statement runs as, and policies says which hold for it.
+	as        *Session
+	statement plan.Statement
+	policies  string
 
 	mu sync.Mutex
-	// table is what a subscription follows; 0 before it is known.
-	table manifest.TableID
 	// rows and bytes were delivered; seq is the last complete sequence of a subscription.
 	rows, bytes int64
 	seq         int64
@@ -112,35 +114,24 @@ func (r *run) progress() (rows, seq int64) {
 	return r.rows, r.seq
 }
 
-// follow says which table the subscription follows.
-func (r *run) follow(t manifest.TableID) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.table = t
-}
-
-// followed is the table that the subscription follows.
-func (r *run) followed() manifest.TableID {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.table
-}
-
 // What a run may be, as KILL and the system tables say it.
 const (
 	whatQuery        = "query"
 	whatSubscription = "subscription"
 )
 
-// begin enters a run; the context it returns ends with it. The caller calls end exactly once.
-func (e *Engine) begin(ctx context.Context, s *Session, c *plan.Compiled, what string) (context.Context, *run, error) {
+// begin enters a run of a statement, nil for an ingest, by the session s acting as another, or itself; the context it
+// returns ends with it. The caller calls end exactly once.
+func (e *Engine) begin(ctx context.Context, s, as *Session, text string, st plan.Statement,
+	what string) (context.Context, *run, error) {
 	if e.closed.Load() {
 		return nil, nil, errDraining
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	p := s.Principal()
-	r := &run{what: what, text: c.Text, session: s, owner: p, started: time.Now(), cancel: cancel, epoch: e.Epoch(p.ID),
-		kind: kindOf(c.Statement)}
+	r := &run{what: what, text: text, session: s, owner: p, started: time.Now(), cancel: cancel, epoch: e.Epoch(p.ID),
+		as: as, statement: st, kind: kindOf(st)}
+	r.policies = e.policiesOf(r)
 	t := &e.running
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -207,26 +198,49 @@ func (t *running) wait(ctx context.Context) {
 	}
 }
 
-// standing is why a run may not go on: its owner was dropped, or, for a subscription, has another password or role, may
-// not read the table any more, or the table is gone.
+// standing is why a run may not go on: its owner, or whom they act for, was dropped or has another password or role;
+// they may not read a table any more; other policies hold; or, for a subscription, the table is gone.
 func (e *Engine) standing(r *run) error {
 	p, err := e.Principal(context.Background(), r.owner.ID)
-	if err != nil || r.what != whatSubscription {
+	if err != nil {
 		return err
 	}
-	if e.Epoch(p.ID) != r.epoch {
+	if _, own := r.statement.(*plan.AlterUser); e.Epoch(p.ID) != r.epoch && !own {
 		return &fault.SQL{Kind: fault.ErrUnauthenticated, Code: "28000",
 			Message: "the password or the role has changed: log in again"}
 	}
-	id := r.followed()
-	if id == 0 {
-		return nil
+	as := r.as.Principal()
+	now, err := e.Principal(context.Background(), as.ID)
+	if err != nil {
+		return err
 	}
-	t, ok := e.catalog.Snapshot().TableByID(id)
-	if !ok {
+	if err := mayActAs(p, now); err != nil {
+		return err
+	}
+	a := authorizer{engine: e, who: now, snap: e.catalog.Snapshot()}
+	err = a.statement(r.statement)
+	switch {
+	case errors.Is(err, fault.ErrNotFound) && r.what == whatSubscription:
 		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "42P01", Message: "the table was dropped"}
+	case err != nil && !errors.Is(err, fault.ErrNotFound):
+		return err
+	case e.policiesOf(r) != r.policies:
+		return &fault.SQL{Kind: fault.ErrDenied, Code: "42501",
+			Message: "the row policies that hold for the statement were changed", Hint: "run it again"}
 	}
-	return access.Can(p, access.Read, access.Target{Table: t})
+	return nil
+}
+
+// policiesOf says in one text which policies hold for a run.
+func (e *Engine) policiesOf(r *run) string {
+	var b strings.Builder
+	snap, who := e.catalog.Snapshot(), r.as.Principal()
+	for _, id := range tablesOf(r.statement) {
+		if t, ok := snap.TableByID(id); ok && t.RowSecurity {
+			fmt.Fprintf(&b, "%d %s", t.ID, policyKey(who, t))
+		}
+	}
+	return b.String()
 }
 
 // endFallen ends what may not go on after a change of people or tables: a quiet subscription would notice only at its

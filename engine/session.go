@@ -25,6 +25,8 @@ type Session struct {
 
 	mu        sync.Mutex
 	principal access.Principal
+	// actor, when not zero, is who acts as principal by EXECUTE AS USER.
+	actor     access.Principal
 	namespace string
 	options   map[string]string
 	used      time.Time

@@ -92,7 +92,11 @@ func (w *world) compile(user, sql string) (*plan.Compiled, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := sqlfront.Compile(sql, sqlfront.Options{Namespace: s.Namespace(), Catalog: view})
+	c, err := sqlfront.Compile(sql, sqlfront.Options{Namespace: s.Namespace(), Catalog: view,
+		As: func(user string) (manifest.UserID, sqlfront.Catalog, error) {
+			other, as, err := view.As(user)
+			return as.ID, other, err
+		}})
 	s.Abort("", err)
 	return c, err
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 
+	"kalamflight/engine/access"
 	"kalamflight/engine/optimize"
 	"kalamflight/manifest"
 )
@@ -33,7 +34,9 @@ func (s *statistics) table(t *manifest.Table) *tableStatistics {
 		return known
 	}
 	out := &tableStatistics{rows: systemRows, columns: map[manifest.ColumnID]optimize.ColumnStatistics{}}
-	if t.Kind != manifest.System {
+	if st := s.statement; t.Kind != manifest.System && access.Held(st.who, t) {
+		out.rows = unreadRows // what is hidden from the caller is not counted either
+	} else if t.Kind != manifest.System {
 		id, store := s.statement.tablet(t), s.statement.engine.tablets
 		var err error
 		if out.rows, err = store.Estimate(context.Background(), id); err != nil {

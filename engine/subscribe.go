@@ -9,7 +9,6 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 
-	"kalamflight/engine/access"
 	"kalamflight/engine/exec"
 	"kalamflight/engine/expr"
 	"kalamflight/engine/plan"
@@ -59,9 +58,6 @@ const (
 func (e *Engine) subscribe(ctx context.Context, s *Session, sub *plan.Subscribe, r *run,
 	params []plan.Literal) (Stream, error) {
 	st := e.statement(s, 0)
-	if err := access.Can(st.who, access.Read, access.Target{Table: sub.Table}); err != nil {
-		return nil, err
-	}
 	if k := sub.Table.Kind; k == manifest.System || k == manifest.View {
 		return nil, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
 			Message: fmt.Sprintf("SUBSCRIBE works on USER, SHARED and STREAM tables, not on %s.%s", sub.Table.Namespace,
@@ -74,10 +70,8 @@ func (e *Engine) subscribe(ctx context.Context, s *Session, sub *plan.Subscribe,
 		run:     r,
 		id:      st.tablet(sub.Table),
 		left:    sub.LimitRows,
-		version: sub.Table.Version,
+		version: sub.Table.Shape(),
 	}
-	// From here on a change ends the run; what changed before that is seen here.
-	r.follow(sub.Table.ID)
 	if err := x.check(); err != nil {
 		return nil, err
 	}
@@ -327,7 +321,7 @@ func (x *subscription) check() error {
 	if !ok {
 		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "42P01", Message: "the table was dropped"}
 	}
-	if t.Version != x.version {
+	if t.Shape() != x.version {
 		return (&fault.SQL{Kind: fault.ErrPrecondition, Code: "0A000", Message: "the table was altered"}).
 			WithHint("subscribe anew AS OF SEQ %d", x.cursor)
 	}

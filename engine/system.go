@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -182,7 +183,7 @@ func (s *viewer) readable() iter.Seq[*manifest.Table] {
 		p := s.Principal()
 		for _, n := range s.defined.Namespaces() {
 			for _, t := range s.defined.Tables(n.Name) {
-				if visible(p, t) && !yield(t) {
+				if shown := visiblePart(p, s.defined.Target(t)); shown != nil && !yield(shown) {
 					return
 				}
 			}
@@ -195,10 +196,43 @@ func (s *viewer) readable() iter.Seq[*manifest.Table] {
 	}
 }
 
-// visible tells whether a caller may know of a table: one that they may read, or alter.
-func visible(p access.Principal, t *manifest.Table) bool {
-	return access.Can(p, access.Read, access.Target{Table: t}) == nil ||
-		access.Can(p, access.Alter, access.Target{Table: t}) == nil
+// visible tells whether a caller may know of a table: one whose rows they may read or change, or that they may alter.
+func visible(p access.Principal, t access.Target) bool {
+	for _, a := range []access.Action{access.Read, access.Insert, access.Update, access.Delete, access.Alter} {
+		if access.Can(p, a, t) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// visiblePart is what a caller may know of a table: the columns that they may read or write, and the keys and checks
+// of these; nil when that is nothing.
+func visiblePart(p access.Principal, t access.Target) *manifest.Table {
+	if !visible(p, t) {
+		return nil
+	}
+	if access.Can(p, access.Alter, t) == nil {
+		return t.Table
+	}
+	var known []manifest.ColumnID
+	for _, a := range []access.Action{access.Read, access.Insert, access.Update} {
+		all, some := access.Columns(p, a, t)
+		if all {
+			return t.Table
+		}
+		known = append(known, some...)
+	}
+	hidden := func(id manifest.ColumnID) bool { return !slices.Contains(known, id) }
+	part := *t.Table
+	part.Columns = slices.DeleteFunc(slices.Clone(part.Columns), func(c manifest.Column) bool { return hidden(c.ID) })
+	part.Indexes = slices.DeleteFunc(slices.Clone(part.Indexes),
+		func(x manifest.Index) bool { return slices.ContainsFunc(x.Columns, hidden) })
+	if slices.ContainsFunc(part.Key, hidden) {
+		part.Key = nil
+	}
+	part.Checks = nil // their texts name columns
+	return &part
 }
 
 func orNil(s string) any {

@@ -18,7 +18,7 @@ import (
 // systemDefinitions are the virtual tables. Their order gives their ids.
 func systemDefinitions() []systemTable {
 	const sys, schema = catalog.SystemSpace, catalog.SchemaSpace
-	return []systemTable{
+	return append([]systemTable{
 		{sys, "namespaces", cols("name", text, "created_at", timestamp), namespaceRows},
 		{sys, "tables", cols("namespace", text, "name", text, "kind", text, "owner", text, "access_level", text,
 			"flush_policy", text, "ttl_seconds", bigint, "scope", text, "version", bigint, "created_at", timestamp,
@@ -68,7 +68,7 @@ func systemDefinitions() []systemTable {
 			"constraint_name", text, "check_clause", text), checkRows},
 		{sys, "functions", cols("name", text, "canonical", text, "group", text, "class", text, "description", text,
 			"signatures", text, "example", text, "result", text), functionRows},
-	}
+	}, rightsTables(sys, schema)...)
 }
 
 type yieldRow = func(...any) error
@@ -250,8 +250,8 @@ func segmentRows(e *Engine, ctx context.Context, s *viewer, yield yieldRow) erro
 	st := e.statement(s.Session, 0)
 	for t := range s.readable() {
 		if t.Kind != manifest.User && t.Kind != manifest.Shared ||
-			access.Can(st.who, access.Read, access.Target{Table: t}) != nil {
-			continue
+			access.Can(st.who, access.Read, s.defined.Target(t)) != nil || access.Held(st.who, t) {
+			continue // how many rows there are tells of those that are hidden
 		}
 		id := st.tablet(t)
 		m, err := e.tablets.Manifest(ctx, id)

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	"kalamflight/engine/access"
 	"kalamflight/engine/catalog"
 	"kalamflight/engine/plan"
 	"kalamflight/engine/tablet"
@@ -44,8 +46,10 @@ type Transaction struct {
 	// settled: the statement that writes has taken its snapshot.
 	settled bool
 	// drafts are what was written; originals are the definitions of those whose table the transaction then altered.
-	drafts     map[manifest.TabletID]*tablet.Draft
-	originals  map[manifest.TabletID]*manifest.Table
+	drafts    map[manifest.TabletID]*tablet.Draft
+	originals map[manifest.TabletID]*manifest.Table
+	// writers are who wrote to which tables, and how.
+	writers    map[writer]bool
 	savepoints []savepoint
 	// definitions are what it changed in the catalog. watched are the tables that it gave new rules, with what
 	// Engine.watches said then.
@@ -309,8 +313,21 @@ func (t *Transaction) lockToWrite(ctx context.Context, st plan.Statement) error 
 	return nil
 }
 
+// writer is somebody who changes the rows of a table in one way.
+type writer struct {
+	table   manifest.TableID
+	user    manifest.UserID
+	command manifest.Privileges
+}
+
 // stage adds a write to the transaction. The caller holds writing.
-func (t *Transaction) stage(ctx context.Context, w tablet.Write) (int64, error) {
+func (t *Transaction) stage(ctx context.Context, by writer, w tablet.Write) (int64, error) {
+	t.mu.Lock()
+	if t.writers == nil {
+		t.writers = map[writer]bool{}
+	}
+	t.writers[by] = true
+	t.mu.Unlock()
 	id := w.Tablet.ID()
 	d := t.draft(id)
 	if d == nil {
@@ -448,8 +465,7 @@ func (t *Transaction) written() ([]*tablet.Draft, error) {
 func (t *Transaction) admit(drafts []*tablet.Draft) func() (func(), error) {
 	e, user := t.engine, t.session.Principal().ID
 	check := func() error {
-		p, err := e.Principal(context.Background(), user)
-		if err != nil {
+		if _, err := e.Principal(context.Background(), user); err != nil {
 			return err
 		}
 		defined, err := t.definitions.Snapshot()
@@ -465,14 +481,11 @@ func (t *Transaction) admit(drafts []*tablet.Draft) func() (func(), error) {
 			case now.Version != table.Version:
 				return errAltered(table)
 			}
-			if err := writable(p, now); err != nil {
-				return err
-			}
 			if err := e.watches.admit(t, now); err != nil {
 				return err
 			}
 		}
-		return nil
+		return t.mayWrite(defined)
 	}
 	return func() (func(), error) {
 		e.drops.RLock()
@@ -482,6 +495,27 @@ func (t *Transaction) admit(drafts []*tablet.Draft) func() (func(), error) {
 		}
 		return e.drops.RUnlock, nil
 	}
+}
+
+// mayWrite checks that those who wrote in the transaction still may.
+func (t *Transaction) mayWrite(defined *catalog.Snapshot) error {
+	t.mu.Lock()
+	writers := slices.Collect(maps.Keys(t.writers))
+	t.mu.Unlock()
+	for _, w := range writers {
+		table, ok := defined.TableByID(w.table)
+		if !ok {
+			continue // the transaction drops it itself, or written has found that it is gone
+		}
+		p, err := t.engine.Principal(context.Background(), w.user)
+		if err != nil {
+			return err
+		}
+		if err := access.Can(p, commandAction(w.command), defined.Target(table)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // rollback ends the transaction and forgets what it wrote.

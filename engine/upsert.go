@@ -11,6 +11,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
+	"kalamflight/engine/access"
 	"kalamflight/engine/exec"
 	"kalamflight/engine/expr"
 	"kalamflight/engine/plan"
@@ -33,8 +34,10 @@ type upsert struct {
 	// rows are the new rows, checked.
 	rows arrow.RecordBatch
 	// keys are those of rows by arbiter.
-	keys  []*manifest.Keys
-	check *rowChecker
+	keys []*manifest.Keys
+	// check is for the new rows and checkMerged for the updated ones; there, when not nil, is for those that are there.
+	check, checkMerged *rowChecker
+	there              *rowGuard
 	// merge makes the updated row of the row that is there and the new one.
 	merge *exec.Transform
 
@@ -47,6 +50,24 @@ func upserts(ins *plan.Insert) bool {
 	return ins.OnConflict == plan.ConflictUpdate || ins.OnConflict == plan.ConflictNothing && ins.Returning != nil
 }
 
+// replacing is an INSERT that replaces the rows with its keys; where policies hold for the caller it is made to look at
+// these rows first.
+func (st *statement) replacing(ins *plan.Insert) *plan.Insert {
+	if conflictAction(ins) != tablet.Replace || !access.Held(st.who, st.security) || len(ins.Table.Keys()) == 0 {
+		return ins
+	}
+	c := *ins
+	c.OnConflict = plan.ConflictUpdate
+	if c.Arbiter = arbiter(ins); c.Arbiter == nil && len(ins.Table.Key) > 0 {
+		c.Arbiter = new(manifest.IndexID)
+	}
+	for i, col := range ins.Table.Columns {
+		c.Set = append(c.Set, plan.Assignment{Column: col.ID,
+			Value: &plan.ColumnRef{Index: len(ins.Table.Columns) + i, Name: col.Name, Type: col.Type}})
+	}
+	return &c
+}
+
 func (e *Engine) upsert(ctx context.Context, st *statement, ins *plan.Insert,
 	next func() (arrow.RecordBatch, error)) (Result, error) {
 	u := &upsert{engine: e, ins: ins, budget: exec.NewBudget("query", e.opts.QueryBytes, e.budget)}
@@ -57,8 +78,13 @@ func (e *Engine) upsert(ctx context.Context, st *statement, ins *plan.Insert,
 		}
 	}
 	var err error
-	if u.check, err = e.checker(ins.Table, st.expr); err != nil {
+	if u.check, err = st.checker(ins.Table, manifest.Insert, st.shows); err != nil {
 		return Result{}, err
+	}
+	if ins.OnConflict == plan.ConflictUpdate {
+		if err := u.guard(st); err != nil {
+			return Result{}, err
+		}
 	}
 	if err := u.take(st, next); err != nil {
 		return Result{}, err
@@ -83,6 +109,19 @@ func (e *Engine) upsert(ctx context.Context, st *statement, ins *plan.Insert,
 		}
 	}
 	return res, err
+}
+
+// guard compiles the policies on the rows that are there and on those that replace them.
+func (u *upsert) guard(st *statement) (err error) {
+	if u.checkMerged, err = st.checker(u.ins.Table, manifest.Update, true); err != nil {
+		return err
+	}
+	where, err := u.engine.policy(st.who, st.security, manifest.Select, manifest.Update)
+	if err != nil {
+		return err
+	}
+	u.there, err = st.rowGuard(u.ins.Table, where)
+	return err
 }
 
 // again tells that another commit came between: it changed a row that was there, or took a key that was free.
@@ -286,6 +325,9 @@ func (u *upsert) findBy(ctx context.Context, st *statement, h *there, arbiter in
 				return err
 			}
 			h.batches = append(h.batches, b)
+			if err := u.there.all(b); err != nil {
+				return err
+			}
 			if err := u.hold(2 * batchBytes(b)); err != nil {
 				return err
 			}
@@ -447,7 +489,7 @@ func (d *decision) mergeSome(left, right []place, merged map[int]place) error {
 	if err := d.hold(3 * batchBytes(out)); err != nil {
 		return err
 	}
-	if err := d.check.check(out); err != nil {
+	if err := d.checkMerged.check(out); err != nil {
 		return err
 	}
 	for i, at := range chosen {

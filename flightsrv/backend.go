@@ -99,11 +99,19 @@ func (b backend) Compile(s Session, transaction, namespace, text string) (*plan.
 	if err != nil {
 		return nil, false, err
 	}
-	c, err := sqlfront.Compile(text, sqlfront.Options{Namespace: namespace, Catalog: view})
+	c, err := sqlfront.Compile(text, sqlfront.Options{Namespace: namespace, Catalog: view, As: actingFor(view)})
 	if err != nil {
 		own(s).Abort(transaction, err)
 	}
 	return c, view.Personal(), err
+}
+
+// actingFor is what EXECUTE AS USER binds to.
+func actingFor(view *engine.View) func(string) (manifest.UserID, sqlfront.Catalog, error) {
+	return func(user string) (manifest.UserID, sqlfront.Catalog, error) {
+		other, as, err := view.As(user)
+		return as.ID, other, err
+	}
 }
 
 func (b backend) Pin(s Session, c *plan.Compiled, life time.Duration) manifest.Seq {

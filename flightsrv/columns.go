@@ -37,7 +37,7 @@ func newCompiled(c *plan.Compiled) *compiled {
 
 // subscribes tells a subscription from a query that ends.
 func (c *compiled) subscribes() bool {
-	_, ok := c.Statement.(*plan.Subscribe)
+	_, ok := c.Acted().(*plan.Subscribe)
 	return ok
 }
 

@@ -196,14 +196,21 @@ type Table struct {
 	StorageID string        `json:"storage_id,omitempty"`
 	// Owner may ALTER and DROP the table, like a dba.
 	Owner UserID `json:"owner"`
+	// Grants are the rights to its rows that were given beyond Access.
+	Grants []Grant `json:"grants,omitempty"`
+	// RowSecurity: Policies say who sees and writes which rows. ForceRowSecurity: the owner and dbas too.
+	RowSecurity      bool     `json:"row_security,omitempty"`
+	ForceRowSecurity bool     `json:"force_row_security,omitempty"`
+	Policies         []Policy `json:"policies,omitempty"`
 	// Since is the first Seq whose state can be read: ALTER has written all rows anew in it. Rewriting says that this
 	// commit has no Seq yet, or, in a catalog that a crash left, that Since does not say it.
 	Since     Seq  `json:"since,omitempty"`
 	Rewriting bool `json:"rewriting,omitempty"`
-	// Version grows with every ALTER; Rules with those that change what is checked when rows are written: keys, indexes,
-	// checks, NOT NULL and types.
+	// Version grows with every change; Rules with those that change what is checked when rows are written: keys, indexes,
+	// checks, NOT NULL and types; Rights with those of Owner, Access, Grants and Policies.
 	Version uint64 `json:"version"`
 	Rules   uint64 `json:"rules,omitempty"`
+	Rights  uint64 `json:"rights,omitempty"`
 	// NextColumn is the id that the next added column gets.
 	NextColumn ColumnID `json:"next_column"`
 	// Created is when, in microseconds since 1970 UTC.
@@ -272,6 +279,9 @@ func (t *Table) FolderName() string {
 
 // PerUser tells whether each user has rows of their own in t.
 func (t *Table) PerUser() bool { return t.Kind == User || t.Kind == Stream && !t.SharedScope }
+
+// Shape grows with the changes of what the table is, and not with those of who may do what.
+func (t *Table) Shape() uint64 { return t.Version - t.Rights }
 
 // Column finds a column by its id, system columns included.
 func (t *Table) Column(id ColumnID) (Column, bool) {

@@ -37,6 +37,9 @@ type Options struct {
 	Namespace string
 	Catalog   Catalog
 	Limits    Limits
+	// As is what another user may see, and who that is, for EXECUTE AS USER; an error when the caller may not act for
+	// them. Nil when nobody may act for others.
+	As func(user string) (manifest.UserID, Catalog, error)
 }
 
 // Limits bound the work that one text can cause.
@@ -107,8 +110,11 @@ func compile(text string, tokens []token.Token, lim token.Limits, o Options) (*p
 	if err != nil {
 		return nil, err
 	}
-	return bind.Bind(text, parsed, bind.Options{Namespace: o.Namespace, Catalog: o.Catalog, Limits: lim,
-		Views: o.Limits.Views})
+	options := bind.Options{Namespace: o.Namespace, Catalog: o.Catalog, Limits: lim, Views: o.Limits.Views}
+	if o.As != nil {
+		options.As = func(user string) (manifest.UserID, bind.Catalog, error) { return o.As(user) }
+	}
+	return bind.Bind(text, parsed, options)
 }
 
 // CompileDefault compiles the text of a column's default (manifest.Column.Default) to an expression of the column's

@@ -55,6 +55,8 @@ const (
 type Namespace struct {
 	Name    string `json:"name"`
 	Created int64  `json:"created"`
+	// Grants hold for all its tables whose rows are not one user's, those to come included.
+	Grants []manifest.Grant `json:"grants,omitempty"`
 }
 
 // Catalog is the definitions of one data folder. It is safe for concurrent use.

@@ -203,6 +203,9 @@ func checkTable(t *manifest.Table) error {
 	if err := checkConstraints(t); err != nil {
 		return err
 	}
+	if err := checkRights(t); err != nil {
+		return err
+	}
 	if t.Kind == manifest.Stream && t.TTL <= 0 {
 		return bad("42P16", "a STREAM table needs TTL_SECONDS")
 	}
@@ -339,12 +342,16 @@ func (s *Snapshot) changed(id manifest.TableID, f func(*manifest.Table) error) (
 	t := *old
 	t.Columns, t.Key = slices.Clone(old.Columns), slices.Clone(old.Key)
 	t.Indexes, t.Checks = slices.Clone(old.Indexes), slices.Clone(old.Checks)
+	t.Grants, t.Policies = slices.Clone(old.Grants), slices.Clone(old.Policies)
 	if err := f(&t); err != nil {
 		return nil, nil, err
 	}
 	t.ID, t.Version = old.ID, old.Version+1
 	if !sameRules(old, &t) {
 		t.Rules++
+	}
+	if t.Rights = old.Rights; onlyRights(old, &t) {
+		t.Rights++
 	}
 	if err := checkTable(&t); err != nil {
 		return nil, nil, err

@@ -229,8 +229,9 @@ func droppedUser(u *User) error {
 	return nil
 }
 
-// PurgeUser forgets a dropped user once their rows are gone.
+// PurgeUser forgets a dropped user once their rows are gone, and what was granted to them.
 func (c *Catalog) PurgeUser(ctx context.Context, id manifest.UserID) error {
+	defer c.Define()()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
@@ -242,10 +243,12 @@ func (c *Catalog) PurgeUser(ctx context.Context, id manifest.UserID) error {
 	if u.Dropped == 0 {
 		return fmt.Errorf("purge user %s: not dropped: %w", u.Name, fault.ErrPrecondition)
 	}
-	next := s.clone()
-	delete(next.users, id)
-	delete(next.userNames, fold(u.Name))
-	return c.applyLocked(ctx, next, nil, []string{userKey(id)})
+	e := s.edit()
+	delete(e.users, id)
+	delete(e.userNames, fold(u.Name))
+	e.unset(userKey(id))
+	e.forgetRights(id)
+	return c.applyLocked(ctx, e.Snapshot, e.puts, e.deletes)
 }
 
 // The cost of a password check: the second recommendation of RFC 9106 scaled to OWASP's minimum, about 20 ms and 19

@@ -137,6 +137,10 @@ func (b binder) statement(st plan.Statement) (plan.Statement, error) {
 		c := *x
 		c.Statement, err = b.statement(x.Statement)
 		return &c, err
+	case *plan.ExecuteAs:
+		c := *x
+		c.Statement, err = b.statement(x.Statement)
+		return &c, err
 	case *plan.Insert:
 		c := *x
 		if c.Source, err = b.node(x.Source); err != nil {

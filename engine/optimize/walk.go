@@ -164,6 +164,9 @@ func ReadsColumn(e plan.Expr, index int) bool {
 	return found
 }
 
+// Renumber changes the columns of its input that an expression refers to.
+func Renumber(e plan.Expr, to func(int) int) plan.Expr { return renumber(e, to) }
+
 // columnsOf calls fn with the index of every column of the input that an expression reads.
 func columnsOf(e plan.Expr, fn func(int)) {
 	visit(e, func(x plan.Expr) bool {
@@ -548,7 +551,15 @@ func Scans(n plan.Node, fn func(*plan.Scan)) {
 		fn(scan)
 		return
 	}
+	if n == nil || literals(n) {
+		return
+	}
 	below := func(n plan.Node) (plan.Node, error) { Scans(n, fn); return n, nil }
 	mapChildren(n, below)
 	mapNodeExprs(n, func(e plan.Expr) (plan.Expr, error) { return mapExpr(e, inSubquery(below)) })
+}
+
+// ScansOf calls fn for every table that the subqueries of an expression read.
+func ScansOf(e plan.Expr, fn func(*plan.Scan)) {
+	mapExpr(e, inSubquery(func(n plan.Node) (plan.Node, error) { Scans(n, fn); return n, nil }))
 }

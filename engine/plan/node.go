@@ -41,6 +41,8 @@ type Scan struct {
 	Prune []manifest.Predicate
 	// AsOf, when not nil, reads the table as of that sequence: a BIGINT expression without columns.
 	AsOf Expr
+	// Views are those that the table is read through, the one that the statement names first.
+	Views []*manifest.Table
 	// Limit, when not negative, says that the reader needs no more than this many rows that pass Filter. -1: no limit.
 	Limit int64
 }

@@ -49,6 +49,8 @@ const (
 type Insert struct {
 	Table  *manifest.Table
 	Source Node
+	// Columns are those that the statement gives values to; nil is all.
+	Columns []manifest.ColumnID
 	// OnConflict and, with ConflictUpdate, Set and Where over (the existing row's columns, then the new row's columns).
 	OnConflict ConflictAction
 	// Arbiter, when not nil, is the unique index that OnConflict is about; in the others a taken key is an error.
@@ -193,6 +195,13 @@ type SetOptions struct {
 	Retention   *time.Duration
 }
 
+// SetOwner gives the table to another user.
+type SetOwner struct{ User string }
+
+// SetRowSecurity turns the policies of the table on or off, and whether they hold for the owner too; nil leaves it as
+// it is.
+type SetRowSecurity struct{ Enabled, Forced *bool }
+
 func (AddColumn) alter()      {}
 func (DropColumn) alter()     {}
 func (RenameColumn) alter()   {}
@@ -203,6 +212,69 @@ func (AddCheck) alter()       {}
 func (DropConstraint) alter() {}
 func (RenameTable) alter()    {}
 func (SetOptions) alter()     {}
+func (SetOwner) alter()       {}
+func (SetRowSecurity) alter() {}
+
+// Grantee is whom GRANT or a policy names: a user, or with Role those of a role and above it.
+type Grantee struct {
+	Name string
+	Role bool `json:",omitempty"`
+}
+
+// Privilege is one or more privileges on columns of a table; none means all of them, those to come included.
+type Privilege struct {
+	Privileges manifest.Privileges
+	Columns    []manifest.ColumnID `json:",omitempty"`
+}
+
+// Grant gives rights to the rows of a table, or of all tables of a namespace, or takes them away.
+type Grant struct {
+	Revoke bool
+	// Table is nil when it is about Namespace.
+	Table      *manifest.Table
+	Namespace  string
+	Privileges []Privilege
+	To         []Grantee
+	// Option: the grantees may grant on; with Revoke, only that is taken away.
+	Option bool
+	// Cascade takes away what was granted on as well; without it that is an error.
+	Cascade bool
+}
+
+// CreatePolicy adds a row policy to a table.
+type CreatePolicy struct {
+	Table       *manifest.Table
+	Name        string
+	Restrictive bool
+	For         manifest.Privileges
+	To          []Grantee
+	// Using and Check are the texts of the conditions; empty for none.
+	Using, Check string
+}
+
+// AlterPolicy changes a row policy; nil leaves a part as it is.
+type AlterPolicy struct {
+	Table        *manifest.Table
+	Name         string
+	RenameTo     *string
+	To           []Grantee
+	Using, Check *string
+}
+
+// DropPolicy removes a row policy.
+type DropPolicy struct {
+	Table    *manifest.Table
+	Name     string
+	IfExists bool
+}
+
+// ExecuteAs runs a query, a change of rows, SUBSCRIBE or EXPLAIN with the rights and the rows of another user.
+type ExecuteAs struct {
+	User manifest.UserID
+	Name string
+	// Statement is bound to what that user may know.
+	Statement Statement
+}
 
 // CreateUser makes a user. Role is user, service, dba or system.
 type CreateUser struct {
@@ -354,3 +426,16 @@ func (*Kill) statement()            {}
 func (*SetOption) statement()       {}
 func (*Transaction) statement()     {}
 func (*Subscribe) statement()       {}
+func (*Grant) statement()           {}
+func (*CreatePolicy) statement()    {}
+func (*AlterPolicy) statement()     {}
+func (*DropPolicy) statement()      {}
+func (*ExecuteAs) statement()       {}
+
+// Acted is the statement that is run: that of EXECUTE AS USER, or the statement itself.
+func (c *Compiled) Acted() Statement {
+	if as, ok := c.Statement.(*ExecuteAs); ok {
+		return as.Statement
+	}
+	return c.Statement
+}

@@ -189,6 +189,8 @@ type Show struct {
 	Namespace Ident
 	Table     []Ident
 	Like      *string
+	// For, of SHOW GRANTS, is whose are shown; nil for all.
+	For *Grantee
 	// Query is what DESCRIBE describes; nil for a table.
 	Query *Query
 }
@@ -364,6 +366,9 @@ type AlterStep struct {
 	DefaultSpan Span
 	NotNull     *bool
 	Options     []Option
+	// Owner is the new owner; Security turns row level security on or off, Force for the owner too.
+	Owner           *Grantee
+	Security, Force *bool
 }
 
 // Maintain is FLUSH TABLE and COMPACT TABLE.
@@ -385,6 +390,58 @@ type Subscribe struct {
 	Options []Option
 }
 
+// Grantee is whom a grant or a policy names: a user, or with Role those of a role and above it.
+type Grantee struct {
+	Span
+	Name string
+	Role bool
+}
+
+// Privilege is a privilege of GRANT, on all columns when it names none.
+type Privilege struct {
+	Span
+	Privileges manifest.Privileges
+	Columns    []Ident
+}
+
+// Grant is GRANT and REVOKE.
+type Grant struct {
+	Span
+	Revoke     bool
+	Privileges []Privilege
+	// Table is nil when it is about a namespace.
+	Table     []Ident
+	Namespace Ident
+	To        []Grantee
+	// Option: WITH GRANT OPTION, or GRANT OPTION FOR; Cascade takes away what was granted on as well.
+	Option, Cascade bool
+}
+
+// Policy is CREATE POLICY, ALTER POLICY and DROP POLICY.
+type Policy struct {
+	Span
+	// Action is CREATE, ALTER or DROP.
+	Action string
+	Name   Ident
+	Table  []Ident
+	// IfExists belongs to DROP, RenameTo to ALTER.
+	IfExists    bool
+	RenameTo    *Ident
+	Restrictive bool
+	For         manifest.Privileges
+	To          []Grantee
+	// Using and Check are the texts of the conditions and where they stand; nil for none.
+	Using, Check         *string
+	UsingSpan, CheckSpan Span
+}
+
+// ExecuteAs is EXECUTE AS USER.
+type ExecuteAs struct {
+	Span
+	User      Grantee
+	Statement Statement
+}
+
 func (*Query) statement()       {}
 func (*Plain) statement()       {}
 func (*Explain) statement()     {}
@@ -400,3 +457,6 @@ func (*DropTable) statement()   {}
 func (*AlterTable) statement()  {}
 func (*Maintain) statement()    {}
 func (*Subscribe) statement()   {}
+func (*Grant) statement()       {}
+func (*Policy) statement()      {}
+func (*ExecuteAs) statement()   {}

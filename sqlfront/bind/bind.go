@@ -22,13 +22,15 @@ type Catalog interface {
 	Settings() []string
 }
 
-// Options say in what surroundings a statement is bound. All fields are required.
+// Options say in what surroundings a statement is bound. All fields are required, but for As.
 type Options struct {
 	Namespace string
 	Catalog   Catalog
 	Limits    token.Limits
 	// Views is how deep views may stand on views.
 	Views int
+	// As is what another user may know of the catalog, and who that is; nil when nobody may act for others.
+	As func(user string) (manifest.UserID, Catalog, error)
 }
 
 // maxColumns bounds the columns of a table and of a result.
@@ -97,6 +99,8 @@ type binder struct {
 	ctes *cte
 	// asOf is the AS OF SEQ of the whole query.
 	asOf plan.Expr
+	// within are the views around the text that is bound, the outermost first.
+	within []*manifest.Table
 }
 
 func newBinder(text string, o Options, s *shared) *binder {
@@ -212,6 +216,14 @@ func (b *binder) statement(s ast.Statement, out *plan.Compiled) {
 	case *ast.Maintain:
 		out.Update = true
 		out.Statement = b.maintain(n)
+	case *ast.Grant:
+		out.Update = true
+		out.Statement = b.grant(n)
+	case *ast.Policy:
+		out.Update = true
+		out.Statement = b.policy(n)
+	case *ast.ExecuteAs:
+		b.executeAs(n, out)
 	default:
 		b.unsupported(-1, "this statement is not supported")
 	}

@@ -227,6 +227,16 @@ func (b *binder) alterStep(t *manifest.Table, s *ast.AlterStep) plan.AlterStep {
 		return plan.RenameColumn{From: from, To: to}
 	case s.Alter != nil:
 		return b.alterColumn(t, s)
+	case s.Owner != nil:
+		if s.Owner.Role {
+			b.invalid("42601", s.Owner.Start, "the owner of a table is a user, not a role")
+		}
+		return plan.SetOwner{User: s.Owner.Name}
+	case s.Security != nil, s.Force != nil:
+		if t.PerUser() {
+			b.fail(fault.ErrInvalid, "42809", s.Start, "the rows of %s belong to each user: it has no policies", t.Name)
+		}
+		return plan.SetRowSecurity{Enabled: s.Security, Forced: s.Force}
 	}
 	return b.setOptions(t, s.Options)
 }

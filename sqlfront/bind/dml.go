@@ -77,6 +77,13 @@ func (b *binder) insert(n *ast.Insert) (plan.Statement, []plan.Column) {
 	}
 	targets := b.insertTargets(t, n)
 	out := &plan.Insert{Table: t}
+	if len(n.Columns) > 0 {
+		for _, i := range targets {
+			out.Columns = append(out.Columns, t.Columns[i].ID)
+		}
+	} else if n.Source == nil {
+		out.Columns = []manifest.ColumnID{}
+	}
 	rows, plainly := (*ast.Rows)(nil), false
 	if n.Source != nil {
 		rows, plainly = n.Source.Body.(*ast.Rows)

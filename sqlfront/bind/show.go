@@ -38,6 +38,9 @@ func (b *binder) show(n *ast.Show, out *plan.Compiled) {
 			t := b.table(n.Table)
 			query += " WHERE namespace = " + quote(t.Namespace) + " AND table_name = " + quote(t.Name)
 		}
+	case "grants", "policies":
+		query = b.showRights(n)
+		name = ""
 	case "users", "settings", "stats":
 		query = "SELECT * FROM system." + n.What
 	default:
@@ -60,11 +63,37 @@ func (b *binder) show(n *ast.Show, out *plan.Compiled) {
 		query += " ORDER BY name"
 	case "indexes":
 		query += " ORDER BY namespace, table_name, \"primary\" DESC, name"
+	case "grants":
+		query += " ORDER BY namespace, table_name, grantee, privilege, columns"
+	case "policies":
+		query += " ORDER BY namespace, table_name, name"
 	}
 	if b.err != nil {
 		return
 	}
 	b.lowered(query, n, out)
+}
+
+// showRights lists grants or policies: of a table, or of a user or role.
+func (b *binder) showRights(n *ast.Show) string {
+	query := "SELECT * FROM system." + n.What
+	switch {
+	case n.Table != nil:
+		t := b.table(n.Table)
+		query += " WHERE namespace = " + quote(t.Namespace) + " AND table_name = " + quote(t.Name)
+	case n.For != nil && n.For.Role:
+		query += " WHERE grantee_kind = 'role' AND grantee = " + quote(n.For.Name)
+	case n.For != nil && n.For.Name == "":
+		query += " WHERE grantee_kind = 'user' AND grantee = CURRENT_USER()"
+	case n.For != nil:
+		query += " WHERE grantee_kind = 'user' AND grantee ILIKE " + quote(likeName(n.For.Name))
+	}
+	return query
+}
+
+// likeName makes a pattern that only a name matches, whatever the case.
+func likeName(name string) string {
+	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(name)
 }
 
 // setting is the exact name of what SHOW asks for.

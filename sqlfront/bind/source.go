@@ -113,7 +113,7 @@ func (b *binder) tableSource(n *ast.Table) (plan.Node, []column) {
 // scan reads all columns of a table, the extra ids, and the system columns when the text mentions one.
 func (b *binder) scan(t *manifest.Table, n *ast.Table, asOf plan.Expr,
 	extra []manifest.ColumnID) (plan.Node, []column) {
-	out := &plan.Scan{Table: t, Alias: t.Name, Limit: -1, AsOf: asOf}
+	out := &plan.Scan{Table: t, Alias: t.Name, Limit: -1, AsOf: asOf, Views: b.within}
 	if n.Alias.Name.Text != "" {
 		out.Alias = n.Alias.Name.Text
 	}
@@ -190,6 +190,7 @@ func (b *binder) view(t *manifest.Table, at int) plan.Node {
 	}
 	inner := newBinder(t.Query, o, b.shared)
 	inner.views, inner.used, inner.depth, inner.asOf = b.views+1, b.origin(at), b.depth, b.asOf
+	inner.within = append(slices.Clip(b.within), t)
 	node := inner.query(q, nil, nil)
 	if inner.err != nil {
 		b.place(inner.err, at)

@@ -67,8 +67,11 @@ func (p *parser) command() ast.Statement {
 		return p.kill()
 	case "VERIFY":
 		return p.verify()
-	case "TRUNCATE", "MERGE", "COPY", "GRANT", "REVOKE", "VACUUM", "ANALYZE", "PRAGMA", "CALL", "EXECUTE", "PREPARE",
-		"DEALLOCATE",
+	case "GRANT", "REVOKE":
+		return p.grant()
+	case "EXECUTE":
+		return p.execute()
+	case "TRUNCATE", "MERGE", "COPY", "VACUUM", "ANALYZE", "PRAGMA", "CALL", "PREPARE", "DEALLOCATE",
 		"ATTACH", "DETACH", "BACKUP", "RESTORE", "EXPORT", "IMPORT", "COMMENT", "REINDEX", "LOCK", "DECLARE", "UNDROP":
 		hint := map[string]string{"TRUNCATE": "use DELETE FROM", "MERGE": "use INSERT .. ON CONFLICT",
 			"COPY": "use bulk ingest"}[k]
@@ -87,7 +90,8 @@ func (p *parser) command() ast.Statement {
 func statements() []string {
 	return []string{"SELECT", "VALUES", "WITH", "INSERT", "UPDATE", "DELETE", "SUBSCRIBE", "CREATE", "DROP", "ALTER",
 		"EXPLAIN", "DESCRIBE",
-		"SHOW", "USE", "SET", "BEGIN", "COMMIT", "ROLLBACK", "FLUSH", "COMPACT", "KILL", "VERIFY"}
+		"SHOW", "USE", "SET", "BEGIN", "COMMIT", "ROLLBACK", "FLUSH", "COMPACT", "KILL", "VERIFY", "GRANT",
+		"REVOKE", "EXECUTE"}
 }
 
 // foldName is a new name: unquoted ones are kept in lower case.

@@ -39,6 +39,8 @@ func (p *parser) create() ast.Statement {
 		return p.createUser()
 	case p.accept("VIEW"):
 		return p.createView(at, replace)
+	case p.accept("POLICY"):
+		return p.createPolicy(at)
 	}
 	switch k := p.key(); k {
 	case "UNIQUE", "INDEX":
@@ -48,7 +50,7 @@ func (p *parser) create() ast.Statement {
 		"TOPIC", "CONSUMER", "ROLE", "EXTENSION", "RECURSIVE":
 		p.unsupported(p.tok().Start, "", "CREATE %s is not supported", k)
 	}
-	p.fail("expected TABLE, NAMESPACE, VIEW, INDEX or USER")
+	p.fail("expected TABLE, NAMESPACE, VIEW, INDEX, USER or POLICY")
 	return &ast.Plain{}
 }
 
@@ -247,6 +249,8 @@ func (p *parser) drop() ast.Statement {
 		return p.dropUser()
 	case p.accept("INDEX"):
 		return p.dropIndex(at)
+	case p.accept("POLICY"):
+		return p.dropPolicy(at)
 	}
 	p.one("USER", "SHARED", "STREAM")
 	out := &ast.DropTable{Span: ast.Span{Start: at}}
@@ -254,7 +258,7 @@ func (p *parser) drop() ast.Statement {
 	case "VIEW":
 		out.View = true
 	case "":
-		p.fail("expected TABLE, VIEW, INDEX, NAMESPACE or USER")
+		p.fail("expected TABLE, VIEW, INDEX, NAMESPACE, USER or POLICY")
 	}
 	out.IfExists = p.accept("IF", "EXISTS")
 	out.Name = p.path("a table")
@@ -271,6 +275,8 @@ func (p *parser) alter() ast.Statement {
 	switch {
 	case p.accept("USER") && p.key() != "TABLE":
 		return p.alterUser()
+	case p.accept("POLICY"):
+		return p.alterPolicy(at)
 	case p.looking("NAMESPACE"), p.looking("VIEW"), p.looking("SCHEMA"):
 		p.unsupported(p.tok().Start, "", "ALTER %s is not supported", p.key())
 	}
@@ -292,7 +298,13 @@ func (p *parser) alter() ast.Statement {
 
 func (p *parser) alterStep() []ast.AlterStep {
 	s := ast.AlterStep{Span: p.here()}
-	switch p.one("ADD", "DROP", "RENAME", "MODIFY", "ALTER", "SET") {
+	switch p.one("ADD", "DROP", "RENAME", "MODIFY", "ALTER", "SET", "OWNER", "ENABLE", "DISABLE", "FORCE", "NO") {
+	case "OWNER":
+		p.expect("TO")
+		g := p.grantee()
+		s.Owner = &g
+	case "ENABLE", "DISABLE", "FORCE", "NO":
+		p.rowSecurity(&s, p.keyAt(-1))
 	case "ADD":
 		if p.constraintAhead() {
 			c := p.tableConstraint()
@@ -333,7 +345,7 @@ func (p *parser) alterStep() []ast.AlterStep {
 			s.Options = []ast.Option{p.option()}
 		}
 	default:
-		p.fail("expected ADD, DROP, RENAME, MODIFY, ALTER or SET")
+		p.fail("expected ADD, DROP, RENAME, MODIFY, ALTER, SET, OWNER, ENABLE, DISABLE or FORCE")
 	}
 	s.Span = p.since(s.Span)
 	return []ast.AlterStep{s}

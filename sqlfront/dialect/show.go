@@ -1,6 +1,8 @@
 package dialect
 
 import (
+	"strings"
+
 	"kalamflight/engine/plan"
 	"kalamflight/sqlfront/ast"
 	"kalamflight/sqlfront/token"
@@ -28,7 +30,7 @@ func (p *parser) show() ast.Statement {
 	p.advance()
 	switch k := p.one("NAMESPACES", "SCHEMAS", "DATABASES", "TABLES", "VIEWS", "COLUMNS", "USERS", "SESSIONS",
 		"SUBSCRIPTIONS", "QUERIES",
-		"JOBS", "SETTINGS", "ALL", "STATS", "STORAGES", "SEGMENTS", "INDEXES"); k {
+		"JOBS", "SETTINGS", "ALL", "STATS", "STORAGES", "SEGMENTS", "INDEXES", "GRANTS", "POLICIES"); k {
 	case "NAMESPACES", "SCHEMAS", "DATABASES":
 		out.What = "namespaces"
 	case "TABLES", "VIEWS":
@@ -43,8 +45,17 @@ func (p *parser) show() ast.Statement {
 			p.fail("expected FROM")
 		}
 		out.Table = p.path("a table")
-	case "INDEXES":
-		out.What = "indexes"
+	case "GRANTS":
+		out.What = "grants"
+		if p.accept("FOR") {
+			g := p.grantee()
+			out.For = &g
+		} else if p.accept("ON") {
+			p.accept("TABLE")
+			out.Table = p.path("a table")
+		}
+	case "INDEXES", "POLICIES":
+		out.What = strings.ToLower(k)
 		if p.one("IN", "FROM", "ON") != "" {
 			out.Table = p.path("a table")
 		}

@@ -264,7 +264,8 @@ func (g *generator) text(s scope, e func(kind) string) string {
 }
 
 func (g *generator) date(e func(kind) string) string {
-	return g.pick("("+e(date)+g.pick(" + ", " - ")+"CAST("+e(integer)+" % 1000 AS INTEGER))", "CAST("+e(timestamp)+" AS DATE)",
+	return g.pick("("+e(date)+g.pick(" + ", " - ")+"CAST("+e(integer)+" % 1000 AS INTEGER))", "CAST("+e(timestamp)+
+		" AS DATE)",
 		fmt.Sprintf("CAST(date_trunc('%s', %s) AS DATE)", g.pick("month", "year", "week", "quarter", "decade"), e(date)),
 		"CAST("+e(date)+" + INTERVAL '1 month' AS DATE)", "last_day("+e(date)+")",
 		"make_date(2023, "+fmt.Sprint(1+g.IntN(12))+", "+fmt.Sprint(1+g.IntN(28))+")",

@@ -158,7 +158,8 @@ func (p pair) both(ctx context.Context, query, state string, ordered bool) (o ou
 	return o
 }
 
-// ask compares n queries, the first of which has the number from, and one statement in eight is a change of a table, whose rows are compared then.
+// ask compares n queries, the first of which has the number from, and one statement in eight is a change of a table,
+// whose rows are compared then.
 func (p pair) ask(ctx context.Context, g *generator, classes []*regexp.Regexp, from, n, most int) error {
 	var t tally
 	for ; t.asked < n && t.different < most; t.asked++ {

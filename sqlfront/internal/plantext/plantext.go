@@ -84,6 +84,9 @@ func (p *printer) statement(s plan.Statement, depth int) {
 		for _, s := range n.Steps {
 			p.line(depth+1, "%T %s", s, asJSON(s))
 		}
+	case *plan.ExecuteAs:
+		p.line(depth, "execute as %s (%d)", n.Name, n.User)
+		p.statement(n.Statement, depth+1)
 	case *plan.FlushTable:
 		p.line(depth, "flush %s.%s", n.Table.Namespace, n.Table.Name)
 	case *plan.CompactTable:
