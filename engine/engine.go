@@ -33,6 +33,8 @@ type QueryOptions struct {
 	// Transaction is the id of the transaction that the query is part of. Empty means the one that BEGIN began in the
 	// session, if any.
 	Transaction string
+	// Rows is the share of the rows to read, one that Partitions gave; the zero value means all.
+	Rows RowRange
 }
 
 // ExecOptions are what a run of a statement that changes something needs besides the statement.

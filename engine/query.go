@@ -77,7 +77,11 @@ func (e *Engine) start(ctx context.Context, s *Session, tx *Transaction, st plan
 	switch st := st.(type) {
 	case *plan.Select:
 		env := e.reading(s, tx, o.AsOf)
-		node, err := env.optimize(ctx, st.Root)
+		root, err := within(st.Root, o.Rows)
+		if err != nil {
+			return nil, err
+		}
+		node, err := env.optimize(ctx, root)
 		if err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -42,6 +43,15 @@ const (
 	optionTableType = "table_type"
 	optionTimeout   = "statement_timeout"
 	optionTimeZone  = "timezone"
+
+	// OptionCompression, OptionDictionaries, OptionTimestampUnit and OptionMaxEndpoints say how the wire sends results:
+	// none, lz4 or zstd; whether texts come as dictionaries; s, ms, us or ns; and in how many streams at most.
+	OptionCompression   = "compression"
+	OptionDictionaries  = "dictionaries"
+	OptionTimestampUnit = "timestamp_unit"
+	OptionMaxEndpoints  = "max_endpoints"
+	// EndpointsMax is the largest OptionMaxEndpoints.
+	EndpointsMax = 64
 
 	// CatalogName is the one catalog there is.
 	CatalogName = "kalam"
@@ -145,10 +155,9 @@ func (s *Session) setOption(name, value string, tx *Transaction) error {
 			return bad("there is no time zone %q", value)
 		}
 	default:
-		known := []string{optionCatalog, optionSchema, optionTableType, optionTimeout, optionTimeZone}
-		unknown := &fault.SQL{Kind: fault.ErrInvalid, Code: "42704",
-			Message: fmt.Sprintf("there is no session option %q", name)}
-		return unknown.WithHint("the options are %s", strings.Join(known, ", "))
+		if err := checkResultOption(name, value); err != nil {
+			return err
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -159,6 +168,35 @@ func (s *Session) setOption(name, value string, tx *Transaction) error {
 		delete(s.options, name)
 	default:
 		s.options[name] = value
+	}
+	return nil
+}
+
+// checkResultOption checks an option of how results are sent; an empty value is its default.
+func checkResultOption(name, value string) error {
+	var good bool
+	var want string
+	switch name {
+	case OptionCompression:
+		good, want = slices.Contains([]string{"", "none", "lz4", "zstd"}, strings.ToLower(value)), "none, lz4 or zstd"
+	case OptionDictionaries:
+		good, want = slices.Contains([]string{"", "true", "false"}, strings.ToLower(value)), "true or false"
+	case OptionTimestampUnit:
+		good, want = slices.Contains([]string{"", "s", "ms", "us", "ns"}, strings.ToLower(value)), "s, ms, us or ns"
+	case OptionMaxEndpoints:
+		n, err := strconv.Atoi(value)
+		good = value == "" || err == nil && n >= 1 && n <= EndpointsMax
+		want = fmt.Sprintf("a number from 1 to %d", EndpointsMax)
+	default:
+		known := []string{optionCatalog, optionSchema, optionTableType, optionTimeout, optionTimeZone, OptionCompression,
+			OptionDictionaries, OptionTimestampUnit, OptionMaxEndpoints}
+		unknown := &fault.SQL{Kind: fault.ErrInvalid, Code: "42704",
+			Message: fmt.Sprintf("there is no session option %q", name)}
+		return unknown.WithHint("the options are %s", strings.Join(known, ", "))
+	}
+	if !good {
+		return &fault.SQL{Kind: fault.ErrInvalid, Code: "22023",
+			Message: fmt.Sprintf("%s is %s, not %q", name, want, value)}
 	}
 	return nil
 }

@@ -378,7 +378,7 @@ func TestCompressionIsOptIn(t *testing.T) {
 	for _, codec := range []string{"", "lz4", "zstd"} {
 		ctx := annCtx()
 		if codec != "" {
-			ctx = metadata.AppendToOutgoingContext(ctx, "x-kalam-compression", codec)
+			ctx = metadata.AppendToOutgoingContext(ctx, "kalam-compression", codec)
 		}
 		stream, err := r.DoGet(ctx, info.Endpoint[0].Ticket)
 		if err != nil {

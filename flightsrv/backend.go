@@ -60,6 +60,8 @@ type Backend interface {
 	Head() manifest.Seq
 	// Pin is the newest durable sequence; what a query reads stays readable at it for a time.
 	Pin(s Session, c *plan.Compiled, life time.Duration) manifest.Seq
+	// Partitions cuts a query into at most so many shares; nil when it is read as a whole.
+	Partitions(ctx context.Context, s Session, c *plan.Compiled, most int) []engine.RowRange
 	// Drain ends what runs, subscriptions with an end row, and refuses new statements.
 	Drain()
 	// NewSession opens a session for a caller at the address remote.
@@ -116,6 +118,10 @@ func actingFor(view *engine.View) func(string) (manifest.UserID, sqlfront.Catalo
 
 func (b backend) Pin(s Session, c *plan.Compiled, life time.Duration) manifest.Seq {
 	return b.Engine.Pin(own(s), c, life)
+}
+
+func (b backend) Partitions(ctx context.Context, s Session, c *plan.Compiled, most int) []engine.RowRange {
+	return b.Engine.Partitions(ctx, own(s), c, most)
 }
 
 func (b backend) CatalogVersion(s Session, transaction string) (uint64, error) {

@@ -6,9 +6,7 @@ import (
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/flight"
 	"github.com/apache/arrow-go/v18/arrow/flight/flightsql"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"kalamflight/engine/plan"
 	"kalamflight/manifest"
@@ -28,11 +26,14 @@ type compiled struct {
 
 func newCompiled(c *plan.Compiled) *compiled {
 	d := &compiled{Compiled: c, schema: resultSchema(c.Columns), eager: c.Update || len(c.Columns) == 0}
-	d.wire = flight.SerializeSchema(d.schema, memory.DefaultAllocator)
-	h := fnv.New64a()
-	h.Write(d.wire) // never fails
-	d.hash = h.Sum64()
+	d.wire, d.hash = schemaBytes(d.schema)
 	return d
+}
+
+func hashOf(b []byte) uint64 {
+	h := fnv.New64a()
+	h.Write(b) // never fails
+	return h.Sum64()
 }
 
 // subscribes tells a subscription from a query that ends.

@@ -84,6 +84,10 @@ func newFake() *fake {
 	return f
 }
 
+func (f *fake) Partitions(context.Context, flightsrv.Session, *plan.Compiled, int) []engine.RowRange {
+	return nil
+}
+
 func (f *fake) addUser(name, password string, role access.Role) {
 	f.users[name] = &fakeUser{Principal: access.Principal{ID: manifest.UserID(len(f.users) + 1), Name: name,
 		Role: role}, password: password}

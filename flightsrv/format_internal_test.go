@@ -34,7 +34,7 @@ func example(t *testing.T, name string) []byte {
 
 func TestFormatOfTickets(t *testing.T) {
 	want := ticket{kind: ticketQuery, id: [16]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}, user: 42,
-		expires: time.UnixMilli(1000), namespace: "default", text: "SELECT ?", asOf: 99, schema: 7, partitions: 1,
+		expires: time.UnixMilli(1000), namespace: "default", text: "SELECT ?", asOf: 99, schema: 7,
 		params: [][]plan.Literal{{{Value: int64(5), Type: kind(manifest.BigInt)}}}}
 	got, err := decodeTicket(example(t, "ticket"))
 	if err != nil || !reflect.DeepEqual(got, want) {

@@ -128,7 +128,8 @@ func (s *Server) schemaOfText(ctx context.Context, m *pb.CommandStatementQuery) 
 	if err != nil {
 		return nil, err
 	}
-	return c.wire, nil
+	f, err := formatOf(ctx)
+	return c.in(f.shape).wire, err
 }
 
 func (s *Server) schemaOfPrepared(ctx context.Context, handle []byte) ([]byte, error) {
@@ -145,7 +146,8 @@ func (s *Server) schemaOfPrepared(ctx context.Context, handle []byte) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	return c.wire, nil
+	f, err := formatOf(ctx)
+	return c.in(f.shape).wire, err
 }
 
 // ListFlights lists the tables that the caller may see, each as a path to read it by.

@@ -99,14 +99,26 @@ func (s *Server) info(ctx context.Context, r request) (*pb.FlightInfo, *outcome,
 		if err != nil {
 			return nil, nil, err
 		}
-		info, err := s.outcomeInfo(r.descriptor, c, out)
+		info, err := s.outcomeInfo(r.descriptor, c.in(out.ticket.shape), out)
 		return info, out, err
 	}
-	t, err := s.queryTicket(r, c)
+	f, err := formatOf(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	info, err := s.flightInfo(r.descriptor, c, -1, &t)
+	t, err := s.queryTicket(r, c.in(f.shape))
+	if err != nil {
+		return nil, nil, err
+	}
+	t.shape = f.shape
+	tickets := []ticket{t}
+	if t.transaction == "" && len(r.params) < 2 && f.endpoints > 1 {
+		for i, rows := range s.backend.Partitions(ctx, r.session.engine, c.Compiled, f.endpoints) {
+			t.rows = rows
+			tickets = append(tickets[:i], t)
+		}
+	}
+	info, err := s.flightInfo(r.descriptor, c.in(f.shape), -1, tickets...)
 	return info, nil, err
 }
 
@@ -135,12 +147,18 @@ func (s *Server) execute(ctx context.Context, r request, c *compiled) (*outcome,
 	if len(params) == 0 {
 		params = [][]plan.Literal{nil}
 	}
+	f, err := formatOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c = c.in(f.shape)
 	result, err := s.backend.Exec(ctx, r.session.engine, c.Compiled,
 		engine.ExecOptions{Rows: params, Transaction: r.transaction})
 	if err != nil {
 		return nil, err
 	}
 	out := &outcome{rows: result.Rows, ticket: newTicket(ticketOutcome, r.session.user, s.o.TicketTTL)}
+	out.ticket.shape = f.shape
 	if result.Returning == nil {
 		return out, nil
 	}
@@ -157,19 +175,22 @@ func (s *Server) outcomeInfo(d *pb.FlightDescriptor, c *compiled, out *outcome) 
 	t := out.ticket
 	t.schema = c.hash
 	t.namespace, t.text = "", ""
-	return s.flightInfo(d, c, out.rows, &t)
+	return s.flightInfo(d, c, out.rows, t)
 }
 
-// flightInfo is one endpoint with one ticket: no client reads several in a promised order.
-func (s *Server) flightInfo(d *pb.FlightDescriptor, c *compiled, rows int64, t *ticket) (*pb.FlightInfo,
+// flightInfo has an endpoint for each ticket. Several are for clients that asked for them; their rows come in no order.
+func (s *Server) flightInfo(d *pb.FlightDescriptor, c *compiled, rows int64, tickets ...ticket) (*pb.FlightInfo,
 	error) {
-	endpoint, err := s.issueTicket(t)
-	if err != nil {
-		return nil, err
+	info := &pb.FlightInfo{Schema: c.wire, FlightDescriptor: d, TotalRecords: rows, TotalBytes: -1,
+		Ordered: len(tickets) == 1}
+	for i := range tickets {
+		endpoint, err := s.issueTicket(&tickets[i])
+		if err != nil {
+			return nil, err
+		}
+		info.Endpoint = append(info.Endpoint, endpoint)
 	}
-	return &pb.FlightInfo{Schema: c.wire, FlightDescriptor: d,
-		Endpoint:     []*pb.FlightEndpoint{endpoint},
-		TotalRecords: rows, TotalBytes: -1, Ordered: true}, nil
+	return info, nil
 }
 
 // update runs a statement for a client that wants the count only. A query is run too, and its rows counted: drivers
@@ -202,6 +223,11 @@ func (s *Server) prepare(ctx context.Context,
 	if err != nil {
 		return nil, err
 	}
+	f, err := formatOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c = c.in(f.shape)
 	var id [16]byte
 	rand.Read(id[:]) // never fails
 	st.handle = string(id[:])
@@ -306,7 +332,13 @@ func (s *Server) preparedTicket(ctx context.Context, st *statement) (ticket, err
 		return ticket{}, err
 	}
 	if !c.eager {
-		return s.queryTicket(r, c)
+		f, err := formatOf(ctx)
+		if err != nil {
+			return ticket{}, err
+		}
+		t, err := s.queryTicket(r, c.in(f.shape))
+		t.shape = f.shape
+		return t, err
 	}
 	st.mu.Lock()
 	out := st.outcome

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"kalamflight/engine"
 	"kalamflight/engine/access"
 	"kalamflight/engine/plan"
 	"kalamflight/internal/fault"
@@ -46,27 +47,30 @@ type ticket struct {
 	asOf manifest.Seq
 	// schema is the hash of the result's schema as it was described.
 	schema uint64
-	// partition of partitions is the share of the rows; there is one so far.
-	partition, partitions uint64
+	// shape is what the columns look like.
+	shape shape
+	// rows is the share of the rows that it reads.
+	rows engine.RowRange
 }
 
 // ticketVersion is the first byte of a ticket; another version is another format.
-const ticketVersion = 2
+const ticketVersion = 3
 
 // ticketBytesMax bounds what is decoded, and what a statement with its parameters may have.
 const ticketBytesMax = 8 << 20
 
 func newTicket(kind ticketKind, user manifest.UserID, ttl time.Duration) ticket {
-	t := ticket{kind: kind, user: user, expires: time.Now().Add(ttl), partitions: 1}
+	t := ticket{kind: kind, user: user, expires: time.Now().Add(ttl)}
 	rand.Read(t.id[:]) // never fails
 	return t
 }
 
 func (t *ticket) encode() ([]byte, error) {
-	b := []byte{ticketVersion, byte(t.kind)}
+	b := []byte{ticketVersion, byte(t.kind), byte(t.shape)}
 	b = append(b, t.id[:]...)
-	for _, n := range []uint64{uint64(t.user), uint64(t.expires.UnixMilli()), uint64(t.asOf), t.schema, t.partition,
-		t.partitions} {
+	first, end := t.rows.First, t.rows.End
+	for _, n := range []uint64{uint64(t.user), uint64(t.expires.UnixMilli()), uint64(t.asOf), t.schema,
+		uint64(first.Seq), uint64(first.Ordinal), uint64(end.Seq), uint64(end.Ordinal)} {
 		b = binary.AppendUvarint(b, n)
 	}
 	for _, s := range []string{t.namespace, t.text, t.transaction} {
@@ -97,12 +101,15 @@ func decodeTicket(b []byte) (ticket, error) {
 	if v := c.byte(); v != ticketVersion {
 		return ticket{}, fmt.Errorf("it has version %d", v)
 	}
-	t := ticket{kind: ticketKind(c.byte())}
+	t := ticket{kind: ticketKind(c.byte()), shape: shape(c.byte())}
 	copy(t.id[:], c.take(16))
 	t.user = manifest.UserID(c.uvarint())
 	t.expires = time.UnixMilli(int64(c.uvarint()))
 	t.asOf = manifest.Seq(c.uvarint())
-	t.schema, t.partition, t.partitions = c.uvarint(), c.uvarint(), c.uvarint()
+	t.schema = c.uvarint()
+	for _, v := range []*engine.RowVersion{&t.rows.First, &t.rows.End} {
+		v.Seq, v.Ordinal = manifest.Seq(c.uvarint()), uint32(c.uvarint())
+	}
 	t.namespace, t.text, t.transaction = c.string(), c.string(), c.string()
 	for range c.count() {
 		row := make([]plan.Literal, 0, min(len(c.b), 16))

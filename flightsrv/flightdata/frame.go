@@ -1,6 +1,7 @@
 package flightdata
 
 import (
+	"bytes"
 	"sync/atomic"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -50,6 +51,22 @@ func NewBatch(rows arrow.RecordBatch, x Extra, options ...ipc.Option) (*Frame, e
 	return newFrame(p, x)
 }
 
+// CopyPayload makes the frame of a payload, which is borrowed: its body is copied.
+func CopyPayload(p ipc.Payload) (*Frame, error) {
+	var body bytes.Buffer
+	if err := p.SerializeBody(&body); err != nil {
+		return nil, err
+	}
+	meta := p.Meta()
+	defer meta.Release()
+	f := &Frame{body: body.Len(), prefix: prefix(meta.Bytes(), body.Len(), Extra{})}
+	if f.body > 0 {
+		f.parts = [][]byte{body.Bytes()}
+	}
+	f.refs.Store(1)
+	return f, nil
+}
+
 // newFrame takes p.
 func newFrame(p ipc.Payload, x Extra) (*Frame, error) {
 	f := &Frame{payload: p}
@@ -60,23 +77,28 @@ func newFrame(p ipc.Payload, x Extra) (*Frame, error) {
 	}
 	meta := p.Meta()
 	defer meta.Release()
-	b := make([]byte, 0, meta.Len()+len(x.Descriptor)+len(x.AppMetadata)+32)
+	f.prefix = prefix(meta.Bytes(), f.body, x)
+	return f, nil
+}
+
+// prefix is the message up to its body, of which it has the length.
+func prefix(header []byte, body int, x Extra) []byte {
+	b := make([]byte, 0, len(header)+len(x.Descriptor)+len(x.AppMetadata)+32)
 	if len(x.Descriptor) > 0 {
 		b = protowire.AppendTag(b, fieldDescriptor, protowire.BytesType)
 		b = protowire.AppendBytes(b, x.Descriptor)
 	}
 	b = protowire.AppendTag(b, fieldHeader, protowire.BytesType)
-	b = protowire.AppendBytes(b, meta.Bytes())
+	b = protowire.AppendBytes(b, header)
 	if len(x.AppMetadata) > 0 {
 		b = protowire.AppendTag(b, fieldAppMetadata, protowire.BytesType)
 		b = protowire.AppendBytes(b, x.AppMetadata)
 	}
-	if f.body > 0 {
+	if body > 0 {
 		b = protowire.AppendTag(b, fieldBody, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(f.body))
+		b = protowire.AppendVarint(b, uint64(body))
 	}
-	f.prefix = b
-	return f, nil
+	return b
 }
 
 // Bytes is the size of the message.
