@@ -109,12 +109,18 @@ func mergeMetadata(a, b arrow.Metadata) arrow.Metadata {
 }
 
 // parameterSchema has a field for each parameter, nullable all of them. Of a parameter that nothing is known of, text
-// is the type that drivers can bind anything as.
+// is the type that drivers can bind anything as. Of numbers the widest is announced: database/sql has int64 and float64
+// alone, and arrow-go's driver fails to put them into less. What does not fit the real type is an error when it comes.
 func parameterSchema(types []manifest.Type) *arrow.Schema {
 	fields := make([]arrow.Field, len(types))
 	for i, t := range types {
-		if t.Kind == manifest.Null || t.Kind == 0 {
+		switch t.Kind {
+		case manifest.Null, 0:
 			t = kind(manifest.Text)
+		case manifest.SmallInt, manifest.Int:
+			t = kind(manifest.BigInt)
+		case manifest.Float:
+			t = kind(manifest.Double)
 		}
 		fields[i] = t.Field(strconv.Itoa(i+1), true)
 		fields[i].Metadata = mergeMetadata(fields[i].Metadata, columnMetadata(t).Metadata())
