@@ -22,7 +22,9 @@ type profile struct {
 	Spilled  int64      `json:"spilled_bytes,omitempty"`
 	Runs     int64      `json:"spilled_runs,omitempty"`
 	Scan     *ScanStats `json:"scan,omitempty"`
-	Inputs   []profile  `json:"inputs,omitempty"`
+	// Filters are those that joins above gave the scan.
+	Filters []filterStats `json:"join_filters,omitempty"`
+	Inputs  []profile     `json:"inputs,omitempty"`
 }
 
 // profileOf reads the counters of an operator and of those below it.
@@ -48,6 +50,13 @@ func profileOf(op operator, analyze bool) profile {
 	ms := float64(max(nanos, 0)) / float64(time.Millisecond)
 	p.Rows, p.Batches, p.TimeMS, p.Bytes = &rows, &batches, &ms, o.bytes.Load()
 	p.Spilled, p.Runs = o.spilled.Load(), o.runs.Load()
+	if scan, ok := op.(*scanOp); ok {
+		for _, f := range scan.filters {
+			if f.keys.Load() != nil {
+				p.Filters = append(p.Filters, filterStats{f.name, f.tested.Load(), f.kept.Load()})
+			}
+		}
+	}
 	return p
 }
 
@@ -102,6 +111,9 @@ func (p *profile) write(b *strings.Builder, depth int, analyze bool) {
 				s.ColumnsCached, s.ColumnsRead, s.MarksApplied)
 		}
 		b.WriteByte('\n')
+	}
+	for _, f := range p.Filters {
+		fmt.Fprintf(b, "%s  join filter on %s: rows tested=%d kept=%d\n", indent, f.Column, f.Tested, f.Kept)
 	}
 	for i := range p.Inputs {
 		p.Inputs[i].write(b, depth+1, analyze)

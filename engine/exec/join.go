@@ -41,6 +41,8 @@ type joinOp struct {
 	// builds: the left side of the plan's Semi or Anti is the stored one, which is the right side here. What comes out are
 	// stored rows with, or without, a partner.
 	builds bool
+	// filters let scans of the streamed side know the stored keys.
+	filters []keyFilter
 }
 
 func (b *builder) buildJoin(ctx context.Context, n *plan.Join) (operator, error) {
@@ -52,12 +54,14 @@ func (b *builder) buildJoin(ctx context.Context, n *plan.Join) (operator, error)
 		op.builds = true
 		op.classify()
 		op.detail, op.cols = joinDetail(n)+", left stored", n.Cols
+		op.addFilters()
 		return op, nil
 	}
 	op, err := b.join(ctx, n)
 	if err != nil {
 		return nil, err
 	}
+	op.addFilters()
 	return op, nil
 }
 
@@ -421,6 +425,7 @@ func (s *buildSide) chain(ctx context.Context, owners []uint32) error {
 
 func (o *joinOp) run(ctx context.Context, out sink) error {
 	out = o.counted(out)
+	o.forget()
 	side, err := o.build(ctx)
 	if errors.Is(err, errBuildTight) {
 		defer side.free()
@@ -437,6 +442,7 @@ func (o *joinOp) run(ctx context.Context, out sink) error {
 	if side.rows == 0 && o.needsRight() {
 		return finishOnly(ctx, out)
 	}
+	side.fillFilters()
 	err = o.left.run(ctx, func(ctx context.Context) (stage, error) {
 		next, err := out(ctx)
 		if err != nil {

@@ -216,6 +216,8 @@ func (t *threshold) arrange(morsels []Morsel) []Morsel {
 type scanStep struct {
 	columns []int
 	where   *expr.Program
+	// late: it needs strings, so that what joins leave out should be gone before.
+	late bool
 }
 
 // canFail tells whether e may be an error for some row.
@@ -260,7 +262,7 @@ func scanSteps(filter plan.Expr, types []manifest.Type, env *expr.Env) ([]scanSt
 	}
 	var steps []scanStep
 	seen := make([]bool, len(types))
-	for _, list := range parts {
+	for i, list := range parts {
 		if len(list) == 0 {
 			continue
 		}
@@ -272,7 +274,7 @@ func scanSteps(filter plan.Expr, types []manifest.Type, env *expr.Env) ([]scanSt
 		if err != nil {
 			return nil, err
 		}
-		step := scanStep{where: where}
+		step := scanStep{where: where, late: i == 1}
 		used := make([]bool, len(types))
 		columnsOf(e, used)
 		for i, is := range used {
@@ -287,33 +289,83 @@ func scanSteps(filter plan.Expr, types []manifest.Type, env *expr.Env) ([]scanSt
 
 // sieve is one worker's run through the steps of a scan.
 type sieve struct {
-	op       *scanOp
-	batch    *expr.Batch
-	choosers []*chooser
-	phases   []Phase
-	loaded   []bool
-	within   []uint16
+	op    *scanOp
+	batch *expr.Batch
+	// chooses are what phases choose by.
+	phases  []Phase
+	chooses []func() ([]uint16, error)
+	// filters is how many of the phases are filters of joins.
+	filters int
+	loaded  []bool
+	within  []uint16
+	seen    []bool
 }
 
 func (o *scanOp) sieve(b *expr.Batch) *sieve {
-	s := &sieve{op: o, batch: b, loaded: make([]bool, len(o.types))}
-	seen := make([]bool, len(o.types))
+	s := &sieve{op: o, batch: b, loaded: make([]bool, len(o.types)), seen: make([]bool, len(o.types))}
 	if o.top != nil {
-		seen[o.top.column] = true
-		s.phases = append(s.phases, s.pick([]int{o.top.column}, s.chooseFirst))
+		s.add([]int{o.top.column}, s.chooseFirst)
 	}
+	filtered := false
 	for _, step := range o.steps {
-		c := newChooser(step.where)
-		s.choosers = append(s.choosers, c)
-		var columns []int
-		for _, i := range step.columns {
-			if !seen[i] {
-				columns = append(columns, i)
-			}
+		if step.late && !filtered {
+			s.addFilters()
+			filtered = true
 		}
-		s.phases = append(s.phases, s.pick(columns, func() ([]uint16, error) { return c.choose(b) }))
+		c := newChooser(step.where)
+		s.add(step.columns, func() ([]uint16, error) { return c.choose(b) })
+	}
+	if !filtered {
+		s.addFilters()
 	}
 	return s
+}
+
+// add adds a step that reads some columns and chooses by them.
+func (s *sieve) add(columns []int, choose func() ([]uint16, error)) {
+	var fresh []int
+	for _, i := range columns {
+		if !s.seen[i] {
+			fresh, s.seen[i] = append(fresh, i), true
+		}
+	}
+	s.phases, s.chooses = append(s.phases, s.pick(fresh, choose)), append(s.chooses, choose)
+}
+
+// addFilters adds the filters of joins that know something.
+func (s *sieve) addFilters() {
+	for _, f := range s.op.filters {
+		if f.keys.Load() == nil {
+			continue
+		}
+		s.filters++
+		s.add([]int{f.column}, func() ([]uint16, error) {
+			s.within = room(s.within, expr.VectorRows)
+			return f.choose(s.batch.Vectors[f.column], s.batch.Sel, s.within), nil
+		})
+	}
+}
+
+// picks tells whether reading by phases is worth it: something may be left out.
+func (s *sieve) picks() bool {
+	return len(s.phases) > s.filters || slices.ContainsFunc(s.op.filters, func(f *joinFilter) bool {
+		k := f.keys.Load()
+		return k != nil && (!k.ints || f.tests())
+	})
+}
+
+// where is what storage may leave rows out by, besides the scan's own conditions.
+func (s *sieve) where() []manifest.Predicate {
+	var where []manifest.Predicate
+	if s.op.top != nil {
+		where = s.op.top.where()
+	}
+	for _, f := range s.op.filters {
+		if k := f.keys.Load(); k != nil {
+			where = append(where, k.where...)
+		}
+	}
+	return where
 }
 
 // chooseFirst applies the threshold.
@@ -362,12 +414,8 @@ func (s *sieve) load(a arrow.Array, i int) error {
 
 // scan reads a morsel through the sieve and pushes what is left.
 func (s *sieve) scan(ctx context.Context, w *worker, m Morsel) error {
-	if p, ok := m.(Picker); ok && len(s.phases) > 0 {
-		var where []manifest.Predicate
-		if s.op.top != nil {
-			where = s.op.top.where()
-		}
-		ok, err := p.ScanPhases(ctx, where, s.phases, func(rows arrow.RecordBatch, sel []uint16) error {
+	if p, ok := m.(Picker); ok && s.picks() {
+		ok, err := p.ScanPhases(ctx, s.where(), s.phases, func(rows arrow.RecordBatch, sel []uint16) error {
 			return s.push(ctx, w, rows, sel)
 		})
 		if ok || err != nil {
@@ -387,11 +435,7 @@ func (s *sieve) scan(ctx context.Context, w *worker, m Morsel) error {
 				return err
 			}
 		}
-		for i := range s.phases {
-			choose := s.chooseFirst
-			if k := i - (len(s.phases) - len(s.choosers)); k >= 0 {
-				choose = func() ([]uint16, error) { return s.choosers[k].choose(s.batch) }
-			}
+		for _, choose := range s.chooses {
 			if _, some, err := s.narrow(choose); err != nil || !some {
 				return err
 			}

@@ -23,6 +23,8 @@ type scanOp struct {
 	limit int64
 	// top, when not nil, is the threshold of a sort above that keeps its first rows.
 	top *threshold
+	// filters are of joins above whose streamed side the scan's rows are part of.
+	filters []*joinFilter
 }
 
 func (b *builder) buildScan(ctx context.Context, n *plan.Scan) (operator, error) {
@@ -88,6 +90,10 @@ func (o *scanOp) run(ctx context.Context, out sink) error {
 		morsels = o.top.arrange(morsels)
 	}
 	o.exec.pieces.Add(int64(len(morsels)))
+	for _, f := range o.filters {
+		f.tested.Store(0)
+		f.kept.Store(0)
+	}
 	return o.exec.each(ctx, &o.opInfo, len(morsels), workers, o.counted(out),
 		func(ctx context.Context, w *worker, i int) error {
 			if w.sieve == nil {
