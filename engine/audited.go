@@ -122,6 +122,10 @@ func objectOf(st plan.Statement) (object, person string) {
 		return "", st.Name
 	case *plan.AlterUser:
 		return "", st.Name
+	case *plan.UndropUser:
+		return "", st.Name
+	case *plan.ExportUser:
+		return "", st.Name
 	case *plan.DropUser:
 		if st.Purge {
 			return "purge", st.Name

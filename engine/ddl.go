@@ -44,12 +44,14 @@ func (e *Engine) define(ctx context.Context, s *Session, tx *Transaction, st pla
 	case *plan.AlterTable:
 		defer e.endFallen()
 		return 0, e.alterTable(ctx, s, tx, st)
-	case *plan.CreateUser, *plan.AlterUser, *plan.DropUser:
+	case *plan.CreateUser, *plan.AlterUser, *plan.DropUser, *plan.UndropUser:
 		return 0, e.changeUsers(ctx, p, tx, st)
 	case *plan.FlushTable:
 		return 0, e.maintain(ctx, p, st.Table, e.tablets.Flush)
 	case *plan.CompactTable:
 		return 0, e.compactTable(ctx, p, st)
+	case *plan.ExportUser:
+		return 0, unsupported("exports")
 	case *plan.Kill:
 		return 0, e.kill(p, st)
 	case *plan.Grant:
@@ -70,6 +72,8 @@ func definesInside(st plan.Statement) error {
 		if st.Purge {
 			what = "DROP USER .. PURGE"
 		}
+	case *plan.UndropUser, *plan.ExportUser:
+		what = "UNDROP USER and EXPORT USER"
 	}
 	if what == "" {
 		return nil
@@ -262,6 +266,8 @@ func (e *Engine) changeUsers(ctx context.Context, p access.Principal, tx *Transa
 		return e.alterUser(ctx, p, defs, st)
 	case *plan.DropUser:
 		return e.dropUser(ctx, p, defs, st)
+	case *plan.UndropUser:
+		return e.undropUser(ctx, p, st)
 	}
 	return nil
 }
@@ -302,39 +308,6 @@ func (e *Engine) alterUser(ctx context.Context, p access.Principal, defs definit
 	return defs.alterUser(ctx, st.Name, st.Password, role)
 }
 
-func (e *Engine) dropUser(ctx context.Context, p access.Principal, defs definitions, st *plan.DropUser) error {
-	snap, err := defs.snapshot()
-	if err != nil {
-		return err
-	}
-	if err := access.Can(p, access.ManageUser, access.Target{Role: access.RoleUser}); err != nil {
-		return err
-	}
-	u := userNamed(snap, st.Name)
-	if u == nil || u.Dropped != 0 && !st.Purge {
-		if st.IfExists {
-			return nil
-		}
-		return &fault.SQL{Kind: fault.ErrNotFound, Code: "42704", Message: fmt.Sprintf("there is no user %q", st.Name)}
-	}
-	q, err := u.Principal()
-	if err != nil {
-		return err
-	}
-	if err := access.Can(p, access.ManageUser, access.Target{Role: q.Role}); err != nil {
-		return err
-	}
-	if u.Dropped == 0 {
-		if err := defs.dropUser(ctx, u.Name); err != nil {
-			return err
-		}
-	}
-	if !st.Purge {
-		return nil
-	}
-	return e.purgeUser(ctx, u)
-}
-
 // userNamed finds a user by name, dropped ones included.
 func (e *Engine) userNamed(name string) *catalog.User { return userNamed(e.catalog.Snapshot(), name) }
 
@@ -347,31 +320,17 @@ func userNamed(snap *catalog.Snapshot, name string) *catalog.User {
 	return nil
 }
 
-// purgeUser removes every row of a dropped user, then the user. It is idempotent.
-func (e *Engine) purgeUser(ctx context.Context, u *catalog.User) error {
-	s := e.catalog.Snapshot()
-	for _, n := range s.Namespaces() {
-		for _, t := range s.Tables(n.Name) {
-			if t.Kind == manifest.View || !t.PerUser() {
-				continue
-			}
-			if err := e.tablets.Drop(ctx, manifest.Tablet{Table: t, Owner: u.Owner()}); err != nil {
-				return fmt.Errorf("purge user %d: %w", u.ID, err)
-			}
-		}
-	}
-	if err := e.hot.DropOwner(ctx, u.ID); err != nil {
-		return fmt.Errorf("purge user %d: %w", u.ID, err)
-	}
-	return e.catalog.PurgeUser(ctx, u.ID)
-}
-
-// compactTable merges the segments of the caller's tablets of a table, or of every user's.
+// compactTable merges the segments of the caller's tablets of a table, or of every user's. With PURGE the bytes of
+// deleted versions are gone when it returns, those in the log too.
 func (e *Engine) compactTable(ctx context.Context, p access.Principal, st *plan.CompactTable) error {
-	return e.maintain(ctx, p, st.Table, func(ctx context.Context, t manifest.Tablet) error {
+	err := e.maintain(ctx, p, st.Table, func(ctx context.Context, t manifest.Tablet) error {
 		_, err := e.tablets.Compact(ctx, t, tablet.CompactOptions{Purge: st.Purge})
 		return err
 	})
+	if err != nil || !st.Purge {
+		return err
+	}
+	return e.hot.Erase()
 }
 
 // maintain runs f over the tablets of t that the caller may maintain: every owner's for service and above, else their

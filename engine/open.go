@@ -20,6 +20,7 @@ import (
 	"kalamflight/engine/exec"
 	"kalamflight/engine/jobs"
 	"kalamflight/engine/plan"
+	"kalamflight/engine/receipts"
 	"kalamflight/engine/spill"
 	"kalamflight/engine/tablet"
 	"kalamflight/hotlog"
@@ -67,6 +68,8 @@ type Options struct {
 	UnsafeNoSync bool
 	// NoJobs leaves flush, compaction and eviction to whoever calls them: for tests.
 	NoJobs bool
+	// DropGrace is how long a dropped user can come back before they are erased; 0 means 30 days.
+	DropGrace time.Duration
 	// Audit says what the audit log gets; "" means AuditDDL. AuditBytes bounds it, 0 means 1 GiB, and AuditKeep the age of
 	// its records, 0 means 400 days.
 	Audit      AuditLevel
@@ -99,6 +102,9 @@ func (o *Options) fill() error {
 	if o.TransactionIdle == 0 {
 		o.TransactionIdle = 5 * time.Minute
 	}
+	if o.DropGrace == 0 {
+		o.DropGrace = 30 * 24 * time.Hour
+	}
 	if o.TransactionBytes == 0 {
 		o.TransactionBytes = 64 << 20
 	}
@@ -124,6 +130,16 @@ type Engine struct {
 	jobs    *jobs.Scheduler
 	hub     *subscriptions.Hub
 	audit   *audit.Log
+	// receipts are what erasures leave; tasks runs them, and exports. erasing is held while one begins.
+	receipts *receipts.Signer
+	tasks    *jobs.Tasks
+	erasing  sync.Mutex
+	// ctx ends with the engine, before the stores; background are its own goroutines.
+	ctx        context.Context
+	cancel     context.CancelFunc
+	background sync.WaitGroup
+	// fallen wakes the one that looks for people who were dropped.
+	fallen  chan struct{}
 	budget  *exec.Budget
 	spill   *spill.Folder
 	started time.Time
@@ -161,6 +177,8 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if e.alloc == nil {
 		e.alloc = memory.NewGoAllocator()
 	}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.fallen = make(chan struct{}, 1)
 	e.running.max = o.QueriesMax
 	e.budget = exec.NewBudget("server", o.ServerBytes, nil)
 	var err error
@@ -237,9 +255,18 @@ func (e *Engine) open(ctx context.Context) error {
 	}
 	e.hub = subscriptions.New(subscriptions.Options{Watch: e.hot.Watch, Head: e.hot.Head})
 	e.jobs = jobs.New(jobs.Options{Tablets: e.tablets, Resolve: e.resolve, HotBytes: e.opts.HotBytes, Logger: e.log})
+	e.receipts, err = receipts.OpenSigner(filepath.Join(e.opts.Dir, "keys", "receipts.pem"),
+		filepath.Join(e.opts.Dir, "receipts"))
+	if err != nil {
+		return err
+	}
+	if err := e.openTasks(ctx); err != nil {
+		return err
+	}
 	if !e.opts.NoJobs {
 		e.jobs.Start()
 	}
+	e.background.Go(func() { e.reap(e.ctx) })
 	return nil
 }
 
@@ -337,6 +364,11 @@ func (e *Engine) Close(ctx context.Context) error {
 
 func (e *Engine) closeStores() error {
 	var errs []error
+	e.cancel()
+	e.background.Wait()
+	if e.tasks != nil {
+		e.tasks.Close()
+	}
 	if e.jobs != nil {
 		e.jobs.Close()
 	}

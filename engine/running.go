@@ -127,8 +127,11 @@ func (e *Engine) begin(ctx context.Context, s, as *Session, text string, st plan
 	if e.closed.Load() {
 		return nil, nil, errDraining
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
 	p := s.Principal()
+	if _, err := e.Principal(ctx, p.ID); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
 	r := &run{what: what, text: text, session: s, owner: p, started: time.Now(), cancel: cancel, epoch: e.Epoch(p.ID),
 		as: as, statement: st, kind: kindOf(st)}
 	r.policies = e.policiesOf(r)
@@ -253,6 +256,10 @@ func (e *Engine) endFallen() {
 			}
 		}
 	}
+	select {
+	case e.fallen <- struct{}{}:
+	default:
+	}
 }
 
 // kill ends a query, subscription, session or job by its id. One's own may always be ended; a foreign one reads as
@@ -286,10 +293,8 @@ func (e *Engine) kill(p access.Principal, st *plan.Kill) error {
 			}
 		}
 	case "job":
-		if may(access.Principal{}) {
-			if err := e.jobs.Kill(st.ID); !errors.Is(err, fault.ErrNotFound) {
-				return err
-			}
+		if err := e.killJob(p, st.ID); !errors.Is(err, fault.ErrNotFound) {
+			return err
 		}
 	}
 	return missing

@@ -47,6 +47,9 @@ func systemDefinitions() []systemTable {
 			"target", text, "target_id", bigint, "target_hash", text, "rows", bigint, "outcome", text), auditRows},
 		{sys, "audit_check", cols("ok", boolType, "records", bigint, "first_seq", bigint, "last_seq", bigint, "head", text,
 			"problem", text), auditCheckRows},
+		{sys, "receipts", cols("id", text, "user_id", bigint, "user_hash", text, "dropped_at", timestamp,
+			"started_at", timestamp, "ended_at", timestamp, "tables", bigint, "rows", bigint, "files", bigint, "bytes", bigint,
+			"exports", bigint, "digest", text, "file", text, "valid", boolType, "problem", text), receiptRows},
 		{sys, "settings", cols("name", text, "value", text, "origin", text), settingRows},
 		{schema, "schemata", cols("catalog_name", text, "schema_name", text, "schema_owner", text), schemataRows},
 		{schema, "tables", cols("table_catalog", text, "table_schema", text, "table_name", text,
@@ -232,6 +235,47 @@ func jobRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
 		t := j.Tablet.Table
 		err := yield(j.ID, string(j.Kind), t.Namespace+"."+t.Name, orNil(j.Tablet.Owner.Name), string(j.State),
 			whenOrNil(j.Started), whenOrNil(j.Ended), j.Rows, j.Bytes, orNil(j.Error))
+		if err != nil {
+			return err
+		}
+	}
+	return taskRows(e, s, yield)
+}
+
+// taskRows are the exports and erasures of system.jobs.
+func taskRows(e *Engine, s *viewer, yield yieldRow) error {
+	p := s.Principal()
+	all := access.Can(p, access.Observe, access.Target{}) == nil
+	for _, t := range e.tasks.List() {
+		if !all && t.Owner != p.ID && t.By != p.ID {
+			continue
+		}
+		err := yield(t.ID, string(t.Kind), nil, s.nameOf(t.Owner), string(t.State), whenOrNil(t.Started),
+			whenOrNil(t.Ended), t.Rows, t.Bytes, orNil(t.Error))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// receiptRows are system.receipts: what was erased, for those who may see what others do.
+func receiptRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
+	if access.Can(s.Principal(), access.Observe, access.Target{}) != nil {
+		return nil
+	}
+	all, err := e.receipts.List()
+	if err != nil {
+		return err
+	}
+	for _, r := range all {
+		rows := int64(0)
+		for _, t := range r.Tables {
+			rows += t.HotRows + t.Rows
+		}
+		err := yield(orNil(r.ID), int64(r.Subject), orNil(r.Pseudonym), timeOrNil(r.Dropped), timeOrNil(r.Began),
+			timeOrNil(r.Ended), int64(len(r.Tables)), rows, r.Files, r.Bytes, r.Exports, orNil(r.Digest), r.File,
+			r.Problem == "", orNil(r.Problem))
 		if err != nil {
 			return err
 		}

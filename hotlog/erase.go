@@ -110,10 +110,16 @@ func (l *Log) Erase() error {
 	l.keep.Lock()
 	defer l.keep.Unlock()
 	l.mu.Lock()
-	if err := l.stateLocked(); err != nil {
-		l.mu.Unlock()
+	err := l.stateLocked()
+	l.mu.Unlock()
+	if err == nil {
+		// One of them becomes the next file, of which only what is written there would be overwritten.
+		err = l.wipeSpares()
+	}
+	if err != nil {
 		return err
 	}
+	l.mu.Lock()
 	for l.flushing {
 		l.moved.Wait()
 	}

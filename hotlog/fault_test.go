@@ -251,6 +251,31 @@ func TestDropOwnerErases(t *testing.T) {
 	}
 }
 
+// TestEraseWipesWhatIsUsedAgain: the file that is next after an Erase held rows before, and holds nothing of them.
+func TestEraseWipesWhatIsUsedAgain(t *testing.T) {
+	o := hotlog.Options{Dir: t.TempDir(), FileBytes: 16 << 10, BudgetBytes: 64 << 10, Alloc: checkedAlloc(t)}
+	l := open(t, o)
+	const canary = "canary-of-a-row"
+	for i := range 600 {
+		seq := appendTexts(t, l, tabletID(1, 7), int64(i), canary+strings.Repeat("c", 100))
+		if err := l.Truncate(tabletID(1, 7), seq); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for deadline := time.Now().Add(10 * time.Second); l.Stats().Checkpoints == 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	if len(filesWith(t, o.Dir, canary)) == 0 {
+		t.Fatal("the canary is nowhere: the test has no teeth")
+	}
+	if err := l.Erase(); err != nil {
+		t.Fatal(err)
+	}
+	if left := filesWith(t, o.Dir, canary); len(left) > 0 {
+		t.Errorf("the canary is still in %v", left)
+	}
+}
+
 // TestRecycledFilesHoldNothing fills files many times over; what they held before never comes back.
 func TestRecycledFilesHoldNothing(t *testing.T) {
 	disk := simfs.New(5)

@@ -33,6 +33,8 @@ type User struct {
 	// Created and Dropped are microseconds since 1970; Dropped is 0 while the user lives.
 	Created int64 `json:"created"`
 	Dropped int64 `json:"dropped,omitempty"`
+	// Erasing is when the erasure began, 0 before it; a dropped user can come back until then.
+	Erasing int64 `json:"erasing,omitempty"`
 	// Epoch grows when the password or the role changes: older tokens end.
 	Epoch uint64 `json:"epoch,omitempty"`
 }

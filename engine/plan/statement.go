@@ -295,6 +295,16 @@ type DropUser struct {
 	Purge    bool
 }
 
+// UndropUser brings a dropped user back.
+type UndropUser struct {
+	Name     string
+	IfExists bool
+}
+
+// ExportUser writes a user's tables as files into the folder Dir of the server's folder for exports. Name "" means the
+// caller.
+type ExportUser struct{ Name, Dir string }
+
 // FlushTable moves a table's hot rows into segments; CompactTable merges its segments, and with Purge drops history
 // now.
 type FlushTable struct{ Table *manifest.Table }
@@ -420,6 +430,8 @@ func (*AlterTable) statement()      {}
 func (*CreateUser) statement()      {}
 func (*AlterUser) statement()       {}
 func (*DropUser) statement()        {}
+func (*UndropUser) statement()      {}
+func (*ExportUser) statement()      {}
 func (*FlushTable) statement()      {}
 func (*CompactTable) statement()    {}
 func (*Kill) statement()            {}

@@ -24,6 +24,9 @@ type Bucket interface {
 	List(ctx context.Context, prefix string, f func(Entry) error) error
 	// Delete removes a blob; one that is missing is no error.
 	Delete(ctx context.Context, name string) error
+	// DeleteAll removes everything in a folder, what crashed or aborted writers left included, and the folder: when it
+	// returns nothing there has the folder's name any more. Nobody may write there meanwhile. A missing one is no error.
+	DeleteAll(ctx context.Context, dir string) error
 }
 
 // Writer is a blob being written. It is for one goroutine.

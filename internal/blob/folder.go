@@ -317,6 +317,21 @@ func (f *Folder) List(ctx context.Context, prefix string, call func(Entry) error
 	return err
 }
 
+// DeleteAll removes a folder with all that is in it.
+func (f *Folder) DeleteAll(ctx context.Context, dir string) error {
+	if err := errors.Join(ctx.Err(), CheckName(dir)); err != nil {
+		return err
+	}
+	path := f.path(dir)
+	if err := os.RemoveAll(path); err != nil {
+		return fmt.Errorf("delete folder %s: %w", dir, err)
+	}
+	if err := syncDir(filepath.Dir(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("delete folder %s: sync folder: %w", dir, err)
+	}
+	return nil
+}
+
 // Delete removes a blob, and the folders that it leaves empty: they may carry a user's name.
 func (f *Folder) Delete(ctx context.Context, name string) error {
 	if err := errors.Join(ctx.Err(), CheckName(name)); err != nil {

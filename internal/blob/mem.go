@@ -239,3 +239,19 @@ func (m *Mem) Delete(ctx context.Context, name string) error {
 	defer m.mu.Unlock()
 	return m.stepLocked("delete", name, func() { delete(m.blobs, name) })
 }
+
+// DeleteAll removes the blobs of a folder.
+func (m *Mem) DeleteAll(ctx context.Context, dir string) error {
+	if err := errors.Join(ctx.Err(), CheckName(dir)); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.stepLocked("delete", dir, func() {
+		for name := range m.blobs {
+			if strings.HasPrefix(name, dir+"/") {
+				delete(m.blobs, name)
+			}
+		}
+	})
+}

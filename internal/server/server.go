@@ -67,6 +67,8 @@ type Options struct {
 	UnsafeNoSync bool
 	// NoJobs leaves flush, compaction and eviction to statements, for tests.
 	NoJobs bool
+	// DropGrace is how long a dropped user can come back before they are erased; 0 means the engine's default.
+	DropGrace time.Duration
 	// Audit is what the audit log gets: none, ddl, write or all; "" means ddl. AuditBytes bounds it and AuditKeep the age
 	// of its records; 0 means the engine's defaults.
 	Audit      string
@@ -123,7 +125,8 @@ func start(ctx context.Context, o Options, listener net.Listener) (*Server, erro
 		ServerBytes: o.TotalBytes, Workers: o.Workers, QueriesMax: o.QueriesMax, HotBytes: o.HotBytes, LogBytes: o.LogBytes,
 		CacheBytes:      o.CacheBytes,
 		TransactionIdle: o.TransactionIdle, TransactionBytes: o.TransactionBytes,
-		Audit: engine.AuditLevel(o.Audit), AuditBytes: o.AuditBytes, AuditKeep: o.AuditKeep,
+		DropGrace: o.DropGrace,
+		Audit:     engine.AuditLevel(o.Audit), AuditBytes: o.AuditBytes, AuditKeep: o.AuditKeep,
 		LogFS: o.LogFS, UnsafeNoSync: o.UnsafeNoSync, NoJobs: o.NoJobs, Settings: o.Settings, Logger: o.Logger})
 	if err != nil {
 		return nil, err

@@ -67,12 +67,16 @@ func (p *parser) command() ast.Statement {
 		return p.kill()
 	case "VERIFY":
 		return p.verify()
+	case "UNDROP":
+		return p.undrop()
+	case "EXPORT":
+		return p.export()
 	case "GRANT", "REVOKE":
 		return p.grant()
 	case "EXECUTE":
 		return p.execute()
 	case "TRUNCATE", "MERGE", "COPY", "VACUUM", "ANALYZE", "PRAGMA", "CALL", "PREPARE", "DEALLOCATE",
-		"ATTACH", "DETACH", "BACKUP", "RESTORE", "EXPORT", "IMPORT", "COMMENT", "REINDEX", "LOCK", "DECLARE", "UNDROP":
+		"ATTACH", "DETACH", "BACKUP", "RESTORE", "IMPORT", "COMMENT", "REINDEX", "LOCK", "DECLARE":
 		hint := map[string]string{"TRUNCATE": "use DELETE FROM", "MERGE": "use INSERT .. ON CONFLICT",
 			"COPY": "use bulk ingest"}[k]
 		p.unsupported(p.tok().Start, hint, "%s is not supported", k)
@@ -91,7 +95,7 @@ func statements() []string {
 	return []string{"SELECT", "VALUES", "WITH", "INSERT", "UPDATE", "DELETE", "SUBSCRIBE", "CREATE", "DROP", "ALTER",
 		"EXPLAIN", "DESCRIBE",
 		"SHOW", "USE", "SET", "BEGIN", "COMMIT", "ROLLBACK", "FLUSH", "COMPACT", "KILL", "VERIFY", "GRANT",
-		"REVOKE", "EXECUTE"}
+		"REVOKE", "EXECUTE", "UNDROP", "EXPORT"}
 }
 
 // foldName is a new name: unquoted ones are kept in lower case.
