@@ -71,6 +71,9 @@ func (e *Engine) alterTable(ctx context.Context, s *Session, tx *Transaction, st
 	if tx != nil {
 		return e.alterInside(ctx, s, tx, old, st.Steps)
 	}
+	if rewrites(old, st.Steps) || tightens(old, st.Steps) && !proposable(old, st.Steps) {
+		return e.within(ctx, s, func(tx *Transaction) error { return e.alterInside(ctx, s, tx, old, st.Steps) })
+	}
 	unlock, err := e.altering.lock(ctx, old.ID)
 	if err != nil {
 		return err
@@ -83,7 +86,7 @@ func (e *Engine) alterTable(ctx context.Context, s *Session, tx *Transaction, st
 	steps := func(t *manifest.Table) error {
 		t.NextColumn -= reserved
 		for _, step := range st.Steps {
-			if err := e.alterStep(t, step, env, p); err != nil {
+			if err := e.alterStep(t, step, altering{before: old, env: env, who: p}); err != nil {
 				return err
 			}
 		}
@@ -120,49 +123,101 @@ func (e *Engine) alterTable(ctx context.Context, s *Session, tx *Transaction, st
 // are looked at by the new rules at once; what others commit to the table meanwhile is looked at when it commits.
 func (e *Engine) alterInside(ctx context.Context, s *Session, tx *Transaction, old *manifest.Table,
 	steps []plan.AlterStep) error {
-	p, env := s.Principal(), e.exprEnv(s)
-	strict := tightens(old, steps)
-	if strict {
+	strict, rewriting := tightens(old, steps), rewriting{}
+	to := altering{before: old, env: e.exprEnv(s), who: s.Principal(), rewriting: &rewriting}
+	if strict || rewrites(old, steps) {
 		tx.watch(old.ID)
-	}
-	changed, err := tx.definitions.ChangeTable(ctx, old.ID, func(t *manifest.Table) error {
-		for _, step := range steps {
-			if err := e.alterStep(t, step, env, p); err != nil {
+		if tx.own { // it shall not come second
+			if _, err := tx.closeWatched(); err != nil {
 				return err
 			}
+		}
+		if err := e.hot.Settle(ctx); err != nil { // what was admitted before is then there to be read
+			return err
+		}
+	}
+	asOf := tx.snapshot(true)
+	changed, err := tx.definitions.ChangeTable(ctx, old.ID, func(t *manifest.Table) error {
+		for _, step := range steps {
+			if err := e.alterStep(t, step, to); err != nil {
+				return err
+			}
+		}
+		if rewriting.values != nil {
+			t.Since, t.Rewriting = asOf, true
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if err := tx.redefine(); err != nil || !strict {
+	if err := tx.redefine(); err != nil {
 		return err
+	}
+	if rewriting.values != nil { // the new rows keep all rules
+		return e.rewrite(ctx, s, tx, old, changed, rewriting)
+	}
+	if !strict {
+		return nil
 	}
 	return e.validate(ctx, s, tx, old, changed)
 }
 
-// reserve prepares a proposal of steps: rows may be written by it, and it may be taken back or lost in a crash. So the
-// ids of new columns are spent first, for good, and no column may go or change its name.
+// proposable tells whether steps can be proposed: rows may be written by a proposal, and it may be taken back or lost
+// in a crash. So no column may go, or change its name or its type.
+func proposable(t *manifest.Table, steps []plan.AlterStep) bool {
+	for _, step := range steps {
+		switch step := step.(type) {
+		case plan.AlterColumn:
+			i, err := columnIndex(t, step.Name)
+			if step.Type != nil && (err != nil || !resizes(t.Columns[i].Type, *step.Type) &&
+				!t.Columns[i].Type.Equal(*step.Type)) {
+				return false
+			}
+		case plan.DropColumn, plan.RenameColumn, plan.RenameTable, plan.SetNamespace, plan.RenameConstraint,
+			plan.DropConstraint:
+			return false
+		}
+	}
+	return true
+}
+
+// rewrites tells whether the steps need all rows to be written anew: a column gets a type that its values have to be
+// converted to.
+func rewrites(t *manifest.Table, steps []plan.AlterStep) bool {
+	for _, step := range steps {
+		step, ok := step.(plan.AlterColumn)
+		if !ok || step.Type == nil {
+			continue
+		}
+		i, err := columnIndex(t, step.Name)
+		if err != nil || retypes(t, t.Columns[i], step) {
+			return true // or it is added, or gets this name, by an earlier step
+		}
+	}
+	return false
+}
+
+// retypes tells whether a new type of a column changes what is stored of its values. In a key their encoding does.
+func retypes(t *manifest.Table, c manifest.Column, step plan.AlterColumn) bool {
+	from, to := c.Type, *step.Type
+	if step.Using != nil {
+		return true
+	}
+	if from.Equal(to) || resizes(from, to) {
+		return false
+	}
+	keyed := slices.ContainsFunc(t.Keys(), func(x manifest.Index) bool { return slices.Contains(x.Columns, c.ID) })
+	return keyed || !from.Widens(to)
+}
+
+// reserve prepares a proposal of steps: the ids of new columns are spent first, for good.
 func (e *Engine) reserve(ctx context.Context, t *manifest.Table, steps []plan.AlterStep) (manifest.ColumnID, error) {
 	n := manifest.ColumnID(0)
 	for _, step := range steps {
-		switch step := step.(type) {
-		case plan.AddColumn:
+		if _, ok := step.(plan.AddColumn); ok {
 			n++
-			continue
-		case plan.AlterColumn:
-			i, err := columnIndex(t, step.Name)
-			if step.Type == nil || err == nil &&
-				(resizes(t.Columns[i].Type, *step.Type) || t.Columns[i].Type.Equal(*step.Type)) {
-				continue
-			}
-		case plan.DropColumn, plan.RenameColumn, plan.RenameTable:
-		default:
-			continue
 		}
-		return 0, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Hint: "write two statements",
-			Message: "DROP COLUMN, RENAME and a new type cannot stand beside a new rule that the rows are checked by"}
 	}
 	if n == 0 {
 		return 0, nil
@@ -214,17 +269,48 @@ func hasConstraint(t *manifest.Table, name string) bool {
 		slices.ContainsFunc(t.Checks, func(c manifest.Check) bool { return strings.EqualFold(c.Name, name) })
 }
 
+func renameConstraint(t *manifest.Table, step plan.RenameConstraint) error {
+	if hasConstraint(t, step.To) && !strings.EqualFold(step.From, step.To) {
+		return &fault.SQL{Kind: fault.ErrExists, Code: "42710",
+			Message: fmt.Sprintf("table %s.%s has an index or a constraint %q already", t.Namespace, t.Name, step.To)}
+	}
+	if len(t.Key) > 0 && strings.EqualFold(t.PrimaryName(), step.From) {
+		t.KeyName = step.To
+		return nil
+	}
+	for i := range t.Indexes {
+		if strings.EqualFold(t.Indexes[i].Name, step.From) {
+			t.Indexes[i].Name = step.To
+			return nil
+		}
+	}
+	for i := range t.Checks {
+		if strings.EqualFold(t.Checks[i].Name, step.From) {
+			t.Checks[i].Name = step.To
+			return nil
+		}
+	}
+	return &fault.SQL{Kind: fault.ErrNotFound, Code: "42704",
+		Message: fmt.Sprintf("table %s.%s has no constraint %q", t.Namespace, t.Name, step.From)}
+}
+
 func addIndex(t *manifest.Table, step plan.AddIndex) error {
 	if step.IfNotExists && hasConstraint(t, step.Name) {
 		return nil
 	}
-	x := manifest.Index{ID: max(t.NextIndex, 1), Name: step.Name, Unique: step.Unique, Constraint: step.Constraint}
+	x := manifest.Index{ID: max(t.NextIndex, 1), Name: step.Name, Unique: step.Unique, Constraint: step.Constraint,
+		Primary: step.Primary}
+	if step.Primary && t.Kind == manifest.Stream {
+		return (&fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
+			Message: "a primary key cannot be added to a STREAM table"}).WithHint("make a new table")
+	}
 	for _, name := range step.Columns {
 		i, err := columnIndex(t, name)
 		if err != nil {
 			return err
 		}
 		x.Columns = append(x.Columns, t.Columns[i].ID)
+		t.Columns[i].NotNull = t.Columns[i].NotNull || step.Primary
 	}
 	t.Indexes, t.NextIndex = append(t.Indexes, x), x.ID+1
 	return nil
@@ -248,6 +334,13 @@ func dropIndex(t *manifest.Table, step plan.DropIndex) error {
 }
 
 func dropConstraint(t *manifest.Table, step plan.DropConstraint) error {
+	if len(t.Key) > 0 && strings.EqualFold(t.PrimaryName(), step.Name) {
+		if t.Kind == manifest.Stream {
+			return &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Message: "a STREAM table keeps its primary key"}
+		}
+		t.Key, t.KeyName = nil, ""
+		return nil
+	}
 	n := len(t.Indexes) + len(t.Checks)
 	t.Indexes = slices.DeleteFunc(t.Indexes,
 		func(x manifest.Index) bool { return x.Constraint && strings.EqualFold(x.Name, step.Name) })
@@ -259,7 +352,18 @@ func dropConstraint(t *manifest.Table, step plan.DropConstraint) error {
 	return nil
 }
 
-func (e *Engine) alterStep(t *manifest.Table, step plan.AlterStep, env *expr.Env, p access.Principal) error {
+// altering is what the steps of a statement have in common.
+type altering struct {
+	// before is the table as the statement found it.
+	before *manifest.Table
+	env    *expr.Env
+	who    access.Principal
+	// rewriting gets what is to be rewritten; nil when that is known to be nothing.
+	rewriting *rewriting
+}
+
+// alterStep does one step of a statement.
+func (e *Engine) alterStep(t *manifest.Table, step plan.AlterStep, a altering) error {
 	switch step := step.(type) {
 	case plan.RenameColumn:
 		i, err := columnIndex(t, step.From)
@@ -280,14 +384,17 @@ func (e *Engine) alterStep(t *manifest.Table, step plan.AlterStep, env *expr.Env
 			t.ForceRowSecurity = *step.Forced
 		}
 	case plan.SetOwner:
-		return e.setOwner(t, step.User, p)
+		return e.setOwner(t, step.User, a.who)
 	case plan.RenameTable:
 		if t.KeyName == "" && len(t.Key) > 0 {
 			t.KeyName = t.PrimaryName() // a constraint keeps its name
 		}
-		t.Folder, t.Name = t.FolderName(), step.To
+		if t.Kind != manifest.View {
+			t.Folder = t.FolderName()
+		}
+		t.Name = step.To
 	case plan.AddColumn:
-		return e.addColumn(t, step, env)
+		return e.addColumn(t, step, a.env)
 	case plan.AddIndex:
 		return addIndex(t, step)
 	case plan.DropIndex:
@@ -306,7 +413,7 @@ func (e *Engine) alterStep(t *manifest.Table, step plan.AlterStep, env *expr.Env
 			}
 			return err
 		}
-		if slices.Contains(t.Key, t.Columns[i].ID) {
+		if slices.Contains(t.Primary(), t.Columns[i].ID) {
 			return &fault.SQL{Kind: fault.ErrPrecondition, Code: "2BP01",
 				Message: fmt.Sprintf("column %q is part of the primary key", t.Columns[i].Name)}
 		}
@@ -317,7 +424,15 @@ func (e *Engine) alterStep(t *manifest.Table, step plan.AlterStep, env *expr.Env
 		t.Indexes = slices.DeleteFunc(t.Indexes, func(x manifest.Index) bool { return slices.Contains(x.Columns, id) })
 		t.Columns = slices.Delete(t.Columns, i, i+1)
 	case plan.AlterColumn:
-		return e.alterColumn(t, step, env)
+		return e.alterColumn(t, step, a)
+	case plan.SetNamespace:
+		if t.Kind != manifest.View {
+			t.FolderSpace, t.Folder = t.FolderNamespace(), t.FolderName()
+		}
+		t.Namespace = step.Name
+		return access.Can(a.who, access.CreateTable, access.Target{Table: t})
+	case plan.RenameConstraint:
+		return renameConstraint(t, step)
 	}
 	return nil
 }
@@ -371,18 +486,24 @@ func (e *Engine) missing(col manifest.Column, env *expr.Env) (string, error) {
 	return manifest.EncodeValue(col.Type, v.Value)
 }
 
-func (e *Engine) alterColumn(t *manifest.Table, step plan.AlterColumn, env *expr.Env) error {
+func (e *Engine) alterColumn(t *manifest.Table, step plan.AlterColumn, a altering) error {
 	i, err := columnIndex(t, step.Name)
 	if err != nil {
 		return err
 	}
-	if step.Type != nil && !step.Type.Equal(t.Columns[i].Type) {
-		if err := e.alterType(t, i, *step.Type, env); err != nil {
+	switch {
+	case step.Type == nil:
+	case retypes(t, t.Columns[i], step):
+		if err := e.retype(t, i, step, a); err != nil {
+			return err
+		}
+	case !step.Type.Equal(t.Columns[i].Type):
+		if err := e.alterType(t, i, *step.Type, a.env); err != nil {
 			return err
 		}
 	}
 	if step.NotNull != nil {
-		if !*step.NotNull && slices.Contains(t.Key, t.Columns[i].ID) {
+		if !*step.NotNull && slices.Contains(t.Primary(), t.Columns[i].ID) {
 			return &fault.SQL{Kind: fault.ErrPrecondition, Code: "42P16",
 				Message: fmt.Sprintf("column %q is part of the primary key", t.Columns[i].Name)}
 		}
@@ -404,26 +525,10 @@ func shortens(from, to manifest.Type) bool {
 	return resizes(from, to) && to.Length > 0 && (from.Length == 0 || to.Length < from.Length)
 }
 
-// alterType gives a column a type that holds every value that it may have, or texts another greatest length.
+// alterType gives a column a type that holds every value that it may have, or texts another greatest length: what is
+// stored stays.
 func (e *Engine) alterType(t *manifest.Table, column int, to manifest.Type, env *expr.Env) error {
 	c := &t.Columns[column]
-	if !resizes(c.Type, to) {
-		if !c.Type.Widens(to) {
-			return (&fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
-				Message: fmt.Sprintf("column %q is %s and cannot become %s", c.Name, c.Type, to)}).
-				WithHint(
-					"add a column of the new type, UPDATE it from the old one, then drop that; integers and FLOAT can be widened")
-		}
-		for _, x := range t.Keys() {
-			if slices.Contains(x.Columns, c.ID) {
-				return (&fault.SQL{Kind: fault.ErrPrecondition, Code: "2BP01",
-					Message: fmt.Sprintf("the index %q has column %q", x.Name, c.Name)}).WithHint("drop the index first")
-			}
-		}
-	}
-	if err := e.unchecked(t, column); err != nil {
-		return err
-	}
 	if c.Missing != "" && !resizes(c.Type, to) {
 		v, err := manifest.DecodeValue(c.Type, c.Missing)
 		if err != nil {
@@ -438,12 +543,12 @@ func (e *Engine) alterType(t *manifest.Table, column int, to manifest.Type, env 
 		}
 	}
 	c.Type = to
-	if c.Default != "" {
-		if _, err := e.opts.Default(*c); err != nil {
-			return fmt.Errorf("default of column %q: %w", c.Name, err)
+	for _, x := range t.Checks {
+		if _, err := e.opts.Check(t, x); err != nil {
+			return fmt.Errorf("check %q: %w", x.Name, err)
 		}
 	}
-	return nil
+	return e.checkDefault(*c)
 }
 
 func setOptions(t *manifest.Table, o plan.SetOptions) {

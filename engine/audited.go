@@ -96,6 +96,8 @@ func objectOf(st plan.Statement) (object, person string) {
 		return st.Name, ""
 	case *plan.DropNamespace:
 		return st.Name, ""
+	case *plan.RenameNamespace:
+		return st.From, ""
 	case *plan.CreateTable:
 		return nameOfTable(st.Table), ""
 	case *plan.CreateView:

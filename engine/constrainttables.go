@@ -21,7 +21,7 @@ func names(t *manifest.Table, columns []manifest.ColumnID) []string {
 func indexRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
 	for t := range s.readable() {
 		for _, x := range t.Keys() {
-			err := yield(t.Namespace, t.Name, x.Name, strings.Join(names(t, x.Columns), ", "), x.Unique, x.ID == 0,
+			err := yield(t.Namespace, t.Name, x.Name, strings.Join(names(t, x.Columns), ", "), x.Unique, x.Primary,
 				x.Constraint)
 			if err != nil {
 				return err
@@ -58,7 +58,7 @@ func constraintRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) err
 				continue
 			}
 			kind := "UNIQUE"
-			if x.ID == 0 {
+			if x.Primary {
 				kind = "PRIMARY KEY"
 			}
 			if err := one(x.Name, kind); err != nil {
@@ -94,7 +94,7 @@ func (e *Engine) constraintsOf(t *manifest.Table, place int) any {
 		}
 		word := "INDEX "
 		switch {
-		case x.ID == 0:
+		case x.Primary:
 			word = "PRIMARY KEY "
 		case x.Unique:
 			word = "UNIQUE "

@@ -31,6 +31,11 @@ func (e *Engine) define(ctx context.Context, s *Session, tx *Transaction, st pla
 		return 0, err
 	case *plan.DropNamespace:
 		return 0, e.dropNamespace(ctx, p, tx, st)
+	case *plan.RenameNamespace:
+		if err := access.Can(p, access.ManageNamespace, access.Target{}); err != nil {
+			return 0, err
+		}
+		return 0, e.definitions(tx).renameNamespace(ctx, st.From, st.To)
 	case *plan.UseNamespace:
 		return 0, s.setOption(optionSchema, st.Name, tx)
 	case *plan.SetOption:

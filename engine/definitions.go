@@ -79,6 +79,13 @@ func (d definitions) dropNamespace(ctx context.Context, name string, cascade boo
 	return nil
 }
 
+func (d definitions) renameNamespace(ctx context.Context, from, to string) error {
+	if d.draft != nil {
+		return d.draft.RenameNamespace(ctx, from, to)
+	}
+	return d.engine.catalog.RenameNamespace(ctx, from, to)
+}
+
 func (d definitions) createUser(ctx context.Context, name, password string, role access.Role,
 	ifNotExists bool) (bool, error) {
 	if d.draft != nil {
@@ -122,19 +129,21 @@ func (t *Transaction) define(ctx context.Context, writes []tablet.Write, drafts 
 	defer done()
 	var id [16]byte
 	rand.Read(id[:]) // never fails
+	at := e.hot.Head()
 	if len(writes) > 0 {
 		if err := e.catalog.Prepare(ctx, t.definitions, id); err != nil {
 			return err
 		}
-		_, _, err := e.tablets.Commit(ctx, writes, tablet.CommitOptions{Exclusive: true, Admit: t.admit(drafts), ID: id})
+		seq, _, err := e.tablets.Commit(ctx, writes, tablet.CommitOptions{Exclusive: true, Admit: t.admit(drafts), ID: id})
 		if errors.Is(err, fault.ErrUnknown) {
 			return err
 		}
 		if err != nil {
 			return errors.Join(err, e.catalog.Forsake(context.WithoutCancel(ctx), id))
 		}
+		at = seq
 	}
-	gone, err := t.finish(context.WithoutCancel(ctx), id)
+	gone, err := t.finish(context.WithoutCancel(ctx), id, at)
 	if err != nil {
 		if len(writes) > 0 {
 			// The rows are durable, and whether what defines them is, the next start finds out.
@@ -200,12 +209,12 @@ func (t *Transaction) leaves(namespace string) {
 }
 
 // finish makes the definitions seen, and returns the tables that were dropped.
-func (t *Transaction) finish(ctx context.Context, id [16]byte) ([]*manifest.Table, error) {
+func (t *Transaction) finish(ctx context.Context, id [16]byte, at manifest.Seq) ([]*manifest.Table, error) {
 	e := t.engine
 	defer e.endFallen()
 	e.drops.Lock()
 	defer e.drops.Unlock()
-	return e.catalog.Finish(ctx, t.definitions, id)
+	return e.catalog.Finish(ctx, t.definitions, id, at)
 }
 
 // catalog is the catalog as a statement's transaction sees it, if it is in one.

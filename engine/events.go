@@ -61,7 +61,7 @@ func newEvents(e *Engine, st *statement, sub *plan.Subscribe) (*events, error) {
 	for _, c := range sub.Table.Columns {
 		x.columns = append(x.columns, c.ID)
 	}
-	for _, id := range sub.Table.Key {
+	for _, id := range sub.Table.Primary() {
 		for i, c := range sub.Table.Columns {
 			if c.ID == id {
 				x.keys = append(x.keys, i)

@@ -250,6 +250,9 @@ func (e *Engine) open(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := e.settleRewritten(ctx); err != nil {
+		return err
+	}
 	if err := e.forgetOrphans(ctx); err != nil {
 		return err
 	}
@@ -267,6 +270,27 @@ func (e *Engine) open(ctx context.Context) error {
 		e.jobs.Start()
 	}
 	e.background.Go(func() { e.reap(e.ctx) })
+	return nil
+}
+
+// settleRewritten says from when on tables can be read whose rows were rewritten by a transaction that a crash cut off
+// after its commit: from now on, which is no earlier.
+func (e *Engine) settleRewritten(ctx context.Context) error {
+	s := e.catalog.Snapshot()
+	for _, n := range s.Namespaces() {
+		for _, t := range s.Tables(n.Name) {
+			if !t.Rewriting {
+				continue
+			}
+			_, err := e.catalog.ChangeTable(ctx, t.ID, func(t *manifest.Table) error {
+				t.Since, t.Rewriting = e.hot.Head(), false
+				return nil
+			})
+			if err != nil {
+				return fmt.Errorf("settle table %d: %w", t.ID, err)
+			}
+		}
+	}
 	return nil
 }
 

@@ -383,6 +383,11 @@ func (st *statement) open(ctx context.Context, n *plan.Scan) (*tablet.Snapshot, 
 	}
 	asOf := st.asOf
 	if n.AsOf != nil {
+		if n.Table.Rewriting {
+			return nil, &fault.SQL{Kind: fault.ErrOutOfRange, Code: "22003",
+				Message: fmt.Sprintf("the transaction rewrites %s.%s, whose older states cannot be read any more",
+					n.Table.Namespace, n.Table.Name)}
+		}
 		v, err := expr.Constant(n.AsOf, st.expr)
 		if err != nil {
 			return nil, err

@@ -154,7 +154,7 @@ func tableRows(_ *Engine, _ context.Context, s *viewer, yield yieldRow) error {
 }
 
 // keyPlace is the place of a column in the key, from 1; 0 when it is not part of it.
-func keyPlace(t *manifest.Table, id manifest.ColumnID) int { return slices.Index(t.Key, id) + 1 }
+func keyPlace(t *manifest.Table, id manifest.ColumnID) int { return slices.Index(t.Primary(), id) + 1 }
 
 func columnRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
 	for t := range s.readable() {

@@ -30,6 +30,8 @@ type Transaction struct {
 	// for each statement until it writes: drivers begin the next transaction right after each commit, long before they
 	// use it.
 	keeps bool
+	// own: it is that of a single statement.
+	own bool
 	// writing is held by the one statement that writes, and by the end.
 	writing chan struct{}
 
@@ -359,16 +361,27 @@ func errAltered(t *manifest.Table) error {
 func (t *Transaction) checkBytes() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n, most := int64(0), t.engine.opts.TransactionBytes
-	for _, d := range t.drafts {
-		n += d.Bytes()
-	}
+	n, most := t.bytesLocked(), t.engine.opts.TransactionBytes
 	if n <= most {
 		return nil
 	}
 	return &fault.SQL{Kind: fault.ErrExhausted, Code: "53200",
 		Message: fmt.Sprintf("the transaction holds %d bytes of rows that it wrote, more than %d", n, most),
 		Hint:    "insert more rows with each statement: large inserts do not count; or commit in parts"}
+}
+
+// bytes is about how much memory what was written takes.
+func (t *Transaction) bytes() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.bytesLocked()
+}
+
+func (t *Transaction) bytesLocked() (n int64) {
+	for _, d := range t.drafts {
+		n += d.Bytes()
+	}
+	return n
 }
 
 // commit makes what was written durable, as one commit, and ends the transaction; when it fails, nothing is. An error

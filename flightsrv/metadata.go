@@ -209,7 +209,7 @@ func (s *Server) primaryKeys(ctx context.Context, m *pb.CommandGetPrimaryKeys) (
 			if m.DbSchema != nil && t.Namespace != *m.DbSchema || t.Name != m.Table {
 				continue
 			}
-			for i, id := range t.Key {
+			for i, id := range t.Primary() {
 				if c, ok := t.Column(id); ok {
 					rows = append(rows, []any{catalogName, t.Namespace, t.Name, c.Name, int32(i + 1), t.Name + "_pkey"})
 				}

@@ -169,10 +169,12 @@ type Table struct {
 	ID        TableID `json:"id"`
 	Namespace string  `json:"namespace"`
 	Name      string  `json:"name"`
-	// Folder names the table's folder where it is not Name: after a rename it stays what it was.
-	Folder  string   `json:"folder,omitempty"`
-	Kind    Kind     `json:"kind"`
-	Columns []Column `json:"columns"`
+	// Folder names the table's folder where it is not Name: after a rename it stays what it was. FolderSpace is the same
+	// for the folder above it, and Namespace.
+	Folder      string   `json:"folder,omitempty"`
+	FolderSpace string   `json:"folder_space,omitempty"`
+	Kind        Kind     `json:"kind"`
+	Columns     []Column `json:"columns"`
 	// Key is the primary key, in key order; empty for a table without one. Key columns are NOT NULL.
 	Key []ColumnID `json:"key,omitempty"`
 	// KeyName is the name of the primary key as a constraint; "" means the table's name with `_pkey` behind it.
@@ -230,14 +232,29 @@ type Index struct {
 	Name    string     `json:"name"`
 	Columns []ColumnID `json:"columns"`
 	Unique  bool       `json:"unique,omitempty"`
-	// Constraint: it was made by a UNIQUE constraint, and goes with it.
+	// Constraint: it was made by a constraint, and goes with it. Primary: that is the primary key, added to a table that
+	// had none.
 	Constraint bool `json:"constraint,omitempty"`
+	Primary    bool `json:"primary,omitempty"`
 }
 
 // Check is a condition on a row, as SQL text over the table's columns. A row meets it unless it is false.
 type Check struct {
 	Name string `json:"name"`
 	Text string `json:"text"`
+}
+
+// Primary are the columns of the primary key, which ALTER TABLE may have added as an index; nil without one.
+func (t *Table) Primary() []ColumnID {
+	if len(t.Key) > 0 {
+		return t.Key
+	}
+	for _, x := range t.Indexes {
+		if x.Primary {
+			return x.Columns
+		}
+	}
+	return nil
 }
 
 // PrimaryName is the name of the primary key as a constraint.
@@ -253,7 +270,8 @@ func (t *Table) Keys() []Index {
 	if len(t.Key) == 0 {
 		return t.Indexes
 	}
-	return append([]Index{{Name: t.PrimaryName(), Columns: t.Key, Unique: true, Constraint: true}}, t.Indexes...)
+	return append([]Index{{Name: t.PrimaryName(), Columns: t.Key, Unique: true, Constraint: true, Primary: true}},
+		t.Indexes...)
 }
 
 // Index finds a key of Keys by its id.
@@ -275,6 +293,18 @@ func (t *Table) FolderName() string {
 		return t.Folder
 	}
 	return t.Name
+}
+
+// Rewritten tells whether row versions may be stored that ended when ALTER wrote all rows anew: they lack columns that
+// every row has had since.
+func (t *Table) Rewritten() bool { return t.Since > 0 || t.Rewriting }
+
+// FolderNamespace is what the folder above the table's is called.
+func (t *Table) FolderNamespace() string {
+	if t.FolderSpace != "" {
+		return t.FolderSpace
+	}
+	return t.Namespace
 }
 
 // PerUser tells whether each user has rows of their own in t.

@@ -13,13 +13,13 @@ const Root = "storage"
 const manifestName = "manifest.json"
 
 // Dir is the tablet's folder: storage/user/<user>/<namespace>/<table> for a tablet with an owner, else
-// storage/shared/<namespace>/<table>, each name escaped by EscapeName so that none leaves its place. The last is the
-// name that the table was made with (Table.FolderName).
+// storage/shared/<namespace>/<table>, each name escaped by EscapeName so that none leaves its place. The last two are
+// the names that the table was made with (Table.FolderName).
 func (t Tablet) Dir() string {
 	if t.Owner.ID != 0 || t.Owner.Name != "" {
-		return UserDir(t.Owner.Name) + "/" + EscapeName(t.Table.Namespace) + "/" + EscapeName(t.Table.FolderName())
+		return UserDir(t.Owner.Name) + "/" + EscapeName(t.Table.FolderNamespace()) + "/" + EscapeName(t.Table.FolderName())
 	}
-	return Root + "/shared/" + EscapeName(t.Table.Namespace) + "/" + EscapeName(t.Table.FolderName())
+	return Root + "/shared/" + EscapeName(t.Table.FolderNamespace()) + "/" + EscapeName(t.Table.FolderName())
 }
 
 // UserDir is the folder that holds all tablets of a user of this name, and nothing else.

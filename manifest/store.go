@@ -282,7 +282,7 @@ func (s *Store) Sweep(ctx context.Context, t Tablet, keep func(SegmentID) bool) 
 // Owners lists the owners who have a manifest of the table, in the order of their names: the zero Owner for a table
 // that is not per user.
 func (s *Store) Owners(ctx context.Context, t *Table) ([]Owner, error) {
-	suffix := "/" + EscapeName(t.Namespace) + "/" + EscapeName(t.FolderName()) + "/" + manifestName
+	suffix := "/" + EscapeName(t.FolderNamespace()) + "/" + EscapeName(t.FolderName()) + "/" + manifestName
 	prefix := Root + "/user/"
 	if !t.PerUser() {
 		prefix = Tablet{Table: t}.Dir() + "/"

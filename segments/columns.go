@@ -54,7 +54,8 @@ func storedColumns(t *manifest.Table, fixed bool) ([]stored, error) {
 			return nil, fmt.Errorf("column %s: %w", c.Name, err)
 		}
 		// NOT NULL may be set and dropped while old rows stay, so only what can never be NULL is required.
-		c.enc.Optional = !c.key && !c.system
+		// Row versions that ended when ALTER wrote all rows anew may lack a key.
+		c.enc.Optional = !c.system && (!c.key || t.Rewritten())
 	}
 	return columns, nil
 }

@@ -467,13 +467,20 @@ func keyBounds(t *manifest.Table, columns []stored, slices []slice) (keys [2][]b
 				}
 			}
 		}
-		k, err := manifest.EncodeKeys(types, arrays)
+		encode := manifest.EncodeKeys
+		if t.Rewritten() { // ended versions may be from before the key's columns
+			encode = manifest.EncodeNullable
+		}
+		k, err := encode(types, arrays)
 		if err != nil {
 			return keys, err
 		}
 		// The keys share the memory of k until the end.
 		for i := range k.Len() {
 			key := k.At(i)
+			if len(key) == 0 {
+				continue
+			}
 			if keys[0] == nil || bytes.Compare(key, keys[0]) < 0 {
 				keys[0] = key
 			}

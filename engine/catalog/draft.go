@@ -18,8 +18,9 @@ type edit struct {
 	*Snapshot
 	puts    map[string][]byte
 	deletes []string
-	// gone are the tables that it drops.
-	gone []*manifest.Table
+	// gone are the tables that it drops; rewriting are those whose rows are written anew.
+	gone      []*manifest.Table
+	rewriting []manifest.TableID
 }
 
 func (s *Snapshot) edit() *edit { return &edit{Snapshot: s.clone(), puts: map[string][]byte{}} }
@@ -299,6 +300,69 @@ func (e *edit) replaceTable(old, t *manifest.Table) error {
 	e.remove(e.tables[t.ID])
 	e.put(t)
 	e.set(tableKey(t.ID), encode(t))
+	if t.Rewriting {
+		e.rewriting = append(e.rewriting, t.ID)
+	}
+	return nil
+}
+
+// RenameNamespace is Catalog.RenameNamespace. It is a conflict when another session changes a table of it before
+// Finish.
+func (d *Draft) RenameNamespace(_ context.Context, from, to string) error {
+	s, err := d.Snapshot()
+	if err != nil {
+		return err
+	}
+	found, err := s.renamed(from, to)
+	if err != nil {
+		return err
+	}
+	moved := movedTables(s.Tables(found), to)
+	return d.do(func(e *edit) error {
+		same := func(a, b *manifest.Table) bool { return a.ID == b.ID && a.Version+1 == b.Version }
+		if !slices.EqualFunc(e.Tables(found), moved, same) {
+			return fmt.Errorf("the tables of namespace %q were changed: %w", found, fault.ErrConflict)
+		}
+		return e.renameNamespace(found, to, moved)
+	})
+}
+
+// movedTables are tables as they are in another namespace. Their folders stay.
+func movedTables(tables []*manifest.Table, to string) []*manifest.Table {
+	moved := make([]*manifest.Table, len(tables))
+	for i, t := range tables {
+		m := *t
+		if m.Kind != manifest.View {
+			m.FolderSpace, m.Folder = t.FolderNamespace(), t.FolderName()
+		}
+		m.Namespace, m.Version = to, t.Version+1
+		moved[i] = &m
+	}
+	return moved
+}
+
+// renameNamespace gives a namespace another name, and its tables the definitions that they have there.
+func (e *edit) renameNamespace(from, to string, moved []*manifest.Table) error {
+	n, ok := e.namespaces[from]
+	if !ok {
+		return noNamespace(from)
+	}
+	if old, ok := e.Namespace(to); ok && old != from {
+		return errNamespaceExists(old)
+	}
+	n.Name = to
+	for _, t := range moved {
+		e.remove(e.tables[t.ID])
+	}
+	delete(e.namespaces, from)
+	delete(e.byName, from)
+	e.unset(keyNamespace + from)
+	e.namespaces[to] = n
+	e.set(keyNamespace+to, encode(n))
+	for _, t := range moved {
+		e.put(t)
+		e.set(tableKey(t.ID), encode(t))
+	}
 	return nil
 }
 
@@ -377,7 +441,9 @@ func (c *Catalog) Forsake(ctx context.Context, id [16]byte) error {
 
 // Finish makes the changes of a draft durable and seen, and ends its intent, if it has one. It returns the tables that
 // were dropped, whose rows are still to be removed.
-func (c *Catalog) Finish(ctx context.Context, d *Draft, id [16]byte) ([]*manifest.Table, error) {
+//
+// at is the Seq of the commit: tables whose rows it rewrites can be read from then on (manifest.Table.Since).
+func (c *Catalog) Finish(ctx context.Context, d *Draft, id [16]byte, at manifest.Seq) ([]*manifest.Table, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	d.mu.Lock()
@@ -387,6 +453,15 @@ func (c *Catalog) Finish(ctx context.Context, d *Draft, id [16]byte) ([]*manifes
 		return nil, err
 	}
 	e.deletes = append(e.deletes, intentKey(id))
+	for _, id := range e.rewriting {
+		if t, ok := e.tables[id]; ok && t.Rewriting {
+			done := *t
+			done.Since, done.Rewriting = at, false
+			e.remove(t)
+			e.put(&done)
+			e.set(tableKey(t.ID), encode(&done))
+		}
+	}
 	return e.gone, c.applyLocked(ctx, e.Snapshot, e.puts, e.deletes)
 }
 

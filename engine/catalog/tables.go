@@ -68,6 +68,46 @@ func (c *Catalog) DropNamespace(ctx context.Context, name string, cascade bool) 
 	return tables, c.applyLocked(ctx, e.Snapshot, e.puts, e.deletes)
 }
 
+// RenameNamespace gives a namespace another name. Everything in it stays what it is, but for views whose text names it.
+func (c *Catalog) RenameNamespace(ctx context.Context, from, to string) error {
+	defer c.Define()()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	s := c.Snapshot()
+	found, err := s.renamed(from, to)
+	if err != nil {
+		return err
+	}
+	e := s.edit()
+	if err := e.renameNamespace(found, to, movedTables(s.Tables(found), to)); err != nil {
+		return err
+	}
+	return c.applyLocked(ctx, e.Snapshot, e.puts, e.deletes)
+}
+
+// renamed finds a namespace that may get another name.
+func (s *Snapshot) renamed(from, to string) (string, error) {
+	found, ok := s.Namespace(from)
+	if !ok {
+		return "", noNamespace(from)
+	}
+	if found == DefaultSpace {
+		return "", &fault.SQL{Kind: fault.ErrPrecondition, Code: "55006",
+			Message: "the namespace default cannot be renamed"}
+	}
+	if err := checkName("namespace", to); err != nil {
+		return "", err
+	}
+	if old, ok := s.Namespace(to); ok && old != found || reservedSpace(to) {
+		if old == "" {
+			old = to
+		}
+		return "", errNamespaceExists(old)
+	}
+	return found, nil
+}
+
 // emptied finds a namespace that may be dropped, and its tables; with any, only by cascade.
 func (s *Snapshot) emptied(name string, cascade bool) (found string, tables []*manifest.Table, err error) {
 	found, ok := s.Namespace(name)
@@ -232,16 +272,14 @@ func (s *Snapshot) ownFolder(t *manifest.Table) string {
 	return folder
 }
 
-// folderTaken tells whether a table of the namespace, or one whose rows are still to be removed, has a folder.
+// folderTaken tells whether a table that was made in the namespace, or one whose rows are still to be removed, has a
+// folder.
 func (s *Snapshot) folderTaken(namespace, folder string) bool {
-	for _, o := range s.byName[namespace] {
-		if o.FolderName() == folder {
-			return true
-		}
-	}
-	for _, o := range s.dropped {
-		if o.Namespace == namespace && o.FolderName() == folder {
-			return true
+	for _, list := range []map[manifest.TableID]*manifest.Table{s.tables, s.dropped} {
+		for _, o := range list {
+			if o.FolderName() == folder && o.FolderNamespace() == namespace {
+				return true
+			}
 		}
 	}
 	return false
@@ -262,6 +300,7 @@ func checkConstraints(t *manifest.Table) error {
 	if len(t.Key) > 0 {
 		names[fold(t.PrimaryName())] = true
 	}
+	primaries := min(len(t.Key), 1)
 	take := func(name string) error {
 		if name == "" || len(name) > 255 {
 			return bad("42622", "a constraint has a name of 1 to 255 bytes")
@@ -280,12 +319,21 @@ func checkConstraints(t *manifest.Table) error {
 		if x.ID == 0 || x.ID >= t.NextIndex || len(x.Columns) == 0 || len(x.Columns) > keyColumnsMax {
 			return bad("42P16", "index %q has no columns, or no id", x.Name)
 		}
+		if x.Primary {
+			primaries++
+		}
 		for _, id := range x.Columns {
 			col, ok := t.Column(id)
+			if x.Primary && !col.NotNull {
+				return bad("42P16", "a key column must be a NOT NULL column of the table")
+			}
 			if _, keyable := col.Type.KeyWidth(); !ok || !keyable || col.Type.Kind == manifest.JSON {
 				return bad("42P16", "index %q: the table has no such column, or it cannot be in a key", x.Name)
 			}
 		}
+	}
+	if primaries > 1 {
+		return bad("42P16", "table %s.%s has a primary key already", t.Namespace, t.Name)
 	}
 	for _, c := range t.Checks {
 		if err := take(c.Name); err != nil {
@@ -355,6 +403,9 @@ func (s *Snapshot) changed(id manifest.TableID, f func(*manifest.Table) error) (
 	}
 	if err := checkTable(&t); err != nil {
 		return nil, nil, err
+	}
+	if space, ok := s.Namespace(t.Namespace); !ok || space != t.Namespace {
+		return nil, nil, noNamespace(t.Namespace)
 	}
 	if other, ok := s.Table(t.Namespace, t.Name); ok && other.ID != id {
 		return nil, nil, errTableExists(&t)

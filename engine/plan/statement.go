@@ -99,6 +99,9 @@ type DropNamespace struct {
 	Cascade  bool
 }
 
+// RenameNamespace renames a namespace.
+type RenameNamespace struct{ From, To string }
+
 // UseNamespace sets the session's namespace.
 type UseNamespace struct{ Name string }
 
@@ -149,21 +152,24 @@ type DropColumn struct {
 // RenameColumn renames a column; its id stays.
 type RenameColumn struct{ From, To string }
 
-// AlterColumn changes a column's type, default or nullability; nil leaves it as it is.
+// AlterColumn changes a column's type, default or nullability; nil leaves it as it is. Using is what a column that gets
+// another type has then, over the columns of the table as it was before the statement; nil is a cast.
 type AlterColumn struct {
 	Name    string
 	Type    *manifest.Type
+	Using   Expr
 	Default *string
 	NotNull *bool
 }
 
-// AddIndex adds a secondary key; Constraint says that a UNIQUE constraint does. Rows that are there are checked when it
-// is unique.
+// AddIndex adds a secondary key; Constraint says that a UNIQUE constraint does, and Primary that it is the primary key,
+// whose columns become NOT NULL. Rows that are there are checked when it is unique.
 type AddIndex struct {
 	Name        string
 	Columns     []string
 	Unique      bool
 	Constraint  bool
+	Primary     bool
 	IfNotExists bool
 }
 
@@ -176,7 +182,10 @@ type DropIndex struct {
 // AddCheck adds a CHECK, which the rows that are there must meet; Text is its condition.
 type AddCheck struct{ Name, Text string }
 
-// DropConstraint removes a CHECK or a UNIQUE constraint.
+// RenameConstraint renames an index, a CHECK or the primary key.
+type RenameConstraint struct{ From, To string }
+
+// DropConstraint removes a CHECK, a UNIQUE constraint or the primary key.
 type DropConstraint struct {
 	Name     string
 	IfExists bool
@@ -184,6 +193,9 @@ type DropConstraint struct {
 
 // RenameTable renames the table within its namespace.
 type RenameTable struct{ To string }
+
+// SetNamespace moves the table to another namespace.
+type SetNamespace struct{ Name string }
 
 // SetOptions changes table options; nil leaves one as it is.
 type SetOptions struct {
@@ -202,18 +214,20 @@ type SetOwner struct{ User string }
 // it is.
 type SetRowSecurity struct{ Enabled, Forced *bool }
 
-func (AddColumn) alter()      {}
-func (DropColumn) alter()     {}
-func (RenameColumn) alter()   {}
-func (AlterColumn) alter()    {}
-func (AddIndex) alter()       {}
-func (DropIndex) alter()      {}
-func (AddCheck) alter()       {}
-func (DropConstraint) alter() {}
-func (RenameTable) alter()    {}
-func (SetOptions) alter()     {}
-func (SetOwner) alter()       {}
-func (SetRowSecurity) alter() {}
+func (AddColumn) alter()        {}
+func (DropColumn) alter()       {}
+func (RenameColumn) alter()     {}
+func (AlterColumn) alter()      {}
+func (AddIndex) alter()         {}
+func (DropIndex) alter()        {}
+func (AddCheck) alter()         {}
+func (DropConstraint) alter()   {}
+func (RenameTable) alter()      {}
+func (SetOptions) alter()       {}
+func (RenameConstraint) alter() {}
+func (SetNamespace) alter()     {}
+func (SetOwner) alter()         {}
+func (SetRowSecurity) alter()   {}
 
 // Grantee is whom GRANT or a policy names: a user, or with Role those of a role and above it.
 type Grantee struct {
@@ -423,6 +437,7 @@ func (*Delete) statement()          {}
 func (*CreateNamespace) statement() {}
 func (*DropNamespace) statement()   {}
 func (*UseNamespace) statement()    {}
+func (*RenameNamespace) statement() {}
 func (*CreateTable) statement()     {}
 func (*DropTable) statement()       {}
 func (*CreateView) statement()      {}

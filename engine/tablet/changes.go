@@ -116,8 +116,8 @@ func (c *Changes) open(ctx context.Context, s *Store, st *state, t manifest.Tabl
 		return false, err
 	}
 	v := c.view
-	if c.after < v.man.Oldest && t.Table.Kind != manifest.Stream {
-		return false, st.tooOld(c.after, v.man.Oldest)
+	if oldest := max(v.man.Oldest, t.Table.Since); c.after < oldest && t.Table.Kind != manifest.Stream {
+		return false, st.tooOld(c.after, oldest)
 	}
 	c.Through = v.seq
 	if err := c.takeMarks(ctx); err != nil {

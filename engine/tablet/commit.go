@@ -245,7 +245,7 @@ func (p *pendingWrite) takeInsert(ctx context.Context, schema *arrow.Schema) err
 			return err
 		}
 		head = append(head, rows)
-		if bytes += batchBytes(rows); bytes > s.opts.BigBytes && t.Kind != manifest.Stream {
+		if bytes += batchBytes(rows); (bytes > s.opts.BigBytes || p.Big) && t.Kind != manifest.Stream {
 			break
 		}
 	}

@@ -126,7 +126,7 @@ func encodeKeys(t *manifest.Table, x manifest.Index, column func(manifest.Column
 			return nil, fmt.Errorf("batch without the key column %d: %w", id, fault.ErrInvalid)
 		}
 	}
-	if x.ID == 0 {
+	if x.ID == 0 && !t.Rewritten() {
 		return manifest.EncodeKeys(t.TypesOf(x.Columns), columns)
 	}
 	return manifest.EncodeNullable(t.TypesOf(x.Columns), columns)

@@ -104,7 +104,7 @@ func (s *Store) findKeys(ctx context.Context, st *state, t manifest.Tablet, o Re
 			v.close()
 		}
 	}()
-	if seq < v.man.Oldest {
+	if seq < max(v.man.Oldest, t.Table.Since) {
 		return nil, nil
 	}
 	if len(hot) > pointRows {

@@ -124,12 +124,12 @@ func (s *Store) Read(ctx context.Context, t manifest.Tablet, o ReadOptions) (*Sn
 		if err != nil {
 			return nil, err
 		}
-		if v.seq < v.man.Oldest {
+		if oldest := max(v.man.Oldest, t.Table.Since); v.seq < oldest {
 			v.close()
-			if o.AsOf == 0 && o.Draft == nil {
+			if o.AsOf == 0 && o.Draft == nil && v.seq < v.man.Oldest {
 				continue // a compaction came between the two halves; the next head is newer than its Oldest
 			}
-			return nil, st.tooOld(o.AsOf, v.man.Oldest)
+			return nil, st.tooOld(o.AsOf, oldest)
 		}
 		snap, err := v.snapshot(ctx, columns, o)
 		if err != nil {

@@ -228,7 +228,7 @@ func (s *Store) Oldest(ctx context.Context, t manifest.Tablet) (manifest.Seq, er
 	if err != nil {
 		return 0, err
 	}
-	return m.Oldest, nil
+	return max(m.Oldest, t.Table.Since), nil
 }
 
 // Estimate is about how many rows of the tablet live, without reading any.

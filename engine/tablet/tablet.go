@@ -98,6 +98,8 @@ type Write struct {
 	Delete []manifest.RowRef
 	// AsOf is the Seq of the snapshot that the refs came from.
 	AsOf manifest.Seq
+	// Big has new rows go to segments however few they are.
+	Big bool
 
 	// draft is what Draft.Write commits.
 	draft *Draft

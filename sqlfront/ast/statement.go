@@ -340,11 +340,20 @@ type DropTable struct {
 	View     bool
 }
 
-// AlterTable is ALTER TABLE.
+// AlterTable is ALTER TABLE, ALTER VIEW and ALTER INDEX. What is TABLE, VIEW or INDEX.
 type AlterTable struct {
 	Span
-	Name  []Ident
-	Steps []AlterStep
+	What     string
+	Name     []Ident
+	IfExists bool
+	Steps    []AlterStep
+}
+
+// RenameNamespace is ALTER NAMESPACE .. RENAME TO.
+type RenameNamespace struct {
+	Span
+	From, To Ident
+	IfExists bool
 }
 
 // AlterStep is one change of ALTER TABLE: exactly one field besides Span is set.
@@ -354,22 +363,35 @@ type AlterStep struct {
 	IfNotExists bool
 	Drop        *Ident
 	IfExists    bool
-	// Rename and RenameTo rename a column; TableTo renames the table.
+	// Rename and RenameTo rename a column, or with Constraint a constraint; TableTo renames the table, SchemaTo moves it.
 	Rename, RenameTo *Ident
+	Constraint       bool
 	TableTo          *Ident
+	SchemaTo         *Ident
 	AddConstraint    *Constraint
 	DropConstraint   *Ident
-	// Alter changes a column: Type, Default (text, "" drops it) or NotNull.
+	// DropKey drops the primary key, whatever its name.
+	DropKey bool
+	// Alter changes a column: Type, with the text of what it becomes in Using ("" is a cast), Default (text, "" drops it)
+	// or NotNull.
 	Alter       *Ident
 	Type        *manifest.Type
+	TypeSpan    Span
+	Using       string
+	UsingSpan   Span
 	Default     *string
 	DefaultSpan Span
 	NotNull     *bool
-	Options     []Option
+	// Options are set, or with Reset get their defaults.
+	Options []Option
+	Reset   bool
 	// Owner is the new owner; Security turns row level security on or off, Force for the owner too.
 	Owner           *Grantee
 	Security, Force *bool
 }
+
+// Modifies tells MODIFY, which says a column's whole definition, from ALTER COLUMN.
+func (s *AlterStep) Modifies() bool { return s.Type != nil && s.NotNull != nil }
 
 // Maintain is FLUSH TABLE and COMPACT TABLE.
 type Maintain struct {
@@ -442,21 +464,22 @@ type ExecuteAs struct {
 	Statement Statement
 }
 
-func (*Query) statement()       {}
-func (*Plain) statement()       {}
-func (*Explain) statement()     {}
-func (*Show) statement()        {}
-func (*Insert) statement()      {}
-func (*Update) statement()      {}
-func (*Delete) statement()      {}
-func (*CreateTable) statement() {}
-func (*CreateView) statement()  {}
-func (*CreateIndex) statement() {}
-func (*DropIndex) statement()   {}
-func (*DropTable) statement()   {}
-func (*AlterTable) statement()  {}
-func (*Maintain) statement()    {}
-func (*Subscribe) statement()   {}
-func (*Grant) statement()       {}
-func (*Policy) statement()      {}
-func (*ExecuteAs) statement()   {}
+func (*Query) statement()           {}
+func (*Plain) statement()           {}
+func (*Explain) statement()         {}
+func (*Show) statement()            {}
+func (*Insert) statement()          {}
+func (*Update) statement()          {}
+func (*Delete) statement()          {}
+func (*CreateTable) statement()     {}
+func (*CreateView) statement()      {}
+func (*CreateIndex) statement()     {}
+func (*DropIndex) statement()       {}
+func (*DropTable) statement()       {}
+func (*AlterTable) statement()      {}
+func (*RenameNamespace) statement() {}
+func (*Maintain) statement()        {}
+func (*Subscribe) statement()       {}
+func (*Grant) statement()           {}
+func (*Policy) statement()          {}
+func (*ExecuteAs) statement()       {}

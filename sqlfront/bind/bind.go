@@ -207,6 +207,9 @@ func (b *binder) statement(s ast.Statement, out *plan.Compiled) {
 	case *ast.AlterTable:
 		out.Update = true
 		out.Statement = b.alterTable(n)
+	case *ast.RenameNamespace:
+		out.Update = true
+		out.Statement = b.renameNamespace(n)
 	case *ast.CreateIndex:
 		out.Update = true
 		out.Statement = b.createIndex(n)

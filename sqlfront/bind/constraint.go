@@ -14,15 +14,28 @@ import (
 
 // Check compiles the text of a CHECK to a BOOLEAN expression over the columns of the table, by their places.
 func Check(text string, t *manifest.Table, lim token.Limits) (plan.Expr, error) {
+	return overRow(text, t, lim, "CHECK", func(e *env, x ast.Expr) plan.Expr { return e.condition(x) })
+}
+
+// Using compiles the text of USING to an expression of a type over the columns of the table, by their places.
+func Using(text string, t *manifest.Table, to manifest.Type, lim token.Limits) (plan.Expr, error) {
+	return overRow(text, t, lim, "USING", func(e *env, x ast.Expr) plan.Expr {
+		return e.b.assign(e.expr(x), manifest.Column{Name: "of USING", Type: to}, x.Place().Start)
+	})
+}
+
+// overRow compiles a text to an expression over the columns of a table.
+func overRow(text string, t *manifest.Table, lim token.Limits, clause string,
+	bind func(*env, ast.Expr) plan.Expr) (plan.Expr, error) {
 	x, err := dialect.ParseExpr(text, lim)
 	if err != nil {
 		return nil, err
 	}
 	b := newBinder(text, Options{Limits: lim}, &shared{})
 	s := &scope{columns: tableScope(t, &ast.Insert{}, 0)}
-	e := &env{b: b, scope: s, clause: "CHECK"}
-	out := e.condition(x)
-	b.noSubquery(out, x.Place().Start, "CHECK")
+	e := &env{b: b, scope: s, clause: clause}
+	out := bind(e, x)
+	b.noSubquery(out, x.Place().Start, clause)
 	if b.err != nil {
 		return nil, b.err
 	}
@@ -53,7 +66,7 @@ func (b *binder) tableConstraints(t *manifest.Table, n *ast.CreateTable) {
 		b.tableKey(t, &c)
 	}
 	for i := range all {
-		if b.err == nil {
+		if b.err == nil && all[i].Kind != ast.PrimaryKey {
 			b.addConstraint(t, &all[i])
 		}
 	}
@@ -62,6 +75,8 @@ func (b *binder) tableConstraints(t *manifest.Table, n *ast.CreateTable) {
 // addConstraint adds a UNIQUE or a CHECK to a definition, and gives the step of ALTER TABLE that does the same.
 func (b *binder) addConstraint(t *manifest.Table, c *ast.Constraint) plan.AlterStep {
 	switch c.Kind {
+	case ast.PrimaryKey:
+		return b.addKey(t, c)
 	case ast.Unique:
 		return b.addIndex(t, &ast.CreateIndex{Span: c.Span, Name: c.Name, Unique: true, Columns: c.Columns}, true)
 	case ast.Check:
@@ -78,6 +93,56 @@ func (b *binder) addConstraint(t *manifest.Table, c *ast.Constraint) plan.AlterS
 		return plan.AddCheck{Name: name, Text: c.Text}
 	}
 	return nil
+}
+
+// addKey adds a primary key to a definition that has none, and gives the step of ALTER TABLE that does the same.
+func (b *binder) addKey(t *manifest.Table, c *ast.Constraint) plan.AlterStep {
+	switch {
+	case len(t.Primary()) > 0:
+		b.invalid("42P16", c.Start, "table %s has a primary key already", t.Name)
+		return nil
+	case t.Kind == manifest.Stream:
+		b.unsupported(c.Start, "a primary key cannot be added to a STREAM table").hint("make a new table")
+		return nil
+	}
+	n := &ast.CreateIndex{Span: c.Span, Name: c.Name, Unique: true, Columns: c.Columns}
+	if n.Name.Text == "" {
+		n.Name = ast.Ident{Text: b.constraintName(t, ast.Ident{}, t.Name+"_pkey"), Quoted: true, Span: c.Span}
+	}
+	step, ok := b.addIndex(t, n, true).(plan.AddIndex)
+	if !ok {
+		return nil
+	}
+	step.Primary = true
+	t.Indexes[len(t.Indexes)-1].Primary = true
+	for _, name := range c.Columns {
+		if i, ok := columnOf(t, name); ok {
+			t.Columns[i].NotNull = true
+		}
+	}
+	return step
+}
+
+// primaryName is the name of a primary key that there is.
+func primaryName(t *manifest.Table) string {
+	for _, x := range t.Keys() {
+		if x.Primary {
+			return x.Name
+		}
+	}
+	return ""
+}
+
+func (b *binder) renameConstraint(t *manifest.Table, s *ast.AlterStep) plan.AlterStep {
+	from, to := fold(*s.Rename), fold(*s.RenameTo)
+	b.checkName(to, s.RenameTo.Start)
+	switch {
+	case !hasConstraint(t, from):
+		b.invalid("42704", s.Rename.Start, "table %s has no constraint %s", t.Name, from)
+	case hasConstraint(t, to) && !strings.EqualFold(from, to):
+		b.invalid("42710", s.RenameTo.Start, "table %s has an index or a constraint %s already", t.Name, to)
+	}
+	return plan.RenameConstraint{From: from, To: to}
 }
 
 // addIndex adds an index to a definition, and gives the step of ALTER TABLE that does the same.
@@ -161,8 +226,18 @@ func (b *binder) createIndex(n *ast.CreateIndex) plan.Statement {
 	return &plan.AlterTable{Namespace: t.Namespace, Name: t.Name, Steps: []plan.AlterStep{step}}
 }
 
-// dropIndex finds the table that has the index.
+// dropIndex drops an index of the table that has it.
 func (b *binder) dropIndex(n *ast.DropIndex) plan.Statement {
+	t := b.indexed(n)
+	if t == nil {
+		return &plan.AlterTable{}
+	}
+	return &plan.AlterTable{Namespace: t.Namespace, Name: t.Name,
+		Steps: []plan.AlterStep{plan.DropIndex{Name: fold(n.Name[len(n.Name)-1]), IfExists: n.IfExists}}}
+}
+
+// indexed finds the table that has an index; nil when there is none, which is a failure without IF EXISTS.
+func (b *binder) indexed(n *ast.DropIndex) *manifest.Table {
 	name := fold(n.Name[len(n.Name)-1])
 	var found []*manifest.Table
 	if n.Table != nil {
@@ -182,14 +257,12 @@ func (b *binder) dropIndex(n *ast.DropIndex) plan.Statement {
 		b.invalid("42725", n.Start, "more than one table has an index %s", name).hint("write DROP INDEX %s ON a table", name)
 		return nil
 	case len(found) == 0 && n.IfExists:
-		return &plan.AlterTable{}
+		return nil
 	case len(found) == 0:
 		b.invalid("42704", n.Name[0].Start, "there is no index %s", name)
 		return nil
 	}
-	t := found[0]
-	return &plan.AlterTable{Namespace: t.Namespace, Name: t.Name,
-		Steps: []plan.AlterStep{plan.DropIndex{Name: name, IfExists: n.IfExists}}}
+	return found[0]
 }
 
 // dropConstraint takes a constraint from the definition that later steps see.
@@ -197,7 +270,10 @@ func (b *binder) dropConstraint(t *manifest.Table, s *ast.AlterStep) plan.AlterS
 	name := fold(*s.DropConstraint)
 	switch {
 	case len(t.Key) > 0 && strings.EqualFold(t.PrimaryName(), name):
-		b.unsupported(s.DropConstraint.Start, "the primary key of a table stays")
+		if t.Kind == manifest.Stream {
+			b.unsupported(s.DropConstraint.Start, "a STREAM table keeps its primary key")
+		}
+		t.Key, t.KeyName = nil, ""
 	case !hasConstraint(t, name) && !s.IfExists:
 		b.invalid("42704", s.DropConstraint.Start, "table %s has no constraint %s", t.Name, name)
 	}

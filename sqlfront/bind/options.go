@@ -189,6 +189,35 @@ func (b *binder) setOptions(t *manifest.Table, list []ast.Option) plan.AlterStep
 	return out
 }
 
+// resetOptions binds ALTER TABLE .. RESET.
+func (b *binder) resetOptions(t *manifest.Table, list []ast.Option) plan.AlterStep {
+	b.once(list)
+	var out plan.SetOptions
+	retention := manifest.DefaultRetention
+	for _, o := range list {
+		switch o.Name {
+		case "FLUSH_POLICY":
+			out.Flush = &manifest.FlushPolicy{}
+		case "ACCESS_LEVEL":
+			out.Access = new(manifest.AccessLevel)
+		case "COMPRESSION":
+			out.Compression = new(manifest.Compression)
+		case "DELETED_RETENTION_HOURS":
+			out.Retention = &retention
+		case "TTL_DELETES":
+			if t.Kind != manifest.Stream {
+				b.invalid("42601", o.Start, "only STREAM tables have a TTL")
+			}
+			out.TTLDeletes = new(bool)
+		case "TTL_SECONDS", "TYPE", "SCOPE", "STORAGE_ID":
+			b.unsupported(o.Start, "%s of a table has no default", o.Name)
+		default:
+			b.unknownOption(o, tableOptionNames())
+		}
+	}
+	return out
+}
+
 func (b *binder) setTTL(t, next *manifest.Table, out *plan.SetOptions, o ast.Option) {
 	if t.Kind != manifest.Stream {
 		b.invalid("42601", o.Start, "only STREAM tables have a TTL")

@@ -436,13 +436,13 @@ func (x *selecting) dependent(others []plan.Expr) {
 	}
 	keys := map[*plan.Scan]int{} // how many columns of its key are groups
 	for _, c := range x.env.scope.columns {
-		if c.scan != nil && grouped[c.index] && slices.Contains(c.scan.Table.Key, c.id) && !c.qualified {
+		if c.scan != nil && grouped[c.index] && slices.Contains(c.scan.Table.Primary(), c.id) && !c.qualified {
 			keys[c.scan]++
 		}
 	}
 	free := map[int]bool{}
 	for _, c := range x.env.scope.columns {
-		if n := keys[c.scan]; c.scan != nil && n > 0 && n == len(c.scan.Table.Key) && !grouped[c.index] {
+		if n := keys[c.scan]; c.scan != nil && n > 0 && n == len(c.scan.Table.Primary()) && !grouped[c.index] {
 			free[c.index] = true
 		}
 	}

@@ -137,7 +137,7 @@ func (b *binder) subscribeOptions(sub *plan.Subscribe, n *ast.Subscribe, t *mani
 			sub.Progress = b.duration(o)
 		case "ENVELOPE":
 			sub.Upsert = b.choice(o, "changes", "upsert") == 1
-			if sub.Upsert && len(t.Key) == 0 {
+			if sub.Upsert && len(t.Primary()) == 0 {
 				b.invalid("42P10", o.ValueSpan.Start, "envelope = 'upsert' needs a table with a primary key")
 			}
 		case "OLD_VALUES":
