@@ -219,6 +219,9 @@ func addLong(sums []sum128, vals []int64, groups []uint32) {
 }
 
 func (a *exactSum) updateWide(v *expr.Vector, in *aggInput) error {
+	if !v.Const && v.Dict == nil && in.sel == nil {
+		return a.updateFlat(lanes[[2]uint64](v.Fixed)[:in.n], in.groups)
+	}
 	for i := range in.n {
 		w, j := at(v, in.row(i))
 		x := lanes[[2]uint64](w.Fixed)[j]
@@ -227,6 +230,29 @@ func (a *exactSum) updateWide(v *expr.Vector, in *aggInput) error {
 			return sumOverflow(a.typ)
 		}
 		s.n++
+	}
+	return nil
+}
+
+// updateFlat adds numbers that stand side by side.
+func (a *exactSum) updateFlat(vals [][2]uint64, groups []uint32) error {
+	ok := true
+	if groups == nil {
+		s := a.sums[0]
+		for _, x := range vals {
+			ok = s.addWide(x[0], int64(x[1])) && ok
+		}
+		s.n += int64(len(vals))
+		a.sums[0] = s
+	} else {
+		for i, g := range groups[:len(vals)] {
+			s := &a.sums[g]
+			ok = s.addWide(vals[i][0], int64(vals[i][1])) && ok
+			s.n++
+		}
+	}
+	if !ok {
+		return sumOverflow(a.typ)
 	}
 	return nil
 }

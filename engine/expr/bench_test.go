@@ -1,6 +1,7 @@
 package expr_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -24,15 +25,24 @@ func benchBatch(b *testing.B, n int) *expr.Batch {
 	}
 	dict := &expr.Vector{Type: tText, Len: n, Dict: vec(b, tText, texts[:50]...), Fixed: vec(b, tInt, codes...).Fixed}
 	asDecimal := func() *expr.Vector { v := vec(b, tBig, nums...); v.Type = dec; return v }
+	wide := func(shift uint) *expr.Vector {
+		v := &expr.Vector{Type: manifest.Type{Kind: manifest.Decimal, Precision: 30, Scale: 2}, Len: n,
+			Fixed: make([]byte, 16*n)}
+		for i := range n {
+			binary.LittleEndian.PutUint64(v.Fixed[16*i:], uint64(i*7919>>shift%1000))
+		}
+		return v
+	}
 	return &expr.Batch{Len: n, Vectors: []*expr.Vector{vec(b, tBig, nums...), vec(b, tBig, nums...), asDecimal(),
 		asDecimal(),
-		vec(b, manifest.Type{Kind: manifest.Date}, nums...), vec(b, tText, texts...), dict}}
+		vec(b, manifest.Type{Kind: manifest.Date}, nums...), vec(b, tText, texts...), dict, wide(0), wide(3)}}
 }
 
 func BenchmarkKernels(b *testing.B) {
 	dec := manifest.Type{Kind: manifest.Decimal, Precision: 15, Scale: 2}
 	day := manifest.Type{Kind: manifest.Date}
-	types := []manifest.Type{tBig, tBig, dec, dec, day, tText, tText}
+	long := manifest.Type{Kind: manifest.Decimal, Precision: 30, Scale: 2}
+	types := []manifest.Type{tBig, tBig, dec, dec, day, tText, tText, long, long}
 	one := lit(value(b, "DECIMAL(15,2) 1.00").(*plan.Literal).Value, dec)
 	compare := func(op plan.CompareOp, l, r plan.Expr) plan.Expr { return &plan.Compare{Op: op, Left: l, Right: r} }
 	for _, c := range []struct {
@@ -43,6 +53,10 @@ func BenchmarkKernels(b *testing.B) {
 		{"op=add/type=bigint", call(b, "+", col(0, tBig), col(1, tBig)), false},
 		{"op=mul/type=bigint", call(b, "*", col(0, tBig), col(1, tBig)), false},
 		{"op=price*(1-discount)/type=decimal", call(b, "*", col(2, dec), call(b, "-", one, col(3, dec))), false},
+		{"op=add/type=decimal30", call(b, "+", col(7, long), col(8, long)), false},
+		{"op=mul/type=decimal30", call(b, "*", col(2, dec), col(7, long)), false},
+		{"op=less/type=decimal30", compare(plan.Lt, col(7, long), col(8, long)), true},
+		{"op=equal/type=decimal30", compare(plan.Eq, col(7, long), col(8, long)), true},
 		{"op=less/type=bigint", compare(plan.Lt, col(0, tBig), col(1, tBig)), true},
 		{"op=less-const/type=bigint", compare(plan.Lt, col(0, tBig), lit(int64(500), tBig)), true},
 		{"op=and3/type=date,bigint", &plan.And{Args: []plan.Expr{compare(plan.Ge, col(4, day), lit(int64(100), day)),
@@ -53,6 +67,7 @@ func BenchmarkKernels(b *testing.B) {
 		{"op=like/type=dictionary", call(b, "like", col(6, tText), str("%special%request%")), true},
 		{"op=equal/type=text", compare(plan.Eq, col(5, tText), str("special 7 packages of request 7")), true},
 		{"op=equal/type=dictionary", compare(plan.Eq, col(6, tText), str("special 7 packages of request 7")), true},
+		{"op=regexp_replace/type=text", call(b, "regexp_replace", col(5, tText), str(`^(\w+) (\d+) .*$`), str(`\2`)), false},
 		{"op=upper/type=text", call(b, "upper", col(5, tText)), false},
 		{"op=year/type=date", call(b, "year", col(4, day)), false},
 		{"op=case/type=bigint", &plan.Case{Whens: []plan.When{{Cond: compare(plan.Lt, col(0, tBig), lit(int64(500), tBig)),

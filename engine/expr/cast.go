@@ -457,10 +457,8 @@ func wideCast[A any](from, to manifest.Type, try bool, load func(A) decimal128.N
 	case manifest.Double:
 		return map1(func(x A) float64 { return toFloat(load(x), from.Scale) })
 	case manifest.Decimal:
-		return decimalCast(try, to, func(x A) (decimal128.Num,
-			bool) {
-			return rescale(load(x), from.Scale, to.Scale, to.Precision)
-		})
+		scale := rescaler(from.Scale, to)
+		return decimalCast(try, to, func(x A) (decimal128.Num, bool) { return scale(load(x)) })
 	}
 	whole := func(x A, size uint) (int64, error) {
 		n, ok := rescale(load(x), from.Scale, 0, 38)

@@ -274,7 +274,7 @@ func testerFor(op plan.CompareOp, t manifest.Type) tester {
 			less, equal = lessTester[int64], equalTester[int64]
 			break
 		}
-		return orderTester(op, t)
+		less, equal = lessWideTester, equalWideTester
 	default:
 		return orderTester(op, t)
 	}

@@ -202,12 +202,18 @@ func decimalKernel(b *binding) kernel {
 				return addDecimals(f, n, sel, args, t, limit, 1)
 			}
 		}
+		if !narrow(t) {
+			return wideSum(t, 0)
+		}
 		return decimal2(t, add128)
 	case "-":
 		if both64 && narrow(t) {
 			return func(f *frame, n int, sel []uint16, args []*Vector) error {
 				return addDecimals(f, n, sel, args, t, limit, -1)
 			}
+		}
+		if !narrow(t) {
+			return wideSum(t, ^uint64(0))
 		}
 		return decimal2(t, func(x, y decimal128.Num) (decimal128.Num, bool) { return add128(x, y.Negate()) })
 	case "*":
@@ -216,7 +222,13 @@ func decimalKernel(b *binding) kernel {
 				return mulWideKernel(f, n, sel, args, t, limit)
 			}
 		}
-		return decimal2(t, mul128)
+		switch {
+		case narrow(t):
+			return decimal2(t, mul128)
+		case both64:
+			return longProducts(t)
+		}
+		return wideProducts(t)
 	case "%":
 		return func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := decimals(f, n, t)

@@ -344,22 +344,29 @@ func template(s []byte) []byte {
 
 func regexpReplace(f *frame, n int, sel []uint16, args []*Vector) error {
 	cache, out := remembered(f, compileRegexp), f.strings(n)
+	same := args[1].Const && args[2].Const && (len(args) < 4 || args[3].Const)
+	var re *regexp.Regexp
+	var with []byte
+	most := 1
 	err := f.eachLong(n, sel, func(i int) error {
-		options := ""
-		if len(args) > 3 {
-			options = args[3].str(i)
-		}
-		re, err := cache.of(args[1].str(i), options)
-		if err != nil {
-			return err
+		if re == nil || !same {
+			options := ""
+			if len(args) > 3 {
+				options = args[3].str(i)
+			}
+			var err error
+			if re, err = cache.of(args[1].str(i), options); err != nil {
+				return err
+			}
+			with, most = template(args[2].Slice(i)), 1
+			if strings.ContainsRune(options, 'g') {
+				most = -1
+			}
 		}
 		if err := out.begin(i); err != nil {
 			return err
 		}
-		s, with, most := args[0].Slice(i), template(args[2].Slice(i)), 1
-		if strings.ContainsRune(options, 'g') {
-			most = -1
-		}
+		s := args[0].Slice(i)
 		begin, pos := len(f.bytes), 0
 		for _, m := range re.FindAllSubmatchIndex(s, most) {
 			f.bytes = append(f.bytes, s[pos:m[0]]...)
