@@ -300,7 +300,7 @@ func (c *serveCommand) Run(ctx context.Context, p *process) error {
 	}
 	c.limitHeap()
 	s, err := server.Start(ctx, server.Options{DataDir: c.DataDir, Listen: c.Listen, Insecure: c.Insecure,
-		HTTP: watch, TLS: c.tls(), RootPassword: password, Durability: durability,
+		HTTP: watch, TLS: c.tls(), Logins: c.logins(), RootPassword: password, Durability: durability,
 		QueryBytes: int64(c.QueryBytes), TotalBytes: int64(c.TotalBytes), HotBytes: int64(c.HotBytes),
 		LogBytes: int64(c.LogBytes), SpillDir: c.SpillDir, SpillBytes: int64(c.SpillBytes),
 		CacheBytes: cmp.Or(int64(c.CacheBytes), -1),

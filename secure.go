@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"time"
 
 	"kalamflight/internal/server"
 	"kalamflight/internal/tlsconf"
@@ -17,6 +18,32 @@ type secureFlags struct {
 	TLSClientRequired bool     `help:"Refuse connections without such a certificate." env:"KALAMFLIGHT_TLS_CLIENT_REQUIRED" name:"tls-client-required"`
 
 	RootPasswordFile string `help:"File with the password that root gets when it has none; KALAMFLIGHT_ROOT_PASSWORD is one." placeholder:"FILE" env:"KALAMFLIGHT_ROOT_PASSWORD_FILE"`
+
+	TLSClientName string `help:"Where in a client's certificate its user is: cn, dns, email or uri." enum:"cn,dns,email,uri" default:"cn" env:"KALAMFLIGHT_TLS_CLIENT_NAME" name:"tls-client-name"`
+
+	PasswordLength   int              `help:"Least number of characters of a new password." default:"8" env:"KALAMFLIGHT_PASSWORD_LENGTH"`
+	PasswordMemory   server.ByteCount `help:"Memory of one check of a password (Argon2id)." default:"19MiB" env:"KALAMFLIGHT_PASSWORD_MEMORY"`
+	PasswordPasses   int              `help:"Passes over that memory." default:"2" env:"KALAMFLIGHT_PASSWORD_PASSES"`
+	PasswordChecks   int              `help:"Checks of passwords at once." default:"4" env:"KALAMFLIGHT_PASSWORD_CHECKS"`
+	LoginRateAddress float64          `help:"Checks of passwords a second from one address; ten times as many at once; 0 is no bound." default:"20" env:"KALAMFLIGHT_LOGIN_RATE_ADDRESS"`
+	LoginRateUser    float64          `help:"The same for one user." default:"5" env:"KALAMFLIGHT_LOGIN_RATE_USER"`
+	CallRateAddress  float64          `help:"Calls a second from one address; ten times as many at once; 0 is no bound." default:"0" env:"KALAMFLIGHT_CALL_RATE_ADDRESS"`
+	CallRateUser     float64          `help:"The same for one user." default:"0" env:"KALAMFLIGHT_CALL_RATE_USER"`
+	TokenTTL         time.Duration    `help:"How long the token of a login is good; clients get a new one when half of it is over." default:"12h" env:"KALAMFLIGHT_TOKEN_TTL" name:"token-ttl"`
+}
+
+// logins is how the server lets callers in.
+func (f *secureFlags) logins() server.Logins {
+	bound := func(each float64) float64 {
+		if each <= 0 {
+			return -1
+		}
+		return each
+	}
+	return server.Logins{PasswordLength: f.PasswordLength, PasswordPasses: f.PasswordPasses,
+		PasswordKiB: int(f.PasswordMemory >> 10), PasswordChecks: f.PasswordChecks, TokenTTL: f.TokenTTL,
+		PerAddress: bound(f.LoginRateAddress), PerUser: bound(f.LoginRateUser), CallsPerAddress: f.CallRateAddress,
+		CallsPerUser: f.CallRateUser, CertificateName: f.TLSClientName}
 }
 
 // tls is how the server secures its connections. Certificates that are named turn TLS on.

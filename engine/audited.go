@@ -133,6 +133,10 @@ func objectOf(st plan.Statement) (object, person string) {
 			return "purge", st.Name
 		}
 		return "", st.Name
+	case *plan.CreateToken:
+		return st.Name, st.User
+	case *plan.DropToken:
+		return st.Name, st.User
 	}
 	return "", ""
 }

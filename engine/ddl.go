@@ -51,6 +51,8 @@ func (e *Engine) define(ctx context.Context, s *Session, tx *Transaction, st pla
 		return 0, e.alterTable(ctx, s, tx, st)
 	case *plan.CreateUser, *plan.AlterUser, *plan.DropUser, *plan.UndropUser:
 		return 0, e.changeUsers(ctx, p, tx, st)
+	case *plan.DropToken:
+		return 0, e.dropToken(ctx, p, st)
 	case *plan.FlushTable:
 		return 0, e.maintain(ctx, p, st.Table, e.tablets.Flush)
 	case *plan.CompactTable:
@@ -79,6 +81,12 @@ func definesInside(st plan.Statement) error {
 		}
 	case *plan.UndropUser, *plan.ExportUser:
 		what = "UNDROP USER and EXPORT USER"
+	case *plan.AlterUser:
+		if st.Locked != nil {
+			what = "ALTER USER .. LOCK and UNLOCK"
+		}
+	case *plan.CreateToken, *plan.DropToken:
+		what = "CREATE TOKEN and DROP TOKEN"
 	}
 	if what == "" {
 		return nil
@@ -265,7 +273,8 @@ func (e *Engine) changeUsers(ctx context.Context, p access.Principal, tx *Transa
 		if err := access.Can(p, access.ManageUser, access.Target{Role: role}); err != nil {
 			return err
 		}
-		_, err = defs.createUser(ctx, st.Name, st.Password, role, st.IfNotExists)
+		_, err = defs.createUser(ctx, catalog.NewUser{Name: st.Name, Role: role, Password: st.Password,
+			Hashed: st.Hashed}, st.IfNotExists)
 		return err
 	case *plan.AlterUser:
 		return e.alterUser(ctx, p, defs, st)
@@ -283,7 +292,7 @@ func (e *Engine) alterUser(ctx context.Context, p access.Principal, defs definit
 		return err
 	}
 	// Everyone may change their own password; all else, and whether a name exists, needs the right to manage users.
-	own := st.Role == nil && strings.EqualFold(st.Name, p.Name)
+	own := st.Role == nil && st.Locked == nil && !st.Hashed && !st.NoPassword && strings.EqualFold(st.Name, p.Name)
 	if !own {
 		if err := access.Can(p, access.ManageUser, access.Target{Role: access.RoleUser}); err != nil {
 			return err
@@ -310,7 +319,8 @@ func (e *Engine) alterUser(ctx context.Context, p access.Principal, defs definit
 			return err
 		}
 	}
-	return defs.alterUser(ctx, st.Name, st.Password, role)
+	return defs.alterUser(ctx, st.Name, catalog.UserChange{Password: st.Password, Hashed: st.Hashed,
+		NoPassword: st.NoPassword, Role: role, Locked: st.Locked})
 }
 
 // userNamed finds a user by name, dropped ones included.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"kalamflight/engine/access"
 	"kalamflight/engine/catalog"
 	"kalamflight/engine/tablet"
 	"kalamflight/internal/fault"
@@ -86,20 +85,19 @@ func (d definitions) renameNamespace(ctx context.Context, from, to string) error
 	return d.engine.catalog.RenameNamespace(ctx, from, to)
 }
 
-func (d definitions) createUser(ctx context.Context, name, password string, role access.Role,
-	ifNotExists bool) (bool, error) {
+func (d definitions) createUser(ctx context.Context, n catalog.NewUser, ifNotExists bool) (bool, error) {
 	if d.draft != nil {
-		return d.draft.CreateUser(ctx, name, password, role, ifNotExists)
+		return d.draft.CreateUser(ctx, n, ifNotExists)
 	}
-	return d.engine.catalog.CreateUser(ctx, name, password, role, ifNotExists)
+	return d.engine.catalog.CreateUser(ctx, n, ifNotExists)
 }
 
-func (d definitions) alterUser(ctx context.Context, name string, password *string, role *access.Role) error {
+func (d definitions) alterUser(ctx context.Context, name string, change catalog.UserChange) error {
 	if d.draft != nil {
-		return d.draft.AlterUser(ctx, name, password, role)
+		return d.draft.AlterUser(ctx, name, change)
 	}
 	defer d.engine.endFallen()
-	return d.engine.catalog.AlterUser(ctx, name, password, role)
+	return d.engine.catalog.AlterUser(ctx, name, change)
 }
 
 func (d definitions) dropUser(ctx context.Context, name string) error {

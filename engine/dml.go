@@ -179,6 +179,11 @@ func (e *Engine) runUnaudited(ctx context.Context, s *Session, tx *Transaction, 
 	case *plan.Select, *plan.Explain, *plan.Subscribe:
 		return Result{}, &fault.SQL{Kind: fault.ErrInvalid, Code: "42601",
 			Message: "this statement returns rows: run it as a query"}
+	case *plan.CreateToken:
+		if tx != nil {
+			return Result{}, definesInside(st)
+		}
+		return e.createToken(ctx, s, st)
 	}
 	n, err := e.define(ctx, s, tx, st)
 	return Result{Rows: n}, err
@@ -254,7 +259,7 @@ func (st *statement) admit(t *manifest.Table) func() (func(), error) {
 	e := st.engine
 	return func() (func(), error) {
 		e.drops.RLock()
-		_, err := e.Principal(context.Background(), st.who.ID)
+		_, err := e.valid(st.who)
 		if now, ok := e.catalog.Snapshot().TableByID(t.ID); err == nil && !ok {
 			err = noTable(t.Namespace, t.Name)
 		} else if err == nil && (now.Rules != t.Rules || now.Rights != st.rights) {

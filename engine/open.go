@@ -75,6 +75,8 @@ type Options struct {
 	Audit      AuditLevel
 	AuditBytes int64
 	AuditKeep  time.Duration
+	// Logins say how passwords are kept and checked.
+	Logins catalog.Options
 	// Settings are the server's settings as system.settings shows them to those who may observe.
 	Settings []Setting
 	// Alloc makes Arrow buffers; nil means Go's, and a pool of their own for those of segments.
@@ -162,6 +164,8 @@ type Engine struct {
 	closed   atomic.Bool
 	// shown are the stats of rooms above, func() any by name.
 	shown sync.Map
+	// tokenUsed is when an access token was used last, microseconds since 1970 by access.TokenID.
+	tokenUsed sync.Map
 }
 
 // ShowStats adds the numbers of a room above the engine to system.stats, under the room's name: stats returns a struct
@@ -230,7 +234,7 @@ func (e *Engine) open(ctx context.Context) error {
 	if err := catalog.Resolve(ctx, meta, e.hot.Committed); err != nil {
 		return err
 	}
-	if e.catalog, err = catalog.Open(ctx, meta); err != nil {
+	if e.catalog, err = catalog.Open(ctx, meta, e.opts.Logins); err != nil {
 		return err
 	}
 	e.audit, err = audit.Open(audit.Options{Dir: filepath.Join(e.opts.Dir, "audit"), Secret: e.catalog.Secret(),
@@ -444,23 +448,39 @@ func loopback(remote string) bool {
 	return err == nil && a.Addr().Unmap().IsLoopback()
 }
 
-// Principal is a user as they are now; ErrUnauthenticated when they were dropped.
-func (e *Engine) Principal(_ context.Context, id manifest.UserID) (access.Principal, error) {
+// LoginByToken is the user of an access token, and when it expires: the zero time when it does not.
+func (e *Engine) LoginByToken(_ context.Context, text string) (access.Principal, time.Time, error) {
+	p, expires, err := e.catalog.LoginByToken(text)
+	if err == nil {
+		e.tokenUsed.Store(p.Token, time.Now().UnixMicro())
+	}
+	return p, expires, err
+}
+
+// Principal is a user who came with an access token, or with 0 by other means, as they are now; ErrUnauthenticated when
+// they were dropped or locked, or the token was dropped or has expired.
+func (e *Engine) Principal(_ context.Context, id manifest.UserID, token access.TokenID) (access.Principal, error) {
+	return e.catalog.Snapshot().Principal(id, token)
+}
+
+// living is a user whose rights others use, as those of a view's owner: a lock does not matter, being dropped does.
+func (e *Engine) living(id manifest.UserID) (access.Principal, error) {
 	u, ok := e.catalog.Snapshot().UserByID(id)
 	if !ok || u.Dropped != 0 {
-		return access.Principal{}, &fault.SQL{Kind: fault.ErrUnauthenticated, Code: "28000",
-			Message: "this user does not exist any more"}
+		return access.Principal{}, fmt.Errorf("user %d: %w", id, fault.ErrNotFound)
 	}
 	return u.Principal()
 }
 
-// Epoch is the number of changes of a user's password or role: a token made at another epoch has ended.
-func (e *Engine) Epoch(id manifest.UserID) uint64 {
-	u, ok := e.catalog.Snapshot().UserByID(id)
+// PrincipalNamed is a user by name, ErrNotFound when there is none and ErrUnauthenticated when they are locked.
+func (e *Engine) PrincipalNamed(_ context.Context, name string) (access.Principal, error) {
+	snap := e.catalog.Snapshot()
+	u, ok := snap.User(name)
 	if !ok {
-		return 0
+		return access.Principal{}, &fault.SQL{Kind: fault.ErrNotFound, Code: "42704",
+			Message: fmt.Sprintf("there is no user %q", name)}
 	}
-	return u.Epoch
+	return snap.Principal(u.ID, 0)
 }
 
 // namespace finds a namespace by name, the engine's own included.

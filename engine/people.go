@@ -87,7 +87,7 @@ func (e *Engine) undropUser(ctx context.Context, p access.Principal, st *plan.Un
 
 // endSessions ends all sessions of a user, and with them their transactions.
 func (e *Engine) endSessions(id manifest.UserID) {
-	_, cause := e.Principal(context.Background(), id)
+	_, cause := e.Principal(context.Background(), id, 0)
 	for _, s := range e.sessions.list() {
 		if s.Principal().ID == id {
 			e.endSession(s, cause)
@@ -101,7 +101,7 @@ const quietMax = 10 * time.Second
 
 // quiet ends what runs for a dropped user and waits until nothing does.
 func (e *Engine) quiet(ctx context.Context, id manifest.UserID) error {
-	_, cause := e.Principal(ctx, id)
+	_, cause := e.Principal(ctx, id, 0)
 	if cause == nil {
 		return fmt.Errorf("user %d is not dropped: %w", id, fault.ErrPrecondition)
 	}

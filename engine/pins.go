@@ -43,7 +43,7 @@ func (e *Engine) Pin(s *Session, c *plan.Compiled, life time.Duration) manifest.
 	st := e.statement(s, 0)
 	statement := c.Statement
 	if as, ok := statement.(*plan.ExecuteAs); ok {
-		if other, err := e.Principal(context.Background(), as.User); err == nil {
+		if other, err := e.Principal(context.Background(), as.User, 0); err == nil {
 			st.who = other
 		}
 		statement = as.Statement

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"fmt"
 	"slices"
 
@@ -234,7 +233,7 @@ func (a *authorizer) reader(t *manifest.Table, views []*manifest.Table,
 		if !ok || access.Can(who, access.Borrow, a.snap.Target(view)) != nil {
 			continue
 		}
-		owner, oops := a.engine.Principal(context.Background(), view.Owner)
+		owner, oops := a.engine.living(view.Owner)
 		if oops != nil {
 			continue
 		}

@@ -33,14 +33,13 @@ type run struct {
 	id      uint64
 	what    string
 	text    string
+	shown   string
 	session *Session
 	owner   access.Principal
 	// kind is the kind of statement, as the metrics count them.
 	kind    string
 	started time.Time
 	cancel  context.CancelCauseFunc
-	// epoch is the owner's when the run began.
-	epoch uint64
 	// as is the session that the statement runs as, and policies says which hold for it.
 	as        *Session
 	statement plan.Statement
@@ -120,6 +119,17 @@ const (
 	whatSubscription = "subscription"
 )
 
+// shownText is a statement's text as others may see it, in system tables and logs: without passwords.
+func shownText(st plan.Statement, text string) string {
+	switch st := st.(type) {
+	case *plan.CreateUser:
+		return "CREATE USER " + strconv.Quote(st.Name) + " ..."
+	case *plan.AlterUser:
+		return "ALTER USER " + strconv.Quote(st.Name) + " ..."
+	}
+	return text
+}
+
 // begin enters a run of a statement, nil for an ingest, by the session s acting as another, or itself; the context it
 // returns ends with it. The caller calls end exactly once.
 func (e *Engine) begin(ctx context.Context, s, as *Session, text string, st plan.Statement,
@@ -128,12 +138,9 @@ func (e *Engine) begin(ctx context.Context, s, as *Session, text string, st plan
 		return nil, nil, errDraining
 	}
 	p := s.Principal()
-	if _, err := e.Principal(ctx, p.ID); err != nil {
-		return nil, nil, err
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	r := &run{what: what, text: text, session: s, owner: p, started: time.Now(), cancel: cancel, epoch: e.Epoch(p.ID),
-		as: as, statement: st, kind: kindOf(st)}
+	r := &run{what: what, text: text, shown: shownText(st, text), session: s, owner: p, started: time.Now(),
+		cancel: cancel, as: as, statement: st, kind: kindOf(st)}
 	r.policies = e.policiesOf(r)
 	t := &e.running
 	t.mu.Lock()
@@ -148,6 +155,12 @@ func (e *Engine) begin(ctx context.Context, s, as *Session, text string, st plan
 	t.last++
 	r.id = t.last
 	t.open[r.id] = r
+	// Who is looked for by endFallen is in the list; who changed before that is found here.
+	if _, err := e.valid(p); err != nil {
+		delete(t.open, r.id)
+		cancel(nil)
+		return nil, nil, err
+	}
 	return ctx, r, nil
 }
 
@@ -201,19 +214,16 @@ func (t *running) wait(ctx context.Context) {
 	}
 }
 
-// standing is why a run may not go on: its owner, or whom they act for, was dropped or has another password or role;
-// they may not read a table any more; other policies hold; or, for a subscription, the table is gone.
+// standing is why a run may not go on: its owner, or whom they act for, was dropped or locked or has another password
+// or role, or the token they came with was dropped; they may not read a table any more; other policies hold; or, for a
+// subscription, the table is gone.
 func (e *Engine) standing(r *run) error {
-	p, err := e.Principal(context.Background(), r.owner.ID)
+	p, err := e.valid(r.owner)
 	if err != nil {
 		return err
 	}
-	if _, own := r.statement.(*plan.AlterUser); e.Epoch(p.ID) != r.epoch && !own {
-		return &fault.SQL{Kind: fault.ErrUnauthenticated, Code: "28000",
-			Message: "the password or the role has changed: log in again"}
-	}
 	as := r.as.Principal()
-	now, err := e.Principal(context.Background(), as.ID)
+	now, err := e.Principal(context.Background(), as.ID, as.Token)
 	if err != nil {
 		return err
 	}
@@ -246,14 +256,29 @@ func (e *Engine) policiesOf(r *run) string {
 	return b.String()
 }
 
-// endFallen ends what may not go on after a change of people or tables: a quiet subscription would notice only at its
-// next progress row.
+// valid is who a principal is now; an error when they have to log in again.
+func (e *Engine) valid(was access.Principal) (access.Principal, error) {
+	p, err := e.Principal(context.Background(), was.ID, was.Token)
+	if err == nil && p.Epoch != was.Epoch {
+		err = &fault.SQL{Kind: fault.ErrUnauthenticated, Code: "28000",
+			Message: "the password or the role has changed: log in again"}
+	}
+	return p, err
+}
+
+// endFallen ends what may not go on after a change of people or tables: statements, subscriptions, which would notice
+// only at their next row, and whole sessions with their transactions.
 func (e *Engine) endFallen() {
 	for _, what := range []string{whatQuery, whatSubscription} {
 		for _, r := range e.running.list(what) {
 			if err := e.standing(r); err != nil {
 				r.cancel(err)
 			}
+		}
+	}
+	for _, s := range e.sessions.list() {
+		if _, err := e.valid(s.Principal()); err != nil {
+			s.Close()
 		}
 	}
 	select {

@@ -28,6 +28,7 @@ type Session struct {
 	principal access.Principal
 	// actor, when not zero, is who acts as principal by EXECUTE AS USER.
 	actor     access.Principal
+	closed    bool
 	namespace string
 	options   map[string]string
 	used      time.Time
@@ -71,8 +72,18 @@ func (e *Engine) NewSession(p access.Principal, remote string) *Session {
 
 // Close forgets the session and rolls its transactions back. It may be called more than once.
 func (s *Session) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
 	s.engine.sessions.remove(s)
 	s.rollbackAll()
+}
+
+// Closed tells whether the session was closed: by KILL, or because its user may not go on. Who calls has another.
+func (s *Session) Closed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
 }
 
 // ID names the session in system.sessions.
@@ -85,7 +96,8 @@ func (s *Session) Principal() access.Principal {
 	return s.principal
 }
 
-// Refresh replaces what is known of the caller: their role may have changed. The user stays the same.
+// Refresh replaces what is known of the caller, who has just been let in: their role may have changed. The user stays
+// the same.
 func (s *Session) Refresh(p access.Principal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -103,6 +103,12 @@ func (w *world) compile(user, sql string) (*plan.Compiled, error) {
 
 // sql runs one statement and shows its outcome as text.
 func (w *world) sql(user, sql string, sorted bool, params ...plan.Literal) string {
+	if s := w.sessions[user]; s != nil && s.Closed() { // a statement of another ended it: log in again, if that goes
+		name, _, _ := strings.Cut(user, "/")
+		if _, err := w.engine.Login(context.Background(), name, passwordOf(name), ""); err == nil {
+			delete(w.sessions, user)
+		}
+	}
 	c, err := w.compile(user, sql)
 	if err != nil {
 		return show(err)
@@ -163,7 +169,7 @@ func show(err error) string {
 	return fmt.Sprintf("error: %v\n", err)
 }
 
-// read shows a stream's rows, a line each; `_ts` and times of now are shown as *.
+// read shows a stream's rows, a line each; `_ts` and the texts of tokens are shown as *.
 func read(st engine.Stream, sorted bool) (string, error) {
 	var names []string
 	for _, f := range st.Schema().Fields() {
@@ -182,7 +188,7 @@ func read(st engine.Stream, sorted bool) (string, error) {
 			cells := make([]string, b.NumCols())
 			for k := range cells {
 				cells[k] = strings.Clone(b.Column(k).ValueStr(i))
-				if names[k] == "_ts" {
+				if names[k] == "_ts" || names[k] == "token" && strings.HasPrefix(cells[k], "kft_") {
 					cells[k] = "*"
 				}
 			}

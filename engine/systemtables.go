@@ -28,7 +28,7 @@ func systemDefinitions() []systemTable {
 		{sys, "indexes", cols("namespace", text, "table_name", text, "name", text, "columns", text, "unique", boolType,
 			"primary", boolType, "constraint", boolType), indexRows},
 		{sys, "users", cols("name", text, "role", text, "created_at", timestamp, "dropped_at", timestamp,
-			"password", boolType), userRows},
+			"password", boolType, "locked", boolType, "locked_until", timestamp), userRows},
 		{sys, "sessions", cols("id", text, "user", text, "role", text, "address", text, "namespace", text,
 			"started_at", timestamp, "used_at", timestamp), sessionRows},
 		{sys, "queries", cols("id", text, "user", text, "session", text, "text", text, "started_at", timestamp,
@@ -71,6 +71,8 @@ func systemDefinitions() []systemTable {
 			"constraint_name", text, "check_clause", text), checkRows},
 		{sys, "functions", cols("name", text, "canonical", text, "group", text, "class", text, "description", text,
 			"signatures", text, "example", text, "result", text), functionRows},
+		{sys, "tokens", cols("name", text, "user", text, "created_at", timestamp, "expires_at", timestamp,
+			"used_at", timestamp, "created_by", text), tokenRows},
 	}, rightsTables(sys, schema)...)
 }
 
@@ -173,14 +175,16 @@ func columnRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
 	return nil
 }
 
-func userRows(_ *Engine, _ context.Context, s *viewer, yield yieldRow) error {
+func userRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
 	p := s.Principal()
 	all := access.Can(p, access.Observe, access.Target{}) == nil
 	for _, u := range s.defined.Users() {
 		if !all && u.ID != p.ID {
 			continue
 		}
-		if err := yield(u.Name, u.Role, u.Created, timeOrNil(u.Dropped), u.Password != ""); err != nil {
+		err := yield(u.Name, u.Role, u.Created, timeOrNil(u.Dropped), u.Password != "", u.Locked,
+			whenOrNil(e.catalog.LockedOut(u.ID)))
+		if err != nil {
 			return err
 		}
 	}
@@ -213,7 +217,7 @@ func runRows(what string) func(*Engine, context.Context, *viewer, yieldRow) erro
 				continue
 			}
 			n, seq := r.progress()
-			row := []any{strconv.FormatUint(r.id, 10), r.owner.Name, r.session.id, r.text, r.started.UnixMicro(), n}
+			row := []any{strconv.FormatUint(r.id, 10), r.owner.Name, r.session.id, r.shown, r.started.UnixMicro(), n}
 			if what == whatSubscription {
 				row = append(row, seq, max(int64(e.hot.Head())-seq, 0))
 			}

@@ -476,9 +476,9 @@ func (t *Transaction) written() ([]*tablet.Draft, error) {
 // admit is statement.admit for all tables of the transaction: they are there, are what they were, and the user may
 // still write to them.
 func (t *Transaction) admit(drafts []*tablet.Draft) func() (func(), error) {
-	e, user := t.engine, t.session.Principal().ID
+	e, user := t.engine, t.session.Principal()
 	check := func() error {
-		if _, err := e.Principal(context.Background(), user); err != nil {
+		if _, err := e.valid(user); err != nil {
 			return err
 		}
 		defined, err := t.definitions.Snapshot()
@@ -520,7 +520,7 @@ func (t *Transaction) mayWrite(defined *catalog.Snapshot) error {
 		if !ok {
 			continue // the transaction drops it itself, or written has found that it is gone
 		}
-		p, err := t.engine.Principal(context.Background(), w.user)
+		p, err := t.engine.Principal(context.Background(), w.user, 0)
 		if err != nil {
 			return err
 		}

@@ -402,3 +402,82 @@ func TestCompressionIsOptIn(t *testing.T) {
 		t.Errorf("the bodies have %v bytes", sizes)
 	}
 }
+
+// TestPasswordsAreAnsweredByATokenOfTheirSession: who sends a password with each call gets a token for the next ones,
+// once, which is the same session.
+func TestPasswordsAreAnsweredByATokenOfTheirSession(t *testing.T) {
+	s := start(t, flightsrv.Options{})
+	r := s.raw(t)
+	var header metadata.MD
+	if _, err := r.GetFlightInfo(annCtx(), cmd(t, query("ROWS 1")), grpc.Header(&header)); err != nil {
+		t.Fatal(err)
+	}
+	token := header.Get("authorization")
+	if len(token) != 1 || !strings.HasPrefix(token[0], "Bearer kf1.") {
+		t.Fatalf("the first answer has %q", token)
+	}
+	header = nil
+	if _, err := r.GetFlightInfo(annCtx(), cmd(t, query("ROWS 1")), grpc.Header(&header)); err != nil {
+		t.Fatal(err)
+	}
+	if again := header.Get("authorization"); len(again) != 0 {
+		t.Errorf("the second answer has %q", again)
+	}
+	before := s.sessions.Load()
+	if _, err := r.info(authorized(token[0]), query("ROWS 1")); err != nil {
+		t.Fatal(err)
+	}
+	if after := s.sessions.Load(); after != before {
+		t.Errorf("%d sessions, %d before the token", after, before)
+	}
+}
+
+// TestTokensEndWithWhatTheyAreFor: the token of a handshake by an access token is good no longer than that, and a
+// stream that is read then ends.
+func TestTokensEndWithWhatTheyAreFor(t *testing.T) {
+	s := start(t, flightsrv.Options{})
+	until := time.Now().Add(2 * time.Second)
+	s.tokenUntil = until
+	r := s.raw(t)
+	bearer := "Bearer " + accessToken("ann")
+	header, _, _, err := r.handshake(authorized(bearer), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	for _, credential := range []string{header, bearer} {
+		info, err := r.info(authorized(credential), query("SUBSCRIBE TO ticks"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream, err := r.DoGet(authorized(credential), info.Endpoint[0].Ticket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for err == nil {
+			_, err = stream.Recv()
+		}
+		wantCode(t, "a subscription whose token ended", err, codes.Unauthenticated)
+	}
+	if time.Since(began) < time.Second {
+		t.Error("it ended before its time")
+	}
+	_, err = r.info(authorized(header), query("ROWS 1"))
+	wantCode(t, "a token of a handshake whose access token ended", err, codes.Unauthenticated)
+}
+
+// TestSessionsThatTheEngineEnded: who calls again has a session of their own again.
+func TestSessionsThatTheEngineEnded(t *testing.T) {
+	s := start(t, flightsrv.Options{})
+	r := s.raw(t)
+	if _, err := r.info(annCtx(), query("ROWS 1")); err != nil {
+		t.Fatal(err)
+	}
+	s.last.Load().Close()
+	if _, err := r.info(annCtx(), query("ROWS 1")); err != nil {
+		t.Fatal(err)
+	}
+	if s.last.Load().Closed() {
+		t.Error("the session that was ended goes on")
+	}
+}

@@ -27,8 +27,9 @@ type Session interface {
 	SetOption(name, value string) error
 	// Options are the options that are set.
 	Options() map[string]string
-	// Close forgets the session.
+	// Close forgets the session; Closed tells whether it was, by whomever.
 	Close()
+	Closed() bool
 	// Begin begins a transaction and returns its id, which nobody guesses; End commits or ends it. The ids of other
 	// sessions are unknown.
 	Begin() (id string, err error)
@@ -50,10 +51,12 @@ type Session interface {
 type Backend interface {
 	// Login checks a name and a password given by a caller at the address remote.
 	Login(ctx context.Context, name, password, remote string) (access.Principal, error)
-	// Principal is a user as they are now.
-	Principal(ctx context.Context, id manifest.UserID) (access.Principal, error)
-	// Epoch changes when tokens that were issued to a user end.
-	Epoch(id manifest.UserID) uint64
+	// LoginByToken is the user of an access token, and when it expires: the zero time when it does not.
+	LoginByToken(ctx context.Context, text string) (access.Principal, time.Time, error)
+	// Principal is a user as they are now, who came with an access token, or with 0 by other means.
+	Principal(ctx context.Context, id manifest.UserID, token access.TokenID) (access.Principal, error)
+	// PrincipalNamed is a user by name, ErrNotFound when there is none.
+	PrincipalNamed(ctx context.Context, name string) (access.Principal, error)
 	// Secret is 32 bytes that seal tickets and tokens.
 	Secret() []byte
 	// Head is the newest durable sequence.

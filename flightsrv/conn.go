@@ -11,6 +11,8 @@ import (
 type conn struct {
 	id     uint64
 	remote string
+	// greeted is the user who got a token for their password last.
+	greeted atomic.Uint64
 }
 
 type connKey struct{}

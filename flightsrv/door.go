@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
-	"google.golang.org/grpc/credentials"
+	transport "google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/peer"
 
@@ -22,7 +22,7 @@ import (
 // a port with it, or with another protocol, what to do: drivers say no more than that the connection was closed. It
 // implements gRPC's credentials.TransportCredentials and is safe for concurrent use.
 type door struct {
-	credentials.TransportCredentials
+	transport.TransportCredentials
 	tls bool
 	log *slog.Logger
 	// lines bounds what is logged of strangers.
@@ -33,7 +33,7 @@ func newDoor(o Options) *door {
 	d := &door{TransportCredentials: insecure.NewCredentials(), log: o.Logger,
 		lines: rate.NewLimiter(rate.Every(time.Second), 10)}
 	if o.TLS != nil {
-		d.tls, d.TransportCredentials = true, credentials.NewTLS(o.TLS)
+		d.tls, d.TransportCredentials = true, transport.NewTLS(o.TLS)
 	}
 	return d
 }
@@ -57,7 +57,7 @@ const (
 var errStranger = errors.New("the connection does not speak what this port does")
 
 // ServerHandshake implements credentials.TransportCredentials. gRPC has set a deadline on the connection.
-func (d *door) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (d *door) ServerHandshake(raw net.Conn) (net.Conn, transport.AuthInfo, error) {
 	first := make([]byte, doorBytes)
 	if _, err := io.ReadFull(raw, first); err != nil {
 		return nil, nil, err
@@ -86,14 +86,14 @@ func (d *door) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, er
 }
 
 // Clone implements credentials.TransportCredentials.
-func (d *door) Clone() credentials.TransportCredentials {
+func (d *door) Clone() transport.TransportCredentials {
 	c := *d
 	c.TransportCredentials = d.TransportCredentials.Clone()
 	return &c
 }
 
 // ClientHandshake implements credentials.TransportCredentials; a door is for a server.
-func (d *door) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (d *door) ClientHandshake(context.Context, string, net.Conn) (net.Conn, transport.AuthInfo, error) {
 	return nil, nil, errors.New("a door is for a server")
 }
 
@@ -118,7 +118,7 @@ func (d *door) turnAway(c net.Conn, why string, answer []byte) {
 // plainInfo is what is known of a connection without TLS to a port with it.
 type plainInfo struct{}
 
-// AuthType implements credentials.AuthInfo.
+// AuthType implements transport.AuthInfo.
 func (plainInfo) AuthType() string { return "insecure" }
 
 var errPlain = &fault.SQL{Kind: fault.ErrPrecondition, Code: "08004", Message: wantsTLS}
@@ -132,7 +132,7 @@ func (s *Server) secured(ctx context.Context) bool {
 	if !ok {
 		return false
 	}
-	_, ok = p.AuthInfo.(credentials.TLSInfo)
+	_, ok = p.AuthInfo.(transport.TLSInfo)
 	return ok
 }
 

@@ -57,6 +57,10 @@ type fake struct {
 	drained chan struct{}
 	once    sync.Once
 	alloc   memory.Allocator
+	// last is the session that was made last.
+	last atomic.Pointer[fakeSession]
+	// tokenUntil is when access tokens expire.
+	tokenUntil time.Time
 	// export makes the rows of EXPORT.
 	export func() *endless
 }
@@ -64,7 +68,6 @@ type fake struct {
 type fakeUser struct {
 	access.Principal
 	password string
-	epoch    uint64
 }
 
 type ingestion struct {
@@ -97,7 +100,7 @@ func (f *fake) setPassword(name, password string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.users[name].password = password
-	f.users[name].epoch++
+	f.users[name].Epoch++
 }
 
 func (f *fake) Login(_ context.Context, name, password, remote string) (access.Principal, error) {
@@ -121,7 +124,7 @@ func (f *fake) byID(id manifest.UserID) *fakeUser {
 	return nil
 }
 
-func (f *fake) Principal(_ context.Context, id manifest.UserID) (access.Principal, error) {
+func (f *fake) Principal(_ context.Context, id manifest.UserID, _ access.TokenID) (access.Principal, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if u := f.byID(id); u != nil {
@@ -130,14 +133,28 @@ func (f *fake) Principal(_ context.Context, id manifest.UserID) (access.Principa
 	return access.Principal{}, fmt.Errorf("no such user: %w", fault.ErrUnauthenticated)
 }
 
-func (f *fake) Epoch(id manifest.UserID) uint64 {
+func (f *fake) PrincipalNamed(_ context.Context, name string) (access.Principal, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if u := f.byID(id); u != nil {
-		return u.epoch
+	if u := f.users[name]; u != nil {
+		return u.Principal, nil
 	}
-	return 0
+	return access.Principal{}, fmt.Errorf("no such user: %w", fault.ErrNotFound)
 }
+
+// LoginByToken knows one access token of each user: kft_ and their name, made long enough.
+func (f *fake) LoginByToken(_ context.Context, text string) (access.Principal, time.Time, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name, u := range f.users {
+		if text == accessToken(name) {
+			return u.Principal, f.tokenUntil, nil
+		}
+	}
+	return access.Principal{}, time.Time{}, fmt.Errorf("no such token: %w", fault.ErrUnauthenticated)
+}
+
+func accessToken(name string) string { return "kft_" + name + strings.Repeat("x", 60) }
 
 func (f *fake) Secret() []byte     { return []byte("0123456789abcdef0123456789abcdef") }
 func (f *fake) Head() manifest.Seq { return manifest.Seq(f.head.Load()) }
@@ -156,6 +173,7 @@ func (f *fake) CatalogVersion(_ flightsrv.Session, transaction string) (uint64, 
 type fakeSession struct {
 	f       *fake
 	id      string
+	closed  atomic.Bool
 	mu      sync.Mutex
 	who     access.Principal
 	options map[string]string
@@ -163,7 +181,9 @@ type fakeSession struct {
 
 func (f *fake) NewSession(p access.Principal, _ string) flightsrv.Session {
 	f.sessions.Add(1)
-	return &fakeSession{f: f, who: p, options: map[string]string{"catalog": "kalam", "schema": "default"}}
+	made := &fakeSession{f: f, who: p, options: map[string]string{"catalog": "kalam", "schema": "default"}}
+	f.last.Store(made)
+	return made
 }
 
 func (s *fakeSession) ID() string { return s.id }
@@ -174,7 +194,13 @@ func (s *fakeSession) Principal() access.Principal {
 	return s.who
 }
 
-func (s *fakeSession) Close() { s.f.sessions.Add(-1) }
+func (s *fakeSession) Close() {
+	if !s.closed.Swap(true) {
+		s.f.sessions.Add(-1)
+	}
+}
+
+func (s *fakeSession) Closed() bool { return s.closed.Load() }
 
 // Begin begins the fake's only transaction: what transactions do is tested with the engine.
 func (s *fakeSession) Begin() (string, error) { return fakeTransaction, nil }

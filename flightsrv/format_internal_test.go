@@ -47,7 +47,7 @@ func TestFormatOfTickets(t *testing.T) {
 
 func TestFormatOfTokens(t *testing.T) {
 	want := token{user: 42, epoch: 3, issued: time.Unix(1000, 0), expires: time.Unix(2000, 0),
-		id: [8]byte{1, 2, 3, 4, 5, 6, 7, 8}}
+		source: 7, until: time.Unix(3000, 0), id: [8]byte{1, 2, 3, 4, 5, 6, 7, 8}}
 	s := newSealer([]byte("0123456789abcdef"), "token")
 	text := s.sealToken(want)
 	got, err := s.openToken(text)

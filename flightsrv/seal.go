@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"kalamflight/engine/access"
 	"kalamflight/manifest"
 )
 
@@ -50,16 +51,25 @@ type token struct {
 	expires time.Time
 	// id tells the tokens of one user apart: each login has a session of its own.
 	id [8]byte
+	// source is the access token that it was issued for, 0 for none; until is when what it was issued for ends, the zero
+	// time for never.
+	source access.TokenID
+	until  time.Time
 }
 
 // tokenPrefix tells our tokens from a JWT at a glance, and has the version.
 const tokenPrefix = "kf1."
 
-const tokenBytes = 4*8 + 8
+const tokenBytes = 6*8 + 8
 
 func (s sealer) sealToken(t token) string {
 	b := make([]byte, 0, tokenBytes+sha256.Size)
-	for _, n := range []uint64{uint64(t.user), t.epoch, uint64(t.issued.Unix()), uint64(t.expires.Unix())} {
+	until := uint64(0)
+	if !t.until.IsZero() {
+		until = uint64(t.until.Unix())
+	}
+	for _, n := range []uint64{uint64(t.user), t.epoch, uint64(t.issued.Unix()), uint64(t.expires.Unix()),
+		uint64(t.source), until} {
 		b = binary.BigEndian.AppendUint64(b, n)
 	}
 	b = append(b, t.id[:]...)
@@ -83,7 +93,10 @@ func (s sealer) openToken(text string) (token, error) {
 	}
 	n := func(i int) uint64 { return binary.BigEndian.Uint64(b[8*i:]) }
 	t := token{user: manifest.UserID(n(0)), epoch: n(1), issued: time.Unix(int64(n(2)), 0),
-		expires: time.Unix(int64(n(3)), 0)}
-	copy(t.id[:], b[32:])
+		expires: time.Unix(int64(n(3)), 0), source: access.TokenID(n(4))}
+	if until := int64(n(5)); until != 0 {
+		t.until = time.Unix(until, 0)
+	}
+	copy(t.id[:], b[6*8:])
 	return t, nil
 }

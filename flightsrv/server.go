@@ -72,9 +72,17 @@ type Options struct {
 	KeptBytes, KeptBytesTotal int64
 	// TokenTTL is how long a token is good; 0 means 12 hours.
 	TokenTTL time.Duration
-	// Verdicts bounds the right passwords that are remembered, each for VerdictTTL; 0 means 4,096 and one minute.
+	// Verdicts bounds the right passwords that are remembered, each for VerdictTTL after its last use; 0 means 4,096 and
+	// ten minutes.
 	Verdicts   int
 	VerdictTTL time.Duration
+	// CertificateName is where in a client's certificate the name of the user is.
+	CertificateName CertificateName
+	// LoginsPerAddress and LoginsPerUser bound the checks of passwords a second, not counting those that are remembered; 0
+	// means 20 and 5, a negative number no bound.
+	LoginsPerAddress, LoginsPerUser float64
+	// CallsPerAddress and CallsPerUser bound the calls a second; 0 means no bound.
+	CallsPerAddress, CallsPerUser float64
 }
 
 func orDefault[T int | int64 | uint32 | time.Duration](v *T, def T) {
@@ -117,8 +125,14 @@ func (o *Options) setDefaults() error {
 	orDefault(&o.KeptBytesTotal, 512<<20)
 	orDefault(&o.TokenTTL, 12*time.Hour)
 	orDefault(&o.Verdicts, 4096)
-	orDefault(&o.VerdictTTL, time.Minute)
-	return nil
+	orDefault(&o.VerdictTTL, 10*time.Minute)
+	if o.LoginsPerAddress == 0 {
+		o.LoginsPerAddress = 20
+	}
+	if o.LoginsPerUser == 0 {
+		o.LoginsPerUser = 5
+	}
+	return o.CertificateName.check()
 }
 
 // Server is a Flight SQL service. It is safe for concurrent use.
@@ -137,6 +151,9 @@ type Server struct {
 	kept     *keeper
 	running  *running
 	frames   *frames
+
+	// addresses and callers bound the calls.
+	addresses, callers *rates
 
 	draining atomic.Bool
 	calls    atomic.Int64
@@ -159,7 +176,9 @@ func New(o Options) (*Server, error) {
 	s := &Server{o: o, backend: o.Backend, log: o.Logger, alloc: o.Alloc, auth: newAuthority(o.Backend, o),
 		tickets: newSealer(o.Backend.Secret(), "ticket"), sessions: newSessions(o.Backend, o),
 		kept: newKeeper(o), running: newRunning(), frames: newFrames(), health: health.NewServer(),
-		streams: newQuota("results being read", "53300", o.Streams, o.StreamsPerUser), swept: make(chan struct{})}
+		streams: newQuota("results being read", "53300", o.Streams, o.StreamsPerUser), swept: make(chan struct{}),
+		addresses: newRates("calls from this address", o.CallsPerAddress),
+		callers:   newRates("calls of this user", o.CallsPerUser)}
 	s.conns = &conns{ended: s.sessions.connEnded}
 	s.grpc = grpc.NewServer(s.serverOptions()...)
 	pb.RegisterFlightServiceServer(s.grpc, s)
@@ -254,6 +273,8 @@ func (s *Server) sweep(ctx context.Context) {
 		case now := <-tick.C:
 			s.sessions.sweep(now)
 			s.auth.sweep(now)
+			s.addresses.sweep(now)
+			s.callers.sweep(now)
 			s.kept.sweep(now)
 		}
 	}

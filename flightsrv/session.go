@@ -100,6 +100,11 @@ func (t *sessions) enter(c *caller) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	if found != nil && found.engine.Closed() { // the engine ended it: who calls has come again
+		found.leave()
+		t.close(found)
+		found = nil
+	}
 	if found == nil {
 		if found, err = t.create(c, key); err != nil {
 			return nil, err

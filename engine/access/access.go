@@ -53,11 +53,18 @@ func ParseRole(s string) (Role, error) {
 		Hint: "the roles are user, service, dba and system"}
 }
 
+// TokenID names an access token; 0 is none.
+type TokenID uint64
+
 // Principal is who asks. It is a plain value, true at the moment it was read.
 type Principal struct {
 	ID   manifest.UserID
 	Name string
 	Role Role
+	// Token is the access token that they came with, 0 when it was something else.
+	Token TokenID
+	// Epoch is the user's when all of this was read: another one means another password or role.
+	Epoch uint64
 }
 
 // Target is what it is asked about.

@@ -1,5 +1,5 @@
-// Package catalog keeps the definitions: namespaces, tables, views and users, and hands out ids. Readers get an
-// immutable snapshot; a change is durable before anybody sees it. It does not check who may change what
+// Package catalog keeps the definitions: namespaces, tables, views, users and their tokens, and hands out ids. Readers
+// get an immutable snapshot; a change is durable before anybody sees it. It does not check who may change what
 // (engine/access does) and holds no rows.
 package catalog
 
@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"kalamflight/engine/access"
 	"kalamflight/internal/fault"
 	"kalamflight/manifest"
 )
@@ -28,27 +29,28 @@ type Meta interface {
 
 // The keys in Meta. Values are JSON, but for the counters (8 bytes, big-endian) and the secret (32 bytes).
 const (
-	keyNamespace   = "namespace/"
-	keyTable       = "table/"
-	keyUser        = "user/"
-	keyLastTable   = "last/table"
-	keyLastUser    = "last/user"
-	keyLastID      = "last/id"
-	keySecret      = "secret"
-	keyDropped     = "dropped/"
-	keyIntent      = "intent/"
-	secretBytes    = 32
-	DefaultSpace   = "default"
-	SystemSpace    = "system"
-	SchemaSpace    = "information_schema"
-	RootName       = "root"
-	namespacesMax  = 10_000
-	tablesMax      = 100_000
-	nameBytesMax   = manifest.MaxNameBytes
-	columnsMax     = 4096
-	keyColumnsMax  = 32
-	passwordMinLen = 8
-	passwordMaxLen = 1024
+	keyNamespace  = "namespace/"
+	keyTable      = "table/"
+	keyUser       = "user/"
+	keyLastTable  = "last/table"
+	keyLastUser   = "last/user"
+	keyLastID     = "last/id"
+	keySecret     = "secret"
+	keyDropped    = "dropped/"
+	keyToken      = "token/"
+	keyLastToken  = "last/token"
+	keyLockout    = "lockout/"
+	keyIntent     = "intent/"
+	secretBytes   = 32
+	DefaultSpace  = "default"
+	SystemSpace   = "system"
+	SchemaSpace   = "information_schema"
+	RootName      = "root"
+	namespacesMax = 10_000
+	tablesMax     = 100_000
+	nameBytesMax  = manifest.MaxNameBytes
+	columnsMax    = 4096
+	keyColumnsMax = 32
 )
 
 // Namespace is a named set of tables.
@@ -73,7 +75,7 @@ type Catalog struct {
 	// mu orders changes; readers never take it.
 	mu sync.Mutex
 
-	logins logins
+	logins *logins
 }
 
 // Snapshot is the definitions at one moment. It is immutable and safe for concurrent use.
@@ -87,15 +89,19 @@ type Snapshot struct {
 	userNames map[string]manifest.UserID
 	// dropped are tables whose rows are still to be removed.
 	dropped map[manifest.TableID]*manifest.Table
+	tokens  map[access.TokenID]*Token
 }
 
 // Open reads the catalog and, in an empty one, makes the namespace `default` and the user `root`.
-func Open(ctx context.Context, meta Meta) (*Catalog, error) {
-	c := &Catalog{meta: meta}
-	c.logins.init()
+func Open(ctx context.Context, meta Meta, o Options) (*Catalog, error) {
+	if err := o.fill(); err != nil {
+		return nil, err
+	}
+	c := &Catalog{meta: meta, logins: newLogins(meta, o)}
 	s := &Snapshot{version: 1, namespaces: map[string]Namespace{}, tables: map[manifest.TableID]*manifest.Table{},
 		byName: map[string]map[string]*manifest.Table{}, users: map[manifest.UserID]*User{},
-		userNames: map[string]manifest.UserID{}, dropped: map[manifest.TableID]*manifest.Table{}}
+		userNames: map[string]manifest.UserID{}, dropped: map[manifest.TableID]*manifest.Table{},
+		tokens: map[access.TokenID]*Token{}}
 	if err := c.load(s); err != nil {
 		return nil, err
 	}
@@ -114,10 +120,10 @@ func Open(ctx context.Context, meta Meta) (*Catalog, error) {
 func checkKeys(meta Meta) error {
 	return meta.Scan("", func(key string, _ []byte) error {
 		switch key {
-		case keyLastTable, keyLastUser, keyLastID, keySecret:
+		case keyLastTable, keyLastUser, keyLastID, keyLastToken, keySecret:
 			return nil
 		}
-		for _, prefix := range []string{keyNamespace, keyTable, keyUser, keyDropped, keyIntent} {
+		for _, prefix := range []string{keyNamespace, keyTable, keyUser, keyDropped, keyIntent, keyToken, keyLockout} {
 			if strings.HasPrefix(key, prefix) {
 				return nil
 			}
@@ -157,6 +163,13 @@ func (c *Catalog) load(s *Snapshot) error {
 		return err
 	}
 	if err := scanJSON(c.meta, keyUser, func(u *User) string { return userKey(u.ID) }, s.putUser); err != nil {
+		return err
+	}
+	if err := scanJSON(c.meta, keyToken, func(t *Token) string { return tokenKey(t.ID) },
+		func(t *Token) { s.tokens[t.ID] = t }); err != nil {
+		return err
+	}
+	if err := c.logins.load(); err != nil {
 		return err
 	}
 	secret, ok, err := c.meta.Get(keySecret)
@@ -252,6 +265,7 @@ func (s *Snapshot) clone() *Snapshot {
 	c.users = maps.Clone(s.users)
 	c.userNames = maps.Clone(s.userNames)
 	c.dropped = maps.Clone(s.dropped)
+	c.tokens = maps.Clone(s.tokens)
 	return &c
 }
 

@@ -59,9 +59,13 @@ func (m *memory) Apply(_ context.Context, puts map[string][]byte, deletes []stri
 	return nil
 }
 
+func newUser(name, password string) catalog.NewUser {
+	return catalog.NewUser{Name: name, Role: access.RoleUser, Password: &password}
+}
+
 func open(t *testing.T, m catalog.Meta) *catalog.Catalog {
 	t.Helper()
-	c, err := catalog.Open(context.Background(), m)
+	c, err := catalog.Open(context.Background(), m, catalog.Options{PasswordKiB: 64, PasswordPasses: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,13 +190,13 @@ func TestLogin(t *testing.T) {
 	if _, err := c.Login(ctx, "root", "", false); !errors.Is(err, fault.ErrUnauthenticated) {
 		t.Errorf("root from elsewhere without a password = %v", err)
 	}
-	if _, err := c.CreateUser(ctx, "Noor", "short", access.RoleUser, false); !errors.Is(err, fault.ErrInvalid) {
+	if _, err := c.CreateUser(ctx, newUser("Noor", "short"), false); !errors.Is(err, fault.ErrInvalid) {
 		t.Errorf("a short password = %v", err)
 	}
-	if _, err := c.CreateUser(ctx, "Noor", "a long enough one", access.RoleUser, false); err != nil {
+	if _, err := c.CreateUser(ctx, newUser("Noor", "a long enough one"), false); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.CreateUser(ctx, "NOOR", "a long enough one", access.RoleUser, false); !errors.Is(
+	if _, err := c.CreateUser(ctx, newUser("NOOR", "a long enough one"), false); !errors.Is(
 		err,
 		fault.ErrExists,
 	) {
@@ -215,7 +219,7 @@ func TestLogin(t *testing.T) {
 	if _, err := c.Login(ctx, "noor", "a long enough one", true); !errors.Is(err, fault.ErrUnauthenticated) {
 		t.Errorf("a dropped user logs in: %v", err)
 	}
-	if _, err := c.CreateUser(ctx, "noor", "a long enough one", access.RoleUser, false); !errors.Is(
+	if _, err := c.CreateUser(ctx, newUser("noor", "a long enough one"), false); !errors.Is(
 		err,
 		fault.ErrExists,
 	) {
@@ -224,7 +228,7 @@ func TestLogin(t *testing.T) {
 	if err := c.PurgeUser(ctx, p.ID); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.CreateUser(ctx, "noor", "a long enough one", access.RoleUser, false); err != nil {
+	if _, err := c.CreateUser(ctx, newUser("noor", "a long enough one"), false); err != nil {
 		t.Fatal(err)
 	}
 	if q, err := c.Login(ctx, "noor", "a long enough one", true); err != nil || q.ID == p.ID {
@@ -238,7 +242,7 @@ func TestLogin(t *testing.T) {
 func TestLockout(t *testing.T) {
 	ctx := context.Background()
 	c := open(t, newMemory())
-	if _, err := c.CreateUser(ctx, "noor", "a long enough one", access.RoleUser, false); err != nil {
+	if _, err := c.CreateUser(ctx, newUser("noor", "a long enough one"), false); err != nil {
 		t.Fatal(err)
 	}
 	for range 5 {
@@ -323,7 +327,7 @@ func TestRottenKeys(t *testing.T) {
 	if _, _, err := c.CreateTable(ctx, table("t"), false); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.CreateUser(ctx, "ali", "ali-password", access.RoleUser, false); err != nil {
+	if _, err := c.CreateUser(ctx, newUser("ali", "ali-password"), false); err != nil {
 		t.Fatal(err)
 	}
 	for key, value := range maps.Clone(m.kv) {
@@ -335,7 +339,7 @@ func TestRottenKeys(t *testing.T) {
 			}
 			delete(m.kv, key)
 			m.kv[string(rotten)] = value
-			if _, err := catalog.Open(ctx, m); !errors.Is(err, fault.ErrCorrupt) {
+			if _, err := catalog.Open(ctx, m, catalog.Options{}); !errors.Is(err, fault.ErrCorrupt) {
 				t.Errorf("Open with %q for %q = %v, want ErrCorrupt", rotten, key, err)
 			}
 			delete(m.kv, string(rotten))

@@ -4,25 +4,23 @@ import (
 	"context"
 	"fmt"
 
-	"kalamflight/engine/access"
 	"kalamflight/internal/fault"
 	"kalamflight/manifest"
 )
 
 // CreateUser is Catalog.CreateUser. It is a conflict when another session takes the name before Finish.
-func (d *Draft) CreateUser(ctx context.Context, name, password string, role access.Role,
-	ifNotExists bool) (bool, error) {
-	if err := checkName("user", name); err != nil {
+func (d *Draft) CreateUser(ctx context.Context, n NewUser, ifNotExists bool) (bool, error) {
+	if err := checkName("user", n.Name); err != nil {
 		return false, err
 	}
 	s, err := d.Snapshot()
 	if err != nil {
 		return false, err
 	}
-	if exists, err := s.hasUser(name, ifNotExists); exists || err != nil {
+	if exists, err := s.hasUser(n.Name, ifNotExists); exists || err != nil {
 		return false, err
 	}
-	hash, err := hashPassword(password)
+	hash, err := d.catalog.passwordHash(n.Password, n.Hashed)
 	if err != nil {
 		return false, err
 	}
@@ -30,9 +28,9 @@ func (d *Draft) CreateUser(ctx context.Context, name, password string, role acce
 	if err != nil {
 		return false, err
 	}
-	u := &User{ID: id, Name: name, Role: role.String(), Password: hash, Created: nowMicros()}
+	u := n.user(id, hash)
 	return true, d.do(func(e *edit) error {
-		if _, err := e.hasUser(name, false); err != nil {
+		if _, err := e.hasUser(n.Name, false); err != nil {
 			return err
 		}
 		e.setUser(u)
@@ -41,12 +39,12 @@ func (d *Draft) CreateUser(ctx context.Context, name, password string, role acce
 }
 
 // AlterUser is Catalog.AlterUser. It is a conflict when another session changes the user before Finish.
-func (d *Draft) AlterUser(_ context.Context, name string, password *string, role *access.Role) error {
-	change, err := alteredUser(password, role)
+func (d *Draft) AlterUser(_ context.Context, name string, change UserChange) error {
+	f, err := d.catalog.alteredUser(change)
 	if err != nil {
 		return err
 	}
-	return d.changeUser(name, change)
+	return d.changeUser(name, f)
 }
 
 // DropUser is Catalog.DropUser. It is a conflict when another session changes the user before Finish.

@@ -2,21 +2,12 @@ package catalog
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/subtle"
-	"encoding/base64"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 	"unicode"
 	"unicode/utf8"
-
-	"golang.org/x/crypto/argon2"
-	"golang.org/x/crypto/bcrypt"
 
 	"kalamflight/engine/access"
 	"kalamflight/internal/fault"
@@ -35,8 +26,12 @@ type User struct {
 	Dropped int64 `json:"dropped,omitempty"`
 	// Erasing is when the erasure began, 0 before it; a dropped user can come back until then.
 	Erasing int64 `json:"erasing,omitempty"`
-	// Epoch grows when the password or the role changes: older tokens end.
+	// Epoch grows when the password or the role changes, or the user is locked: older session tokens end.
 	Epoch uint64 `json:"epoch,omitempty"`
+	// Locked: a dba has locked the user out, until they unlock them.
+	Locked bool `json:"locked,omitempty"`
+	// External: the user was made for somebody whom an identity provider knows, whose claim sets the role.
+	External bool `json:"external,omitempty"`
 }
 
 // Owner is the user as storage knows them.
@@ -48,7 +43,7 @@ func (u *User) Principal() (access.Principal, error) {
 	if err != nil {
 		return access.Principal{}, fmt.Errorf("user %s: %w", u.Name, fault.ErrCorrupt)
 	}
-	return access.Principal{ID: u.ID, Name: u.Name, Role: role}, nil
+	return access.Principal{ID: u.ID, Name: u.Name, Role: role, Epoch: u.Epoch}, nil
 }
 
 func fold(name string) string { return strings.ToLower(name) }
@@ -96,13 +91,28 @@ func checkName(what, name string) error {
 	return &fault.SQL{Kind: fault.ErrInvalid, Code: "42602", Message: fmt.Sprintf("the %s name %s", what, bad)}
 }
 
+// NewUser is a user to be made.
+type NewUser struct {
+	Name string
+	Role access.Role
+	// Password is a password, or with Hashed a hash of one by argon2id or bcrypt; nil means that none works.
+	Password *string
+	Hashed   bool
+	// External is as in User.
+	External bool
+}
+
+// user is the user as they are kept, with an id and what is kept of the password.
+func (n NewUser) user(id manifest.UserID, hash string) *User {
+	return &User{ID: id, Name: n.Name, Role: n.Role.String(), Password: hash, Created: nowMicros(), External: n.External}
+}
+
 // CreateUser adds a user. It returns false when the user exists and ifNotExists is set.
-func (c *Catalog) CreateUser(ctx context.Context, name, password string, role access.Role,
-	ifNotExists bool) (bool, error) {
-	if err := checkName("user", name); err != nil {
+func (c *Catalog) CreateUser(ctx context.Context, n NewUser, ifNotExists bool) (bool, error) {
+	if err := checkName("user", n.Name); err != nil {
 		return false, err
 	}
-	hash, err := hashPassword(password)
+	hash, err := c.passwordHash(n.Password, n.Hashed)
 	if err != nil {
 		return false, err
 	}
@@ -110,14 +120,14 @@ func (c *Catalog) CreateUser(ctx context.Context, name, password string, role ac
 	defer c.mu.Unlock()
 
 	s := c.Snapshot()
-	if exists, err := s.hasUser(name, ifNotExists); exists || err != nil {
+	if exists, err := s.hasUser(n.Name, ifNotExists); exists || err != nil {
 		return false, err
 	}
 	id, err := c.nextLocked(keyLastUser)
 	if err != nil {
 		return false, err
 	}
-	u := &User{ID: manifest.UserID(id), Name: name, Role: role.String(), Password: hash, Created: nowMicros()}
+	u := n.user(manifest.UserID(id), hash)
 	next := s.clone()
 	next.putUser(u)
 	return true, c.applyLocked(ctx, next, map[string][]byte{userKey(u.ID): encode(u), keyLastUser: counter(id)}, nil)
@@ -175,30 +185,54 @@ func noUser(name string) error {
 	return &fault.SQL{Kind: fault.ErrNotFound, Code: "42704", Message: fmt.Sprintf("there is no user %q", name)}
 }
 
-// AlterUser changes a user's password or role; nil leaves it.
-func (c *Catalog) AlterUser(ctx context.Context, name string, password *string, role *access.Role) error {
-	change, err := alteredUser(password, role)
+// UserChange is what AlterUser changes; nil leaves a part as it is.
+type UserChange struct {
+	// Password is the new password, or with Hashed a hash of it; NoPassword takes it away.
+	Password   *string
+	Hashed     bool
+	NoPassword bool
+	Role       *access.Role
+	// Locked locks the user out, or with false lets them in again, after too many failed logins too.
+	Locked *bool
+}
+
+// AlterUser changes a user. What it changes ends the user's session tokens.
+func (c *Catalog) AlterUser(ctx context.Context, name string, change UserChange) error {
+	f, err := c.alteredUser(change)
 	if err != nil {
 		return err
 	}
-	return c.changeUser(ctx, name, change)
-}
-
-// alteredUser sets a password or a role; nil leaves it.
-func alteredUser(password *string, role *access.Role) (func(*User) error, error) {
-	hash := ""
-	if password != nil {
-		var err error
-		if hash, err = hashPassword(*password); err != nil {
-			return nil, err
+	if err = c.changeUser(ctx, name, f); err == nil && change.Locked != nil && !*change.Locked {
+		if u, ok := c.Snapshot().User(name); ok {
+			err = c.logins.clear(ctx, u.ID)
 		}
 	}
+	return err
+}
+
+// alteredUser makes a change of a user.
+func (c *Catalog) alteredUser(change UserChange) (func(*User) error, error) {
+	hash, err := c.passwordHash(change.Password, change.Hashed)
+	if err != nil {
+		return nil, err
+	}
+	refused := func(message string) error {
+		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "55006", Message: message}
+	}
 	return func(u *User) error {
-		if password != nil {
+		switch {
+		case change.NoPassword && u.Name == RootName:
+			return refused("root's password cannot be taken away")
+		case change.Locked != nil && *change.Locked && u.Name == RootName:
+			return refused("the user root cannot be locked")
+		case change.Password != nil, change.NoPassword:
 			u.Password = hash
 		}
-		if role != nil {
-			u.Role = role.String()
+		if change.Role != nil {
+			u.Role = change.Role.String()
+		}
+		if change.Locked != nil {
+			u.Locked = *change.Locked
 		}
 		return nil
 	}, nil
@@ -209,7 +243,7 @@ func (c *Catalog) FirstPassword(ctx context.Context, password string) error {
 	if c.RootHasPassword() {
 		return nil
 	}
-	return c.AlterUser(ctx, RootName, &password, nil)
+	return c.AlterUser(ctx, RootName, UserChange{Password: &password})
 }
 
 // RootHasPassword tells whether root needs a password to log in.
@@ -249,157 +283,14 @@ func (c *Catalog) PurgeUser(ctx context.Context, id manifest.UserID) error {
 	delete(e.users, id)
 	delete(e.userNames, fold(u.Name))
 	e.unset(userKey(id))
+	e.unset(lockoutKey(id))
+	for _, key := range e.removeTokens(id) {
+		e.unset(key)
+	}
 	e.forgetRights(id)
-	return c.applyLocked(ctx, e.Snapshot, e.puts, e.deletes)
+	if err := c.applyLocked(ctx, e.Snapshot, e.puts, e.deletes); err != nil {
+		return err
+	}
+	c.logins.forget(id)
+	return nil
 }
-
-// The cost of a password check: the second recommendation of RFC 9106 scaled to OWASP's minimum, about 20 ms and 19
-// MiB.
-const (
-	argonTime    = 2
-	argonMemory  = 19 * 1024
-	argonThreads = 1
-	argonKey     = 32
-	argonSalt    = 16
-	// argonAtOnce bounds the memory of concurrent checks.
-	argonAtOnce = 4
-)
-
-func hashPassword(password string) (string, error) {
-	n := utf8.RuneCountInString(password)
-	if n < passwordMinLen || len(password) > passwordMaxLen {
-		return "", &fault.SQL{Kind: fault.ErrInvalid, Code: "22023",
-			Message: fmt.Sprintf("a password has %d to %d characters", passwordMinLen, passwordMaxLen)}
-	}
-	salt := make([]byte, argonSalt)
-	if _, err := rand.Read(salt); err != nil {
-		return "", err
-	}
-	key := argon2.IDKey([]byte(password), salt, argonTime, argonMemory, argonThreads, argonKey)
-	b64 := base64.RawStdEncoding
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonTime, argonThreads,
-		b64.EncodeToString(salt), b64.EncodeToString(key)), nil
-}
-
-// checkPassword compares in constant time. An unreadable hash matches nothing.
-func checkPassword(hash, password string) bool {
-	if len(password) > passwordMaxLen {
-		return false
-	}
-	if strings.HasPrefix(hash, "$2") {
-		return bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil
-	}
-	parts := strings.Split(hash, "$")
-	if len(parts) != 6 || parts[1] != "argon2id" {
-		return false
-	}
-	var version int
-	var memory, time uint32
-	var threads uint8
-	if _, err := fmt.Sscanf(parts[2], "v=%d", &version); err != nil || version != argon2.Version {
-		return false
-	}
-	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &memory, &time, &threads); err != nil {
-		return false
-	}
-	if memory > 1<<20 || time > 16 || time == 0 || threads == 0 {
-		return false
-	}
-	salt, err1 := base64.RawStdEncoding.DecodeString(parts[4])
-	want, err2 := base64.RawStdEncoding.DecodeString(parts[5])
-	if err := errors.Join(err1, err2); err != nil || len(want) == 0 {
-		return false
-	}
-	got := argon2.IDKey([]byte(password), salt, time, memory, threads, uint32(len(want)))
-	return subtle.ConstantTimeCompare(got, want) == 1
-}
-
-// The lockout: after this many failures in a row a name is locked for this long.
-const (
-	lockoutFailures = 5
-	lockoutFor      = 15 * time.Minute
-	lockoutNamesMax = 10_000
-)
-
-// logins counts failures by name and bounds concurrent password checks.
-type logins struct {
-	slots chan struct{}
-
-	mu     sync.Mutex
-	failed map[string]failures
-}
-
-type failures struct {
-	count int
-	until time.Time
-}
-
-func (l *logins) init() {
-	l.slots = make(chan struct{}, argonAtOnce)
-	l.failed = map[string]failures{}
-}
-
-func (l *logins) locked(name string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	f := l.failed[name]
-	return f.count >= lockoutFailures && time.Now().Before(f.until)
-}
-
-func (l *logins) note(name string, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if ok {
-		delete(l.failed, name)
-		return
-	}
-	if len(l.failed) >= lockoutNamesMax {
-		maps.DeleteFunc(l.failed, func(_ string, f failures) bool { return time.Now().After(f.until) })
-	}
-	f := l.failed[name]
-	if f.count >= lockoutFailures && time.Now().After(f.until) {
-		f.count = 0
-	}
-	if len(l.failed) < lockoutNamesMax || f.count > 0 {
-		l.failed[name] = failures{count: f.count + 1, until: time.Now().Add(lockoutFor)}
-	}
-}
-
-// Login checks a name and a password. loopback says that the caller is on this machine: only then, and only while
-// root has no password, does an empty password let root in. Every refusal reads the same, whether the name exists or
-// not, and costs the same.
-func (c *Catalog) Login(ctx context.Context, name, password string, loopback bool) (access.Principal, error) {
-	refused := &fault.SQL{Kind: fault.ErrUnauthenticated, Code: "28P01",
-		Message: "the user name or the password is wrong"}
-	u, ok := c.Snapshot().User(name)
-	if ok && u.Name == RootName && u.Password == "" {
-		if loopback && password == "" {
-			return u.Principal()
-		}
-		return access.Principal{}, refused
-	}
-	key := fold(name)
-	if c.logins.locked(key) {
-		return access.Principal{}, &fault.SQL{Kind: fault.ErrUnauthenticated, Code: "28000",
-			Message: "too many failed logins for this user", Hint: fmt.Sprintf("try again in %s", lockoutFor)}
-	}
-	select {
-	case c.logins.slots <- struct{}{}:
-		defer func() { <-c.logins.slots }()
-	case <-ctx.Done():
-		return access.Principal{}, ctx.Err()
-	}
-	hash := decoyHash
-	if ok && u.Password != "" {
-		hash = u.Password
-	}
-	good := checkPassword(hash, password) && ok && u.Password != ""
-	c.logins.note(key, good)
-	if !good {
-		return access.Principal{}, refused
-	}
-	return u.Principal()
-}
-
-// decoyHash matches no password that Login is asked for; it makes an unknown name cost what a known one does.
-const decoyHash = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"

@@ -489,6 +489,21 @@ func parseTimestamp(s string, zone *time.Location, t string) (int64, error) {
 	return checkMicros(local, true)
 }
 
+// AddInterval is a time moved by the text of an INTERVAL, as a cast reads it.
+func AddInterval(t time.Time, text string) (time.Time, error) {
+	d, err := parseInterval(text)
+	if err != nil {
+		return t, err
+	}
+	return t.AddDate(0, int(d.Months), int(d.Days)).Add(time.Duration(d.Nanoseconds)), nil
+}
+
+// ReadTime reads the text of a DATETIME in a time zone, as a cast does.
+func ReadTime(text string, zone *time.Location) (time.Time, error) {
+	micros, err := parseTimestamp(text, zone, "DATETIME")
+	return time.UnixMicro(micros), err
+}
+
 // parseInterval reads "1 year 2 months -3 days 04:05:06.7", "1.5 hours", "@ 1 day ago" and ISO 8601's P1Y2M3DT4H5M6S.
 func parseInterval(s string) (arrow.MonthDayNanoInterval, error) {
 	text := trimmed(s)

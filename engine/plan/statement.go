@@ -290,16 +290,38 @@ type ExecuteAs struct {
 	Statement Statement
 }
 
-// CreateUser makes a user. Role is user, service, dba or system.
+// CreateUser makes a user. Role is user, service, dba or system. Password is nil for a user who comes by other means,
+// and with Hashed a hash of a password.
 type CreateUser struct {
-	Name, Password, Role string
-	IfNotExists          bool
+	Name, Role  string
+	Password    *string
+	Hashed      bool
+	IfNotExists bool
 }
 
-// AlterUser changes a user; nil leaves a part as it is.
+// AlterUser changes a user; nil leaves a part as it is. NoPassword takes the password away; Locked locks the user out,
+// or lets them in again.
 type AlterUser struct {
 	Name           string
 	Password, Role *string
+	Hashed         bool
+	NoPassword     bool
+	Locked         *bool
+}
+
+// CreateToken makes an access token, whose text is its only row. User "" is the caller. Of Never, ExpiresIn (an
+// interval) and ExpiresAt (a time) at most one is set.
+type CreateToken struct {
+	Name, User           string
+	Never                bool
+	ExpiresIn, ExpiresAt string
+	Cols                 []Column
+}
+
+// DropToken ends an access token and what runs by it. User "" is the caller.
+type DropToken struct {
+	Name, User string
+	IfExists   bool
 }
 
 // DropUser removes a user.
@@ -447,6 +469,8 @@ func (*AlterUser) statement()       {}
 func (*DropUser) statement()        {}
 func (*UndropUser) statement()      {}
 func (*ExportUser) statement()      {}
+func (*CreateToken) statement()     {}
+func (*DropToken) statement()       {}
 func (*FlushTable) statement()      {}
 func (*CompactTable) statement()    {}
 func (*Kill) statement()            {}

@@ -3,13 +3,21 @@ package endtoend
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -135,4 +143,109 @@ func knock(t *testing.T, s *server.Server, text string) string {
 func write(w io.Writer, text string) error {
 	_, err := io.WriteString(w, text)
 	return err
+}
+
+// authority signs certificates of clients.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func pemOf(kind string, der []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+}
+
+// sign makes a certificate of a user, by itself when a is nil.
+func (a *authority) sign(t *testing.T, template *x509.Certificate) (made *authority, cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template.SerialNumber = big.NewInt(time.Now().UnixNano())
+	template.NotBefore = time.Now().Add(-time.Hour)
+	if template.NotAfter.IsZero() {
+		template.NotAfter = time.Now().Add(time.Hour)
+	}
+	parent, by := template, private
+	if a != nil {
+		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+		parent, by = a.cert, a.key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &private.PublicKey, by)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made = &authority{key: private}
+	secret, err1 := x509.MarshalPKCS8PrivateKey(private)
+	made.cert, err = x509.ParseCertificate(der)
+	if err := errors.Join(err, err1); err != nil {
+		t.Fatal(err)
+	}
+	return made, pemOf("CERTIFICATE", der), pemOf("PRIVATE KEY", secret)
+}
+
+func named(name string) *x509.Certificate {
+	return &x509.Certificate{Subject: pkix.Name{CommonName: name}}
+}
+
+// TestClientCertificates: a certificate of an authority that we believe is a user; a password or a token beside it says
+// who calls instead.
+func TestClientCertificates(t *testing.T) {
+	var nobody *authority
+	ca, caPEM, _ := nobody.sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "ca"}, IsCA: true,
+		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
+	stranger, _, _ := nobody.sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "ca"}, IsCA: true,
+		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
+	caFile := filepath.Join(t.TempDir(), "clients.pem")
+	if err := os.WriteFile(caFile, []byte(caPEM), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, server.Options{Logins: cheap(), TLS: server.TLS{Auto: true, ClientCAFile: caFile}})
+	trusting := func(more ...string) map[string]string {
+		opts := map[string]string{adbc.OptionKeyURI: s.URL(), driver.OptionSSLRootCerts: readFile(t, s.CAFile())}
+		for i := 0; i < len(more); i += 2 {
+			opts[more[i]] = more[i+1]
+		}
+		return opts
+	}
+	root, err := dialWith(trusting())
+	if err != nil {
+		t.Fatal(err)
+	}
+	root.t = t
+	defer root.close()
+	root.exec("CREATE USER amal WITH PASSWORD 'amal-password'", "ALTER USER root PASSWORD 'root-password'")
+	as := func(a *authority, template *x509.Certificate, more ...string) (string, error) {
+		_, cert, key := a.sign(t, template)
+		c, err := dialWith(trusting(append(more, driver.OptionMTLSCertChain, cert, driver.OptionMTLSPrivateKey, key)...))
+		if err != nil {
+			return "", err
+		}
+		c.t = t
+		defer c.close()
+		return c.query("SELECT current_user()")[0][0], nil
+	}
+	if who, err := as(ca, named("amal")); err != nil || who != "amal" {
+		t.Errorf("by certificate: %q, %v", who, err)
+	}
+	password := []string{adbc.OptionKeyUsername, "root", adbc.OptionKeyPassword, "root-password"}
+	if who, err := as(ca, named("amal"), password...); err != nil || who != "root" {
+		t.Errorf("by password beside a certificate: %q, %v", who, err)
+	}
+	past := named("amal")
+	past.NotAfter = time.Now().Add(-time.Minute)
+	for what, try := range map[string]func() (string, error){
+		"of nobody":            func() (string, error) { return as(ca, named("nobody")) },
+		"without a name":       func() (string, error) { return as(ca, named("")) },
+		"of another authority": func() (string, error) { return as(stranger, named("amal")) },
+		"that has expired":     func() (string, error) { return as(ca, past) },
+	} {
+		if who, err := try(); err == nil {
+			t.Errorf("a certificate %s is %s", what, who)
+		}
+	}
+	if _, err := dialWith(trusting()); err == nil {
+		t.Error("nobody is somebody")
+	}
 }

@@ -7,8 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"time"
 
 	"kalamflight/engine"
+	"kalamflight/engine/catalog"
+	"kalamflight/flightsrv"
 	"kalamflight/internal/fault"
 	"kalamflight/internal/tlsconf"
 )
@@ -24,6 +27,31 @@ type TLS struct {
 	// ClientCAFile are the authorities of certificates that clients may show; ClientRequired refuses who shows none.
 	ClientCAFile   string
 	ClientRequired bool
+}
+
+// Logins says how callers are let in. The zero value has the defaults of the rooms.
+type Logins struct {
+	// PasswordLength, PasswordPasses, PasswordKiB and PasswordChecks are as in catalog.Options.
+	PasswordLength, PasswordPasses, PasswordKiB, PasswordChecks int
+	// TokenTTL is how long the token of a login is good.
+	TokenTTL time.Duration
+	// PerAddress and PerUser bound the checks of passwords a second, CallsPerAddress and CallsPerUser the calls; as in
+	// flightsrv.Options.
+	PerAddress, PerUser, CallsPerAddress, CallsPerUser float64
+	// CertificateName is where in a client's certificate its user is: cn, dns, email or uri.
+	CertificateName string
+}
+
+func (l Logins) catalog() catalog.Options {
+	return catalog.Options{PasswordLength: l.PasswordLength, PasswordPasses: l.PasswordPasses,
+		PasswordKiB: l.PasswordKiB, PasswordChecks: l.PasswordChecks}
+}
+
+// wire puts what concerns the wire into its options.
+func (l Logins) wire(o *flightsrv.Options) {
+	o.TokenTTL, o.CertificateName = l.TokenTTL, flightsrv.CertificateName(l.CertificateName)
+	o.LoginsPerAddress, o.LoginsPerUser = l.PerAddress, l.PerUser
+	o.CallsPerAddress, o.CallsPerUser = l.CallsPerAddress, l.CallsPerUser
 }
 
 func (t TLS) on() bool { return t.Auto || t.CertFile != "" || t.KeyFile != "" }

@@ -36,6 +36,8 @@ type Options struct {
 	Listen string
 	// TLS secures the connections; the zero value is plaintext, which is refused on an address that is not loopback.
 	TLS TLS
+	// Logins says how callers are let in.
+	Logins Logins
 	// RootPassword becomes root's when root has none; "" leaves that so.
 	RootPassword string
 	// HTTP is the port for metrics and health.
@@ -127,7 +129,8 @@ func start(ctx context.Context, o Options, listener net.Listener) (*Server, erro
 		TransactionIdle: o.TransactionIdle, TransactionBytes: o.TransactionBytes,
 		DropGrace: o.DropGrace,
 		Audit:     engine.AuditLevel(o.Audit), AuditBytes: o.AuditBytes, AuditKeep: o.AuditKeep,
-		LogFS: o.LogFS, UnsafeNoSync: o.UnsafeNoSync, NoJobs: o.NoJobs, Settings: o.Settings, Logger: o.Logger})
+		LogFS: o.LogFS, UnsafeNoSync: o.UnsafeNoSync, NoJobs: o.NoJobs, Settings: o.Settings,
+		Logins: o.Logins.catalog(), Logger: o.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -147,8 +150,10 @@ func serve(ctx context.Context, o Options, e *engine.Engine, listener net.Listen
 	if err != nil {
 		return nil, err
 	}
-	wire, err := flightsrv.New(flightsrv.Options{Backend: flightsrv.Engine(e), Version: o.Version, TLS: config,
-		Plaintext: o.Insecure, Logger: o.Logger})
+	options := flightsrv.Options{Backend: flightsrv.Engine(e), Version: o.Version, TLS: config,
+		Plaintext: o.Insecure, Logger: o.Logger}
+	o.Logins.wire(&options)
+	wire, err := flightsrv.New(options)
 	if err != nil {
 		return nil, err
 	}

@@ -191,6 +191,9 @@ func (b *binder) statement(s ast.Statement, out *plan.Compiled) {
 	case *ast.Plain:
 		out.Update = true
 		out.Statement = b.plain(n.Statement)
+		if made, ok := out.Statement.(*plan.CreateToken); ok {
+			out.Columns = made.Cols
+		}
 	case *ast.CreateTable:
 		out.Update = true
 		out.Statement = b.createTable(n)
@@ -243,6 +246,12 @@ func (b *binder) plain(s plan.Statement) plan.Statement {
 		if name, ok := b.namespace(n.Name); ok {
 			return &plan.DropNamespace{Name: name, IfExists: n.IfExists, Cascade: n.Cascade}
 		}
+	case *plan.CreateToken:
+		made := *n
+		text := manifest.Type{Kind: manifest.Text}
+		made.Cols = []plan.Column{{Name: "name", Type: text}, {Name: "user", Type: text}, {Name: "token", Type: text},
+			{Name: "expires_at", Type: manifest.Type{Kind: manifest.DateTime}, Nullable: true}}
+		return &made
 	}
 	return s
 }

@@ -41,7 +41,7 @@ func (b *binder) show(n *ast.Show, out *plan.Compiled) {
 	case "grants", "policies":
 		query = b.showRights(n)
 		name = ""
-	case "users", "settings", "stats":
+	case "users", "tokens", "settings", "stats":
 		query = "SELECT * FROM system." + n.What
 	default:
 		query, name = "SELECT * FROM system."+n.What, ""
@@ -59,7 +59,7 @@ func (b *binder) show(n *ast.Show, out *plan.Compiled) {
 	switch n.What {
 	case "columns":
 		query += " ORDER BY ordinal"
-	case "namespaces", "tables", "views", "users", "settings", "stats":
+	case "namespaces", "tables", "views", "users", "tokens", "settings", "stats":
 		query += " ORDER BY name"
 	case "indexes":
 		query += " ORDER BY namespace, table_name, \"primary\" DESC, name"

@@ -46,6 +46,11 @@ func (p *parser) statement() ast.Statement {
 }
 
 func (p *parser) command() ast.Statement {
+	if p.looking("REVOKE", "TOKEN") {
+		p.advance()
+		p.advance()
+		return p.dropToken()
+	}
 	switch k := p.key(); k {
 	case "USE":
 		p.advance()
@@ -313,46 +318,56 @@ func (p *parser) createUser() ast.Statement {
 	out := &plan.CreateUser{Role: "user"}
 	out.IfNotExists = p.accept("IF", "NOT", "EXISTS")
 	out.Name = p.userName()
-	password, role := p.credentials()
-	if password == nil {
-		p.fail("expected PASSWORD")
-		return &ast.Plain{Statement: out}
-	}
-	out.Password = *password
-	if role != nil {
-		out.Role = *role
+	c := p.credentials(false)
+	out.Password, out.Hashed = c.Password, c.Hashed
+	if c.Role != nil {
+		out.Role = *c.Role
 	}
 	return &ast.Plain{Statement: out}
 }
 
 func (p *parser) alterUser() ast.Statement {
-	out := &plan.AlterUser{Name: p.userName()}
-	p.accept("SET")
-	out.Password, out.Role = p.credentials()
-	if out.Password == nil && out.Role == nil {
-		p.fail("expected PASSWORD or ROLE")
+	name := p.userName()
+	out := p.credentials(true)
+	if out == (plan.AlterUser{}) {
+		p.fail("expected PASSWORD, ROLE, LOCK or UNLOCK")
 	}
-	return &ast.Plain{Statement: out}
+	out.Name = name
+	return &ast.Plain{Statement: &out}
 }
 
-// credentials takes [WITH] PASSWORD '..' and ROLE '..' in any order.
-func (p *parser) credentials() (password, role *string) {
+// credentials takes [WITH] PASSWORD '..', PASSWORD HASH '..' and ROLE '..' in any order, and of a user who is there
+// PASSWORD NULL, LOCK and UNLOCK.
+func (p *parser) credentials(exists bool) (out plan.AlterUser) {
 	for p.err == nil {
 		p.accept("WITH")
 		p.accept("SET")
 		switch {
 		case p.looking("PASSWORD"):
 			p.advance()
+			out.Hashed = p.accept("HASH")
 			p.accept("=")
+			if !out.Hashed && p.accept("NULL") {
+				out.NoPassword = true
+				continue
+			}
 			if p.kind() != token.String {
 				p.fail("expected the password in single quotes")
 				return
 			}
-			password = &p.advance().Text
+			out.Password = &p.advance().Text
 		case p.looking("ROLE"):
 			p.advance()
 			p.accept("=")
-			role = p.role()
+			out.Role = p.role()
+		case exists && (p.looking("ACCOUNT") || p.looking("LOCK") || p.looking("UNLOCK")):
+			p.accept("ACCOUNT")
+			word := p.one("LOCK", "UNLOCK")
+			if word == "" {
+				p.fail("expected LOCK or UNLOCK")
+			}
+			locked := word == "LOCK"
+			out.Locked = &locked
 		case p.looking("OAUTH"), p.looking("EMAIL"):
 			p.unsupported(p.tok().Start, "", "%s is not supported", p.key())
 		default:

@@ -37,6 +37,8 @@ func (p *parser) create() ast.Statement {
 		return &ast.Plain{Statement: out}
 	case p.accept("USER"):
 		return p.createUser()
+	case p.accept("TOKEN"):
+		return p.createToken()
 	case p.accept("VIEW"):
 		return p.createView(at, replace)
 	case p.accept("POLICY"):
@@ -50,7 +52,7 @@ func (p *parser) create() ast.Statement {
 		"TOPIC", "CONSUMER", "ROLE", "EXTENSION", "RECURSIVE":
 		p.unsupported(p.tok().Start, "", "CREATE %s is not supported", k)
 	}
-	p.fail("expected TABLE, NAMESPACE, VIEW, INDEX, USER or POLICY")
+	p.fail("expected TABLE, NAMESPACE, VIEW, INDEX, USER, TOKEN or POLICY")
 	return &ast.Plain{}
 }
 
@@ -247,6 +249,8 @@ func (p *parser) drop() ast.Statement {
 	case p.key() == "USER" && p.keyAt(1) != "TABLE":
 		p.advance()
 		return p.dropUser()
+	case p.accept("TOKEN"):
+		return p.dropToken()
 	case p.accept("INDEX"):
 		return p.dropIndex(at)
 	case p.accept("POLICY"):
@@ -258,7 +262,7 @@ func (p *parser) drop() ast.Statement {
 	case "VIEW":
 		out.View = true
 	case "":
-		p.fail("expected TABLE, VIEW, INDEX, NAMESPACE, USER or POLICY")
+		p.fail("expected TABLE, VIEW, INDEX, NAMESPACE, USER, TOKEN or POLICY")
 	}
 	out.IfExists = p.accept("IF", "EXISTS")
 	out.Name = p.path("a table")

@@ -28,7 +28,7 @@ func (p *parser) describe() ast.Statement {
 func (p *parser) show() ast.Statement {
 	out := &ast.Show{Span: p.here()}
 	p.advance()
-	switch k := p.one("NAMESPACES", "SCHEMAS", "DATABASES", "TABLES", "VIEWS", "COLUMNS", "USERS", "SESSIONS",
+	switch k := p.one("NAMESPACES", "SCHEMAS", "DATABASES", "TABLES", "VIEWS", "COLUMNS", "USERS", "TOKENS", "SESSIONS",
 		"SUBSCRIPTIONS", "QUERIES",
 		"JOBS", "SETTINGS", "ALL", "STATS", "STORAGES", "SEGMENTS", "INDEXES", "GRANTS", "POLICIES"); k {
 	case "NAMESPACES", "SCHEMAS", "DATABASES":
@@ -69,7 +69,8 @@ func (p *parser) show() ast.Statement {
 	case "":
 		p.showOption(out)
 	default:
-		out.What = map[string]string{"USERS": "users", "SESSIONS": "sessions", "SUBSCRIPTIONS": "subscriptions",
+		out.What = map[string]string{"USERS": "users", "TOKENS": "tokens",
+			"SESSIONS": "sessions", "SUBSCRIPTIONS": "subscriptions",
 			"QUERIES": "queries",
 			"JOBS":    "jobs", "STORAGES": "storages", "SEGMENTS": "segments"}[k]
 	}
