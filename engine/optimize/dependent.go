@@ -19,11 +19,28 @@ func (o Options) joins(a *plan.Apply, at []int) bool {
 	if paired == 0 {
 		return true
 	}
+	keeps = keeps || !aggregated(a.RightSide) // the rows are stored to be joined with the left side
 	by := make([]plan.Expr, len(at))
 	for i, c := range at {
 		by[i] = &plan.ColumnRef{Index: c, Type: a.LeftSide.Columns()[c].Type}
 	}
 	return paired <= mostPaired && (!keeps || paired*o.groups(a.LeftSide, by) <= mostKept)
+}
+
+// aggregated tells whether a plan has few rows for each outer row, however many it reads.
+func aggregated(n plan.Node) bool {
+	for {
+		switch x := n.(type) {
+		case *plan.Project:
+			n = x.Input
+		case *plan.Filter:
+			n = x.Input
+		case *plan.Aggregate:
+			return true
+		default:
+			return false
+		}
+	}
 }
 
 // paired is about how many rows of a plan each outer row is paired with before a condition leaves out any; 0 when a
@@ -92,7 +109,7 @@ func (o Options) pairedJoin(x *plan.Join) (rows float64, keeps bool) {
 	}
 	l, keepsL := o.paired(x.LeftSide)
 	r, keepsR := o.paired(x.RightSide)
-	rows, keeps = max(l, r), keepsL || keepsR
+	rows, keeps = max(l, r), keepsL || keepsR || r > 0 // the right side is stored
 	if !free(terms...) {
 		all := o.estimate(x.LeftSide)
 		if len(x.LeftKeys) == 0 {
