@@ -280,6 +280,7 @@ type serveCommand struct {
 
 	TransactionBytes server.ByteCount `help:"Rows that one transaction has written; large inserts do not count." default:"64MiB" env:"KALAMFLIGHT_TRANSACTION_BYTES"`
 
+	limitFlags  `group:"Limits of a user"`
 	watchFlags  `group:"Watching"`
 	secureFlags `group:"TLS and logins"`
 }
@@ -300,7 +301,8 @@ func (c *serveCommand) Run(ctx context.Context, p *process) error {
 	}
 	c.limitHeap()
 	s, err := server.Start(ctx, server.Options{DataDir: c.DataDir, Listen: c.Listen, Insecure: c.Insecure,
-		HTTP: watch, TLS: c.tls(), Logins: c.logins(), RootPassword: password, Durability: durability,
+		Quota: c.quota(), SessionIdle: c.SessionIdle, HTTP: watch, TLS: c.tls(), Logins: c.logins(),
+		RootPassword: password, Durability: durability,
 		QueryBytes: int64(c.QueryBytes), TotalBytes: int64(c.TotalBytes), HotBytes: int64(c.HotBytes),
 		LogBytes: int64(c.LogBytes), SpillDir: c.SpillDir, SpillBytes: int64(c.SpillBytes),
 		CacheBytes: cmp.Or(int64(c.CacheBytes), -1),

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"time"
+
+	"kalamflight/engine"
 	"kalamflight/internal/server"
 )
 
@@ -15,4 +18,16 @@ type watchFlags struct {
 func (f *watchFlags) http() (server.HTTP, error) {
 	token, err := secret(f.MetricsTokenFile, "KALAMFLIGHT_METRICS_TOKEN")
 	return server.HTTP{Listen: f.HTTPListen, Token: token, Profiles: f.Profiles}, err
+}
+
+// limitFlags are the settings of serve that bound what one user has.
+type limitFlags struct {
+	SessionIdle        time.Duration    `help:"Ends sessions that were not used for so long." default:"30m" env:"KALAMFLIGHT_SESSION_IDLE"`
+	QuotaQueries       int64            `help:"Statements that a user runs at once; 0 means any number. ALTER USER .. SET QUOTA goes first, for each of these." default:"0" env:"KALAMFLIGHT_QUOTA_QUERIES"`
+	QuotaSubscriptions int64            `help:"Subscriptions that a user has open at once; 0 means any number." default:"0" env:"KALAMFLIGHT_QUOTA_SUBSCRIPTIONS"`
+	QuotaMemory        server.ByteCount `help:"Memory of all statements of a user together; 0 means as much as there is." default:"0" env:"KALAMFLIGHT_QUOTA_MEMORY"`
+}
+
+func (f *limitFlags) quota() engine.Quota {
+	return engine.Quota{Queries: f.QuotaQueries, Subscriptions: f.QuotaSubscriptions, MemoryBytes: int64(f.QuotaMemory)}
 }

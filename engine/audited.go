@@ -122,6 +122,8 @@ func objectOf(st plan.Statement) (object, person string) {
 		return st.What + " " + st.ID, ""
 	case *plan.CreateUser:
 		return "", st.Name
+	case *plan.SetQuota:
+		return "quota", st.User
 	case *plan.AlterUser:
 		return "", st.Name
 	case *plan.UndropUser:

@@ -65,6 +65,8 @@ func (e *Engine) define(ctx context.Context, s *Session, tx *Transaction, st pla
 		return 0, e.grant(ctx, s, tx, st)
 	case *plan.CreatePolicy, *plan.AlterPolicy, *plan.DropPolicy:
 		return 0, e.changePolicies(ctx, s, tx, st)
+	case *plan.SetQuota:
+		return 0, e.setQuota(ctx, p, st)
 	}
 	return 0, fmt.Errorf("statement %T: %w", st, fault.ErrUnsupported)
 }
@@ -75,6 +77,8 @@ func definesInside(st plan.Statement) error {
 	switch st := st.(type) {
 	case *plan.FlushTable, *plan.CompactTable:
 		what = "FLUSH and COMPACT"
+	case *plan.SetQuota:
+		what = "ALTER USER .. QUOTA"
 	case *plan.DropUser:
 		if st.Purge {
 			what = "DROP USER .. PURGE"

@@ -51,6 +51,8 @@ type Options struct {
 	Workers int
 	// QueriesMax bounds the queries and subscriptions that run at once; 0 means 100,000.
 	QueriesMax int
+	// Quota bounds what each user has at once, unless they have a quota of their own; where it is 0 there is no bound.
+	Quota Quota
 	// TransactionIdle ends transactions that ran no statement for so long; 0 means 5 minutes. TransactionBytes bounds the
 	// rows that one has written and, at 32 bytes each, ended; 0 means 64 MiB. Large inserts and updates do not count:
 	// their rows are in segments.
@@ -77,6 +79,8 @@ type Options struct {
 	AuditKeep  time.Duration
 	// Logins say how passwords are kept and checked.
 	Logins catalog.Options
+	// Mask takes the literals out of the text of a statement, so that others may read it; nil shows them its kind only.
+	Mask func(text string) string
 	// Settings are the server's settings as system.settings shows them to those who may observe.
 	Settings []Setting
 	// Alloc makes Arrow buffers; nil means Go's, and a pool of their own for those of segments.
@@ -160,6 +164,7 @@ type Engine struct {
 	sessions sessions
 	running  running
 	meter    meter
+	budgets  userBudgets
 	pins     pins
 	closed   atomic.Bool
 	// shown are the stats of rooms above, func() any by name.

@@ -289,7 +289,7 @@ func (st *statement) exec() exec.Env {
 		Workers:     o.Workers,
 		MemoryBytes: o.QueryBytes,
 		Spill:       st.engine.spillFile,
-		Server:      st.engine.budget,
+		Server:      st.engine.budgetOf(st.who),
 	}
 }
 

@@ -24,6 +24,8 @@ type running struct {
 	mu   sync.Mutex
 	last uint64
 	open map[uint64]*run
+	// byUser counts them for quotas.
+	byUser map[userRuns]int64
 	// idle is closed when the last one ends while somebody waits.
 	idle chan struct{}
 }
@@ -137,20 +139,25 @@ func (e *Engine) begin(ctx context.Context, s, as *Session, text string, st plan
 	if e.closed.Load() {
 		return nil, nil, errDraining
 	}
+	if err := s.Ended(); err != nil {
+		return nil, nil, err
+	}
 	p := s.Principal()
 	ctx, cancel := context.WithCancelCause(ctx)
+	quota := e.quotaOf(p.ID)
 	r := &run{what: what, text: text, shown: shownText(st, text), session: s, owner: p, started: time.Now(),
 		cancel: cancel, as: as, statement: st, kind: kindOf(st)}
 	r.policies = e.policiesOf(r)
 	t := &e.running
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.open) >= t.max {
+	if limit, err := t.admitLocked(r, quota); err != nil {
 		cancel(nil)
-		return nil, nil, fmt.Errorf("more than %d queries at once: %w", t.max, fault.ErrExhausted)
+		e.meter.refused.Add(limit, 1)
+		return nil, nil, err
 	}
 	if t.open == nil {
-		t.open = map[uint64]*run{}
+		t.open, t.byUser = map[uint64]*run{}, map[userRuns]int64{}
 	}
 	t.last++
 	r.id = t.last
@@ -161,6 +168,7 @@ func (e *Engine) begin(ctx context.Context, s, as *Session, text string, st plan
 		cancel(nil)
 		return nil, nil, err
 	}
+	t.byUser[userRuns{p.ID, what}]++
 	return ctx, r, nil
 }
 
@@ -172,6 +180,10 @@ func (e *Engine) end(r *run) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.open, r.id)
+	key := userRuns{r.owner.ID, r.what}
+	if t.byUser[key]--; t.byUser[key] == 0 {
+		delete(t.byUser, key)
+	}
 	if len(t.open) == 0 && t.idle != nil {
 		close(t.idle)
 		t.idle = nil
@@ -290,47 +302,65 @@ func (e *Engine) endFallen() {
 // kill ends a query, subscription, session or job by its id. One's own may always be ended; a foreign one reads as
 // missing to those who may not end it.
 func (e *Engine) kill(p access.Principal, st *plan.Kill) error {
-	missing := &fault.SQL{Kind: fault.ErrNotFound, Code: "42704",
-		Message: fmt.Sprintf("there is no %s %q", st.What, st.ID)}
+	found, err := e.killed(p, st)
+	switch {
+	case err != nil:
+		return err
+	case found:
+		e.meter.killed.Add(st.What, 1)
+		e.log.Info("killed", "what", st.What, "id", st.ID, "by", p.ID)
+		return nil
+	case st.IfExists:
+		return nil
+	}
+	return &fault.SQL{Kind: fault.ErrNotFound, Code: "42704", Message: fmt.Sprintf("there is no %s %q", st.What, st.ID),
+		Hint: fmt.Sprintf("system.%s lists them", map[string]string{whatQuery: "queries",
+			whatSubscription: "subscriptions", "session": "sessions", "job": "jobs"}[st.What])}
+}
+
+// killed does it; false when there is no such thing for the caller.
+func (e *Engine) killed(p access.Principal, st *plan.Kill) (bool, error) {
 	may := func(owner access.Principal) bool {
 		return owner.ID == p.ID || access.Can(p, access.Terminate, access.Target{}) == nil
 	}
-	// Not ErrUnavailable: a client would take the server to be gone, and might run the statement again.
-	killed := &fault.SQL{Kind: context.Canceled, Code: "57014",
-		Message: fmt.Sprintf("the %s was ended by KILL", st.What)}
 	switch st.What {
 	case whatQuery, whatSubscription:
 		id, err := strconv.ParseUint(st.ID, 10, 64)
 		if err != nil {
-			return missing
+			return false, nil
 		}
 		for _, r := range e.running.list(st.What) {
 			if r.id == id && may(r.owner) {
-				r.cancel(killed)
-				return nil
+				// Not ErrUnavailable: a client would take the server to be gone, and might run the statement again.
+				r.cancel(&fault.SQL{Kind: context.Canceled, Code: "57014",
+					Message: fmt.Sprintf("the %s was ended by KILL", st.What)})
+				return true, nil
 			}
 		}
 	case "session":
 		for _, s := range e.sessions.list() {
 			if s.id == st.ID && may(s.Principal()) {
-				e.endSession(s, killed)
-				return nil
+				e.endSession(s, &fault.SQL{Kind: context.Canceled, Code: "57P01",
+					Message: "the session was ended by KILL", Hint: "the next call begins a new one"})
+				return true, nil
 			}
 		}
 	case "job":
-		if err := e.killJob(p, st.ID); !errors.Is(err, fault.ErrNotFound) {
-			return err
+		err := e.killJob(p, st.ID)
+		if errors.Is(err, fault.ErrNotFound) {
+			return false, nil
 		}
+		return err == nil, err
 	}
-	return missing
+	return false, nil
 }
 
-func (e *Engine) endSession(s *Session, cause error) {
-	for _, what := range []string{whatQuery, whatSubscription} {
-		for _, r := range e.running.list(what) {
-			if r.session == s {
-				r.cancel(cause)
-			}
+// endSession ends a session and all that runs in it. Whoever uses it learns why.
+func (e *Engine) endSession(s *Session, why error) {
+	s.end(why)
+	for _, r := range e.running.list("") {
+		if r.session == s {
+			r.cancel(why)
 		}
 	}
 	s.Close()

@@ -32,6 +32,9 @@ type Session struct {
 	namespace string
 	options   map[string]string
 	used      time.Time
+	// agent is the client's program, as it says; ended is why the session was ended by somebody else.
+	agent string
+	ended error
 
 	transactions transactions
 }
@@ -84,6 +87,44 @@ func (s *Session) Closed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closed
+}
+
+// SetAgent notes the program of the client, as it names itself; at most 200 bytes are kept.
+func (s *Session) SetAgent(agent string) {
+	agent = strings.ToValidUTF8(agent[:min(len(agent), 200)], "")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.agent = agent
+}
+
+// inTransaction tells whether a transaction is open in the session.
+func (s *Session) inTransaction() bool {
+	t := &s.transactions
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.byID) > 0
+}
+
+// program is the client's program, "" when it did not say.
+func (s *Session) program() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.agent
+}
+
+// Ended is why the session was ended by somebody else, nil while it goes on. Nothing runs in it any more.
+func (s *Session) Ended() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
+func (s *Session) end(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended == nil {
+		s.ended = why
+	}
 }
 
 // ID names the session in system.sessions.

@@ -31,6 +31,7 @@ var (
 	bigint    = manifest.Type{Kind: manifest.BigInt}
 	integer   = manifest.Type{Kind: manifest.Int}
 	boolType  = manifest.Type{Kind: manifest.Boolean}
+	double    = manifest.Type{Kind: manifest.Double}
 	timestamp = manifest.Type{Kind: manifest.DateTime}
 )
 
@@ -170,6 +171,8 @@ func appendValue(b array.Builder, v any) {
 		}
 	case int:
 		b.(*array.Int32Builder).Append(int32(v))
+	case float64:
+		b.(*array.Float64Builder).Append(v)
 	case bool:
 		b.(*array.BooleanBuilder).Append(v)
 	default:

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -28,13 +27,17 @@ func systemDefinitions() []systemTable {
 		{sys, "indexes", cols("namespace", text, "table_name", text, "name", text, "columns", text, "unique", boolType,
 			"primary", boolType, "constraint", boolType), indexRows},
 		{sys, "users", cols("name", text, "role", text, "created_at", timestamp, "dropped_at", timestamp,
-			"password", boolType, "locked", boolType, "locked_until", timestamp), userRows},
+			"password", boolType, "locked", boolType, "locked_until", timestamp, "quota", text), userRows},
 		{sys, "sessions", cols("id", text, "user", text, "role", text, "address", text, "namespace", text,
-			"started_at", timestamp, "used_at", timestamp), sessionRows},
+			"started_at", timestamp, "used_at", timestamp, "agent", text, "state", text, "idle_ms", bigint,
+			"queries", bigint, "subscriptions", bigint), sessionRows},
 		{sys, "queries", cols("id", text, "user", text, "session", text, "text", text, "started_at", timestamp,
-			"rows", bigint), runRows(whatQuery)},
+			"rows", bigint, "kind", text, "elapsed_ms", bigint, "progress", double, "bytes", bigint, "rows_written", bigint,
+			"rows_read", bigint, "bytes_read", bigint, "memory_bytes", bigint, "memory_peak_bytes", bigint,
+			"spilled_bytes", bigint, "address", text, "agent", text), queryRows},
 		{sys, "subscriptions", cols("id", text, "user", text, "session", text, "text", text, "started_at", timestamp,
-			"rows", bigint, "seq", bigint, "lag", bigint), runRows(whatSubscription)},
+			"rows", bigint, "seq", bigint, "lag", bigint, "table", text, "bytes", bigint, "address", text,
+			"agent", text), subscriptionRows},
 		{sys, "jobs", cols("id", text, "kind", text, "table", text, "owner", text, "state", text,
 			"started_at", timestamp, "ended_at", timestamp, "rows", bigint, "bytes", bigint, "error", text), jobRows},
 		{sys, "segments", cols("namespace", text, "table_name", text, "id", text, "rows", bigint, "ended_rows", bigint,
@@ -183,50 +186,12 @@ func userRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
 			continue
 		}
 		err := yield(u.Name, u.Role, u.Created, timeOrNil(u.Dropped), u.Password != "", u.Locked,
-			whenOrNil(e.catalog.LockedOut(u.ID)))
+			whenOrNil(e.catalog.LockedOut(u.ID)), orNil(u.Quota.String()))
 		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func sessionRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
-	p := s.Principal()
-	all := access.Can(p, access.Observe, access.Target{}) == nil
-	for _, o := range e.sessions.list() {
-		q := o.Principal()
-		if !all && q.ID != p.ID {
-			continue
-		}
-		err := yield(o.id, q.Name, q.Role.String(), orNil(o.remote), o.Namespace(), o.started.UnixMicro(),
-			o.lastUsed().UnixMicro())
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func runRows(what string) func(*Engine, context.Context, *viewer, yieldRow) error {
-	return func(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {
-		p := s.Principal()
-		all := access.Can(p, access.Observe, access.Target{}) == nil
-		for _, r := range e.running.list(what) {
-			if !all && r.owner.ID != p.ID {
-				continue
-			}
-			n, seq := r.progress()
-			row := []any{strconv.FormatUint(r.id, 10), r.owner.Name, r.session.id, r.shown, r.started.UnixMicro(), n}
-			if what == whatSubscription {
-				row = append(row, seq, max(int64(e.hot.Head())-seq, 0))
-			}
-			if err := yield(row...); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 }
 
 func jobRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) error {

@@ -23,6 +23,8 @@ type caller struct {
 	conn      *conn
 	// token is the id of the token they came with; zero without one.
 	token [8]byte
+	// agent is the program that calls, as it names itself.
+	agent string
 	// cookie is the session id they sent; empty without one.
 	cookie string
 	// until is when what they came with ends; the zero time for never.
@@ -111,7 +113,7 @@ func unauthenticated(format string, args ...any) error {
 // authenticate finds out who calls. A token that is half over, and a first password, are answered by a new token.
 func (s *Server) authenticate(ctx context.Context) (*caller, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
-	c := &caller{conn: connOf(ctx), cookie: cookieIn(md)}
+	c := &caller{conn: connOf(ctx), cookie: cookieIn(md), agent: first(md, "user-agent")}
 	who, err := s.auth.identify(ctx, credentialsOf(ctx, md, c.conn))
 	if err != nil {
 		return nil, err

@@ -21,6 +21,10 @@ type Session interface {
 	Principal() access.Principal
 	// Refresh replaces what is known of the caller; the user stays the same.
 	Refresh(access.Principal)
+	// SetAgent notes the client's program, as it names itself.
+	SetAgent(agent string)
+	// Ended is why somebody else ended the session, nil while it goes on.
+	Ended() error
 	// Namespace is what a name without one means.
 	Namespace() string
 	// SetOption sets an option; an empty value restores the default.

@@ -188,6 +188,9 @@ func (f *fake) NewSession(p access.Principal, _ string) flightsrv.Session {
 
 func (s *fakeSession) ID() string { return s.id }
 
+func (s *fakeSession) SetAgent(string) {}
+func (s *fakeSession) Ended() error    { return nil }
+
 func (s *fakeSession) Principal() access.Principal {
 	s.mu.Lock()
 	defer s.mu.Unlock()

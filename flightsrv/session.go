@@ -103,6 +103,9 @@ func (t *sessions) enter(c *caller) (*session, error) {
 	if found != nil && found.engine.Closed() { // the engine ended it: who calls has come again
 		found.leave()
 		t.close(found)
+		if err := found.engine.Ended(); err != nil { // said once; the next call begins a new session
+			return nil, err
+		}
 		found = nil
 	}
 	if found == nil {
@@ -140,6 +143,7 @@ func (t *sessions) create(c *caller, key sessionKey) (*session, error) {
 		engine: t.backend.NewSession(c.principal, c.conn.remote), user: c.principal.ID,
 		started: time.Now(), used: time.Now(), active: 1, keys: []sessionKey{key}, statements: map[string]*statement{},
 		typed: map[string]*pb.SessionOptionValue{}}
+	made.engine.SetAgent(c.agent)
 	t.mu.Lock()
 	other := t.byKey[key]
 	if other != nil && other.join() {

@@ -273,6 +273,11 @@ func (s *Server) statementOf(ctx context.Context, handle []byte) (_ *statement, 
 		return nil, nil, &fault.SQL{Kind: fault.ErrNotFound, Code: "26000",
 			Message: "there is no such prepared statement; it may have been closed"}
 	}
+	if err := st.session.engine.Ended(); err != nil {
+		st.session.leave()
+		s.sessions.close(st.session)
+		return nil, nil, err
+	}
 	st.session.engine.Refresh(c.principal)
 	return st, st.session.leave, nil
 }

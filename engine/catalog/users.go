@@ -32,6 +32,8 @@ type User struct {
 	Locked bool `json:"locked,omitempty"`
 	// External: the user was made for somebody whom an identity provider knows, whose claim sets the role.
 	External bool `json:"external,omitempty"`
+	// Quota bounds what the user has at once.
+	Quota Quota `json:"quota,omitzero"`
 }
 
 // Owner is the user as storage knows them.

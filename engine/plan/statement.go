@@ -351,8 +351,20 @@ type CompactTable struct {
 	Purge bool
 }
 
-// Kill ends something that runs. What is query, subscription, session or job.
-type Kill struct{ What, ID string }
+// Kill ends something that runs. What is query, subscription, session or job; with IfExists it is no failure when there
+// is none of that ID.
+type Kill struct {
+	What, ID string
+	IfExists bool
+}
+
+// SetQuota changes what a user may have at once; nil leaves a part as it is, 0 is the server's default, -1 no bound.
+// Reset makes all of it the default.
+type SetQuota struct {
+	User                                string
+	Queries, Subscriptions, MemoryBytes *int64
+	Reset                               bool
+}
 
 // SetOption sets a session option; an empty Value with Reset restores the default.
 type SetOption struct {
@@ -474,6 +486,7 @@ func (*DropToken) statement()       {}
 func (*FlushTable) statement()      {}
 func (*CompactTable) statement()    {}
 func (*Kill) statement()            {}
+func (*SetQuota) statement()        {}
 func (*SetOption) statement()       {}
 func (*Transaction) statement()     {}
 func (*Subscribe) statement()       {}

@@ -59,6 +59,10 @@ type Options struct {
 	// Workers bounds the goroutines of a query; 0 means the number of cores. QueriesMax bounds the queries at once; 0
 	// means 100,000.
 	Workers, QueriesMax int
+	// Quota bounds what each user has at once, unless they have a quota of their own.
+	Quota engine.Quota
+	// SessionIdle ends sessions that were not used for so long; 0 means 30 minutes.
+	SessionIdle time.Duration
 	// TransactionIdle ends transactions that ran no statement for so long, TransactionBytes bounds what one of them has
 	// written but for large inserts; 0 means the engine's defaults.
 	TransactionIdle  time.Duration
@@ -130,7 +134,7 @@ func start(ctx context.Context, o Options, listener net.Listener) (*Server, erro
 		DropGrace: o.DropGrace,
 		Audit:     engine.AuditLevel(o.Audit), AuditBytes: o.AuditBytes, AuditKeep: o.AuditKeep,
 		LogFS: o.LogFS, UnsafeNoSync: o.UnsafeNoSync, NoJobs: o.NoJobs, Settings: o.Settings,
-		Logins: o.Logins.catalog(), Logger: o.Logger})
+		Logins: o.Logins.catalog(), Quota: o.Quota, Mask: sqlfront.Mask, Logger: o.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +155,7 @@ func serve(ctx context.Context, o Options, e *engine.Engine, listener net.Listen
 		return nil, err
 	}
 	options := flightsrv.Options{Backend: flightsrv.Engine(e), Version: o.Version, TLS: config,
-		Plaintext: o.Insecure, Logger: o.Logger}
+		Plaintext: o.Insecure, SessionTTL: o.SessionIdle, Logger: o.Logger}
 	o.Logins.wire(&options)
 	wire, err := flightsrv.New(options)
 	if err != nil {

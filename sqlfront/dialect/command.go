@@ -301,6 +301,7 @@ func (p *parser) kill() ast.Statement {
 			p.fail("expected QUERY, SUBSCRIPTION, SESSION or JOB")
 		}
 	}
+	out.IfExists = p.accept("IF", "EXISTS")
 	out.ID = p.optionValue()
 	return &ast.Plain{Statement: out}
 }
@@ -328,6 +329,12 @@ func (p *parser) createUser() ast.Statement {
 
 func (p *parser) alterUser() ast.Statement {
 	name := p.userName()
+	if p.accept("SET", "QUOTA") {
+		return &ast.Plain{Statement: p.quota(name)}
+	}
+	if p.accept("RESET", "QUOTA") {
+		return &ast.Plain{Statement: &plan.SetQuota{User: name, Reset: true}}
+	}
 	out := p.credentials(true)
 	if out == (plan.AlterUser{}) {
 		p.fail("expected PASSWORD, ROLE, LOCK or UNLOCK")
