@@ -125,8 +125,15 @@ func (s *Server) cancel(ctx context.Context, info *pb.FlightInfo) (bool, error) 
 		return false, err
 	}
 	any := false
+	tickets := make([][]byte, 0, len(info.GetEndpoint())+1)
 	for _, e := range info.GetEndpoint() {
-		handle, err := handleOf(e.GetTicket().GetTicket())
+		tickets = append(tickets, e.GetTicket().GetTicket())
+	}
+	if len(tickets) == 0 { // of a statement that is polled
+		tickets = append(tickets, info.GetFlightDescriptor().GetCmd())
+	}
+	for _, wire := range tickets {
+		handle, err := handleOf(wire)
 		if err != nil {
 			return false, err
 		}
@@ -134,7 +141,7 @@ func (s *Server) cancel(ctx context.Context, info *pb.FlightInfo) (bool, error) 
 		if err != nil {
 			return false, err
 		}
-		any = s.running.cancel(t.id) || any
+		any = s.running.cancel(t.id) || s.polls.end(t.id) || any
 	}
 	return any, nil
 }

@@ -33,7 +33,7 @@ func kind(k manifest.TypeKind) manifest.Type { return manifest.Type{Kind: k} }
 //	ROWS n          n rows of id BIGINT, name TEXT
 //	WIDE rows size  rows of one TEXT of that size
 //	ECHO ?, ...     one row of the parameters as TEXT
-//	CHANGE n        an update of n rows; counts itself
+//	CHANGE n        an update of n rows; counts itself; of 77 rows only once slow is closed
 //	INSERT ?, ?     an update of one row a row of parameters (BIGINT, TEXT); keeps them
 //	RETURN n        an update that returns n rows
 //	SUBSCRIBE       a subscription: a progress row, then one row for each send on events
@@ -56,6 +56,7 @@ type fake struct {
 	events  chan int64
 	drained chan struct{}
 	once    sync.Once
+	slow    chan struct{}
 	alloc   memory.Allocator
 	// last is the session that was made last.
 	last atomic.Pointer[fakeSession]
@@ -78,8 +79,8 @@ type ingestion struct {
 
 func newFake() *fake {
 	f := &fake{users: map[string]*fakeUser{}, changes: map[string]int{}, events: make(chan int64),
-		drained: make(chan struct{}),
-		alloc:   memory.NewGoAllocator()}
+		drained: make(chan struct{}), slow: make(chan struct{}),
+		alloc: memory.NewGoAllocator()}
 	f.head.Store(7)
 	f.addUser("root", "", access.RoleSystem)
 	f.addUser("ann", "ann's password", access.RoleUser)
@@ -454,8 +455,15 @@ func (s *fakeStream) Schema() *arrow.Schema                               { retu
 func (s *fakeStream) Next(ctx context.Context) (arrow.RecordBatch, error) { return s.make(ctx) }
 func (s *fakeStream) Close() error                                        { return nil }
 
-func (f *fake) Exec(_ context.Context, _ flightsrv.Session, c *plan.Compiled,
+func (f *fake) Exec(ctx context.Context, _ flightsrv.Session, c *plan.Compiled,
 	o engine.ExecOptions) (engine.Result, error) {
+	if strings.HasPrefix(c.Text, "CHANGE 77") {
+		select {
+		case <-f.slow:
+		case <-ctx.Done():
+			return engine.Result{}, ctx.Err()
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	rows := o.Rows

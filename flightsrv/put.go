@@ -28,7 +28,7 @@ func (s *Server) DoPut(stream pb.FlightService_DoPutServer) error {
 	if first.FlightDescriptor == nil {
 		return invalid("the first message has no descriptor")
 	}
-	m, err := unpack(first.FlightDescriptor.Cmd)
+	m, err := putCommand(first.FlightDescriptor)
 	if err != nil {
 		return err
 	}
@@ -56,6 +56,25 @@ func (s *Server) DoPut(stream pb.FlightService_DoPutServer) error {
 		return err
 	}
 	return stream.Send(&pb.PutResult{AppMetadata: body})
+}
+
+// putCommand is the command of a DoPut. A path of a namespace and a table appends to it.
+func putCommand(d *pb.FlightDescriptor) (proto.Message, error) {
+	if d.Type != pb.FlightDescriptor_PATH {
+		return unpack(d.Cmd)
+	}
+	m := &pb.CommandStatementIngest{TableDefinitionOptions: &definition{
+		IfNotExist: pb.CommandStatementIngest_TableDefinitionOptions_TABLE_NOT_EXIST_OPTION_FAIL,
+		IfExists:   pb.CommandStatementIngest_TableDefinitionOptions_TABLE_EXISTS_OPTION_APPEND}}
+	switch n := len(d.Path); n {
+	case 1, 2:
+		if n == 2 {
+			m.Schema = &d.Path[0]
+		}
+		m.Table = d.Path[n-1]
+		return m, nil
+	}
+	return nil, errPath
 }
 
 func (s *Server) putUpdate(ctx context.Context, m *pb.CommandStatementUpdate) (proto.Message, error) {

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
 
 	"kalamflight/flightsrv/flightdata"
 	"kalamflight/internal/fault"
@@ -63,6 +64,9 @@ type Options struct {
 	StatementTTL time.Duration
 	// Plans bounds the compiled statements that are kept for all sessions; 0 means 4,096.
 	Plans int
+	// Polls bounds the statements that run in the background for clients that poll; 0 means 1,024. One user may have half
+	// of them, rounded up.
+	Polls int64
 	// BindRows bounds the rows of parameters of one call; 0 means 1 Mi.
 	BindRows int64
 	// TicketTTL is how long a ticket can be read; 0 means 5 minutes.
@@ -119,6 +123,7 @@ func (o *Options) setDefaults() error {
 	orDefault(&o.Statements, 1_000)
 	orDefault(&o.StatementTTL, 30*time.Minute)
 	orDefault(&o.Plans, 4096)
+	orDefault(&o.Polls, 1024)
 	orDefault(&o.BindRows, 1<<20)
 	orDefault(&o.TicketTTL, 5*time.Minute)
 	orDefault(&o.KeptBytes, 64<<20)
@@ -150,6 +155,7 @@ type Server struct {
 	sessions *sessions
 	kept     *keeper
 	running  *running
+	polls    *polls
 	frames   *frames
 
 	// addresses and callers bound the calls.
@@ -175,7 +181,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{o: o, backend: o.Backend, log: o.Logger, alloc: o.Alloc, auth: newAuthority(o.Backend, o),
 		tickets: newSealer(o.Backend.Secret(), "ticket"), sessions: newSessions(o.Backend, o),
-		kept: newKeeper(o), running: newRunning(), frames: newFrames(), health: health.NewServer(),
+		kept: newKeeper(o), running: newRunning(), polls: newPolls(o), frames: newFrames(), health: health.NewServer(),
 		streams: newQuota("results being read", "53300", o.Streams, o.StreamsPerUser), swept: make(chan struct{}),
 		addresses: newRates("calls from this address", o.CallsPerAddress),
 		callers:   newRates("calls of this user", o.CallsPerUser)}
@@ -183,6 +189,7 @@ func New(o Options) (*Server, error) {
 	s.grpc = grpc.NewServer(s.serverOptions()...)
 	pb.RegisterFlightServiceServer(s.grpc, s)
 	healthpb.RegisterHealthServer(s.grpc, s.health)
+	reflection.Register(s.grpc) // for callers that are known, as every method but those of health
 	s.health.SetServingStatus(pb.FlightService_ServiceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
@@ -254,6 +261,7 @@ func (s *Server) drain(ctx context.Context) {
 	}
 	s.stop()
 	<-s.swept
+	s.polls.close()
 	s.sessions.closeAll()
 	s.kept.close()
 	s.frames.close()
@@ -276,6 +284,7 @@ func (s *Server) sweep(ctx context.Context) {
 			s.addresses.sweep(now)
 			s.callers.sweep(now)
 			s.kept.sweep(now)
+			s.polls.sweep(now)
 		}
 	}
 }

@@ -38,7 +38,7 @@ func commandIn(d *pb.FlightDescriptor) (proto.Message, error) {
 		return unpack(d.Cmd)
 	case pb.FlightDescriptor_PATH:
 		if n := len(d.Path); n < 1 || n > 2 {
-			return nil, invalid("a path has a namespace and a table")
+			return nil, errPath
 		}
 		names := make([]string, len(d.Path))
 		for i, name := range d.Path {
@@ -48,6 +48,8 @@ func commandIn(d *pb.FlightDescriptor) (proto.Message, error) {
 	}
 	return nil, invalid("the descriptor is neither a command nor a path")
 }
+
+var errPath = invalid("a path has a namespace and a table")
 
 var errSubstrait = &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
 	Message: "Substrait plans are not supported; send SQL"}
@@ -80,16 +82,6 @@ func (s *Server) GetFlightInfo(ctx context.Context, d *pb.FlightDescriptor) (*pb
 	return &pb.FlightInfo{Schema: flight.SerializeSchema(schema, s.alloc), FlightDescriptor: d, TotalRecords: -1,
 		TotalBytes: -1,
 		Endpoint:   []*pb.FlightEndpoint{{Ticket: &pb.Ticket{Ticket: d.Cmd}}}}, nil
-}
-
-// PollFlightInfo is GetFlightInfo for clients that poll: describing never takes long here, so one poll is all it takes.
-func (s *Server) PollFlightInfo(ctx context.Context, d *pb.FlightDescriptor) (*pb.PollInfo, error) {
-	info, err := s.GetFlightInfo(ctx, d)
-	if err != nil {
-		return nil, err
-	}
-	done := 1.0
-	return &pb.PollInfo{Info: info, Progress: &done}, nil
 }
 
 // GetSchema describes a result without running or promising anything.

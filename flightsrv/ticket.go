@@ -28,6 +28,8 @@ const (
 	ticketOutcome ticketKind = 2
 	// ticketKept reads rows that a statement returned and that this process keeps.
 	ticketKept ticketKind = 3
+	// ticketPoll names a statement that runs for a client that polls.
+	ticketPoll ticketKind = 4
 )
 
 // ticket is all that is needed to read a result, in any process of the same data folder. What it says was true when

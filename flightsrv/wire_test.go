@@ -36,13 +36,18 @@ type raw struct {
 
 func (s *service) raw(t *testing.T) raw {
 	t.Helper()
+	return raw{pb.NewFlightServiceClient(s.conn(t)), t}
+}
+
+func (s *service) conn(t *testing.T) *grpc.ClientConn {
+	t.Helper()
 	conn, err := grpc.NewClient(strings.TrimPrefix(s.url, "grpc://"),
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return raw{pb.NewFlightServiceClient(conn), t}
+	return conn
 }
 
 func basic(user, password string) context.Context {
