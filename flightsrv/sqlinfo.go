@@ -45,7 +45,7 @@ func (s *Server) sqlInfos() map[uint32]any {
 		0: ServerName, 1: s.o.Version, 2: arrow.PkgVersion, 3: false, 4: true, 5: false, 6: "", 7: "",
 		8:  int32(2), // transactions with savepoints
 		9:  true,
-		10: true, 11: false,
+		10: true, 11: true, // ingests, also in transactions
 		100: int32(0), 101: int32(0),
 		500: false, 501: true, 502: true,
 		503: int32(1), // identifiers are matched without case

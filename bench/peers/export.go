@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -192,7 +194,8 @@ func exportADBC(ctx context.Context, url string, keep keeper) (err error) {
 	return reader.Err()
 }
 
-// child is a server in a process of its own, which tells its CPU time when it is sent a line, and ends with its input.
+// child is a server in a process of its own, which tells its CPU time or its memory when it is asked, and ends with its
+// input.
 type child struct {
 	url   string
 	stdin io.WriteCloser
@@ -236,10 +239,7 @@ func (c *child) cpu() (time.Duration, error) {
 	if c == nil {
 		return 0, nil
 	}
-	if _, err := io.WriteString(c.stdin, "\n"); err != nil {
-		return 0, err
-	}
-	text, err := c.line()
+	text, err := c.ask("cpu")
 	if err != nil {
 		return 0, err
 	}
@@ -247,9 +247,16 @@ func (c *child) cpu() (time.Duration, error) {
 	return time.Duration(n), err
 }
 
+func (c *child) ask(what string) (string, error) {
+	if _, err := io.WriteString(c.stdin, what+"\n"); err != nil {
+		return "", err
+	}
+	return c.line()
+}
+
 func (c *child) stop() error { return errors.Join(c.stdin.Close(), c.cmd.Wait()) }
 
-// serveChild is what a child does: it prints its URL, and then its CPU time for each line that it reads.
+// serveChild is what a child does: it prints its URL, and then an answer for each line that it reads.
 func serveChild(ctx context.Context, role string, o settings, args []string) (err error) {
 	url, stop := "", func() error { return nil }
 	switch role {
@@ -275,6 +282,12 @@ func serveChild(ctx context.Context, role string, o settings, args []string) (er
 	}
 	defer func() { err = errors.Join(endProfile(), err) }()
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		if lines.Text() == "memory" {
+			if err := printMemory(); err != nil {
+				return err
+			}
+			continue
+		}
 		var used syscall.Rusage
 		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
 			return err
@@ -282,6 +295,20 @@ func serveChild(ctx context.Context, role string, o settings, args []string) (er
 		fmt.Println(used.Utime.Nano() + used.Stime.Nano())
 	}
 	return nil
+}
+
+// printMemory collects garbage and prints the bytes of live objects and stacks, and of what is resident.
+func printMemory() error {
+	debug.FreeOSMemory()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	var all, resident int64
+	text, err := os.ReadFile("/proc/self/statm")
+	if err == nil {
+		_, err = fmt.Sscan(string(text), &all, &resident)
+	}
+	fmt.Println(m.HeapAlloc+m.StackInuse, resident*int64(os.Getpagesize()))
+	return err
 }
 
 // stock is the least that arrow-go's Flight SQL server can do: it sends batches that it has in memory already.

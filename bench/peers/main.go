@@ -22,7 +22,7 @@ func main() {
 	what := flag.String(
 		"what",
 		"writes,tpch,clicks,export",
-		"what to measure: writes, tpch, clicks, aims (layouts too), layouts, export",
+		"what to measure: writes, tpch, clicks, aims (layouts too), layouts, export, idle",
 	)
 	seconds := flag.Duration("time", 4*time.Second, "time of each measurement of writes")
 	flag.StringVar(&o.data, "data", "", "folder to keep the tables in from run to run; empty means the temporary one")
@@ -74,6 +74,8 @@ func run(ctx context.Context, dir, what string, seconds time.Duration, o setting
 			err = layouts(ctx, o)
 		case "export":
 			err = exports(ctx, o)
+		case "idle":
+			err = idle(ctx, o)
 		default:
 			err = fmt.Errorf("there is no measurement %q", w)
 		}
