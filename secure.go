@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"slices"
+	"strings"
 	"time"
 
 	"kalamflight/internal/server"
@@ -30,6 +32,34 @@ type secureFlags struct {
 	CallRateAddress  float64          `help:"Calls a second from one address; ten times as many at once; 0 is no bound." default:"0" env:"KALAMFLIGHT_CALL_RATE_ADDRESS"`
 	CallRateUser     float64          `help:"The same for one user." default:"0" env:"KALAMFLIGHT_CALL_RATE_USER"`
 	TokenTTL         time.Duration    `help:"How long the token of a login is good; clients get a new one when half of it is over." default:"12h" env:"KALAMFLIGHT_TOKEN_TTL" name:"token-ttl"`
+
+	JWTIssuer     string            `help:"Issuer (iss) of JSON Web Tokens that users log in with." env:"KALAMFLIGHT_JWT_ISSUER" name:"jwt-issuer"`
+	JWTAudience   string            `help:"Audience (aud) that their tokens have to be for; with OpenID Connect, the client id." env:"KALAMFLIGHT_JWT_AUDIENCE" name:"jwt-audience"`
+	JWTKeys       string            `help:"The issuer's public keys: a file (JWKS or PEM), read again when it changes, or an https:// URL of a JWKS." placeholder:"FILE|URL" env:"KALAMFLIGHT_JWT_KEYS" name:"jwt-keys"`
+	JWTSecretFile string            `help:"File with the secret of 32 bytes or more that the issuer shares with us, for HS256." placeholder:"FILE" env:"KALAMFLIGHT_JWT_SECRET_FILE" name:"jwt-secret-file"`
+	JWTAlgorithms []string          `help:"Algorithms that are allowed; a key is good for the one of its type only." enum:"EdDSA,RS256,ES256,HS256" default:"EdDSA,RS256,ES256" env:"KALAMFLIGHT_JWT_ALGORITHMS" name:"jwt-algorithms"`
+	JWTUserClaim  string            `help:"Claim that names the user." default:"sub" env:"KALAMFLIGHT_JWT_USER_CLAIM" name:"jwt-user-claim"`
+	JWTRoleClaim  string            `help:"Claim with the user's groups." env:"KALAMFLIGHT_JWT_ROLE_CLAIM" name:"jwt-role-claim"`
+	JWTRoles      map[string]string `help:"Roles of these groups, as admins=dba;apps=service. They count for users that --jwt-new-users has made." mapsep:";" placeholder:"GROUP=ROLE" env:"KALAMFLIGHT_JWT_ROLES" name:"jwt-roles"`
+	JWTNewUsers   bool              `help:"Make users whom a token names and who are not there yet." env:"KALAMFLIGHT_JWT_NEW_USERS" name:"jwt-new-users"`
+	JWTLeeway     time.Duration     `help:"How far the issuer's clock may be from ours." default:"30s" env:"KALAMFLIGHT_JWT_LEEWAY" name:"jwt-leeway"`
+	OIDCIssuer    string            `help:"Issuer (URL) of OpenID Connect, whose keys are found by discovery." placeholder:"URL" env:"KALAMFLIGHT_OIDC_ISSUER" name:"oidc-issuer"`
+}
+
+// jwt is whose tokens the server believes.
+func (f *secureFlags) jwt() server.JWT {
+	j := server.JWT{Issuer: f.JWTIssuer, SecretFile: f.JWTSecretFile, OIDC: f.OIDCIssuer, Audience: f.JWTAudience,
+		UserClaim: f.JWTUserClaim, RoleClaim: f.JWTRoleClaim, Algorithms: f.JWTAlgorithms, Roles: f.JWTRoles,
+		Leeway: f.JWTLeeway, NewUsers: f.JWTNewUsers}
+	if strings.Contains(f.JWTKeys, "://") {
+		j.KeysURL = f.JWTKeys
+	} else {
+		j.KeysFile = f.JWTKeys
+	}
+	if f.JWTSecretFile != "" && !slices.Contains(j.Algorithms, "HS256") { // a secret is good for nothing else
+		j.Algorithms = append(slices.Clone(j.Algorithms), "HS256")
+	}
+	return j
 }
 
 // logins is how the server lets callers in.
@@ -43,7 +73,7 @@ func (f *secureFlags) logins() server.Logins {
 	return server.Logins{PasswordLength: f.PasswordLength, PasswordPasses: f.PasswordPasses,
 		PasswordKiB: int(f.PasswordMemory >> 10), PasswordChecks: f.PasswordChecks, TokenTTL: f.TokenTTL,
 		PerAddress: bound(f.LoginRateAddress), PerUser: bound(f.LoginRateUser), CallsPerAddress: f.CallRateAddress,
-		CallsPerUser: f.CallRateUser, CertificateName: f.TLSClientName}
+		CallsPerUser: f.CallRateUser, CertificateName: f.TLSClientName, JWT: f.jwt()}
 }
 
 // tls is how the server secures its connections. Certificates that are named turn TLS on.

@@ -21,6 +21,7 @@ import (
 
 	"kalamflight/engine/access"
 	"kalamflight/engine/catalog"
+	"kalamflight/flightsrv/jwt"
 	"kalamflight/internal/fault"
 	"kalamflight/manifest"
 )
@@ -34,6 +35,9 @@ type authority struct {
 	byCertificate func(*x509.Certificate) string
 	// addresses and names bound the checks of passwords.
 	addresses, names *rates
+	// issuers are those of the JWT that are believed; newUsers makes users whom we do not know.
+	issuers  []*jwt.Verifier
+	newUsers bool
 	// salt keys the cache: it holds no password, and no hash of one that means anything after a restart.
 	salt        [32]byte
 	verdictTTL  time.Duration
@@ -67,9 +71,9 @@ type identity struct {
 func newAuthority(b Backend, o Options) *authority {
 	a := &authority{backend: b, tokens: newSealer(b.Secret(), "token"), ttl: o.TokenTTL, verdictTTL: o.VerdictTTL,
 		verdictsMax: o.Verdicts, verdicts: map[[32]byte]verdict{},
-		byCertificate: o.CertificateName.reader(),
-		addresses:     newRates("logins from this address", o.LoginsPerAddress),
-		names:         newRates("logins of this user", o.LoginsPerUser)}
+		byCertificate: o.CertificateName.reader(), issuers: o.Issuers, newUsers: o.NewUsers,
+		addresses: newRates("logins from this address", o.LoginsPerAddress),
+		names:     newRates("logins of this user", o.LoginsPerUser)}
 	rand.Read(a.salt[:]) // never fails
 	return a
 }
@@ -234,6 +238,9 @@ func (a *authority) bearer(ctx context.Context, text string) (identity, error) {
 		p, until, err := a.backend.LoginByToken(ctx, text)
 		return identity{Principal: p, until: until}, err
 	}
+	if len(a.issuers) > 0 && isJWT(text) {
+		return a.claimed(ctx, text)
+	}
 	t, err := a.tokens.openToken(text)
 	if err != nil {
 		return identity{}, unauthenticated("%s", err)
@@ -249,6 +256,27 @@ func (a *authority) bearer(ctx context.Context, text string) (identity, error) {
 		return identity{}, unauthenticated("the password or the role has changed: log in again")
 	}
 	return identity{Principal: p, until: t.until, session: &t}, nil
+}
+
+// claimed is the user of a JWT. Users whom we do not know are made, when that is wanted; their role, and no other's, is
+// that of the token's groups.
+func (a *authority) claimed(ctx context.Context, text string) (identity, error) {
+	issuer := jwt.IssuerOf(text)
+	for _, v := range a.issuers {
+		if v.Issuer() != issuer {
+			continue
+		}
+		c, err := v.Verify(ctx, text)
+		if err != nil {
+			return identity{}, err
+		}
+		p, err := a.backend.External(ctx, c.User, c.Role, a.newUsers)
+		if errors.Is(err, fault.ErrNotFound) {
+			err = unauthenticated("the token is of %q, who is no user here", clip(c.User))
+		}
+		return identity{Principal: p, until: c.Expires}, err
+	}
+	return identity{}, unauthenticated("the token (JWT) is of an issuer that is not known here")
 }
 
 // issue makes a session token for who has shown credentials; it is good no longer than they are. id is that of the

@@ -59,6 +59,9 @@ type Backend interface {
 	LoginByToken(ctx context.Context, text string) (access.Principal, time.Time, error)
 	// Principal is a user as they are now, who came with an access token, or with 0 by other means.
 	Principal(ctx context.Context, id manifest.UserID, token access.TokenID) (access.Principal, error)
+	// External is a user by the name that an identity provider says, made when there is none and create is set; role, when
+	// it is not "", is what the provider says of their role, which counts for those who were made so.
+	External(ctx context.Context, name, role string, create bool) (access.Principal, error)
 	// PrincipalNamed is a user by name, ErrNotFound when there is none.
 	PrincipalNamed(ctx context.Context, name string) (access.Principal, error)
 	// Secret is 32 bytes that seal tickets and tokens.

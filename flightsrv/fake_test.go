@@ -143,6 +143,10 @@ func (f *fake) PrincipalNamed(_ context.Context, name string) (access.Principal,
 	return access.Principal{}, fmt.Errorf("no such user: %w", fault.ErrNotFound)
 }
 
+func (f *fake) External(ctx context.Context, name, _ string, _ bool) (access.Principal, error) {
+	return f.PrincipalNamed(ctx, name)
+}
+
 // LoginByToken knows one access token of each user: kft_ and their name, made long enough.
 func (f *fake) LoginByToken(_ context.Context, text string) (access.Principal, time.Time, error) {
 	f.mu.Lock()

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"kalamflight/flightsrv/flightdata"
+	"kalamflight/flightsrv/jwt"
 	"kalamflight/internal/fault"
 	"kalamflight/internal/tally"
 )
@@ -82,6 +83,10 @@ type Options struct {
 	VerdictTTL time.Duration
 	// CertificateName is where in a client's certificate the name of the user is.
 	CertificateName CertificateName
+	// Issuers are those of the JWT that are believed, no two of one name; NewUsers makes users whom they name and we do
+	// not know.
+	Issuers  []*jwt.Verifier
+	NewUsers bool
 	// LoginsPerAddress and LoginsPerUser bound the checks of passwords a second, not counting those that are remembered; 0
 	// means 20 and 5, a negative number no bound.
 	LoginsPerAddress, LoginsPerUser float64

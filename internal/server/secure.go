@@ -1,17 +1,21 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"time"
 
 	"kalamflight/engine"
+	"kalamflight/engine/access"
 	"kalamflight/engine/catalog"
 	"kalamflight/flightsrv"
+	"kalamflight/flightsrv/jwt"
 	"kalamflight/internal/fault"
 	"kalamflight/internal/tlsconf"
 )
@@ -40,6 +44,97 @@ type Logins struct {
 	PerAddress, PerUser, CallsPerAddress, CallsPerUser float64
 	// CertificateName is where in a client's certificate its user is: cn, dns, email or uri.
 	CertificateName string
+	// JWT are the issuers whose tokens are believed; none when it is zero.
+	JWT JWT
+}
+
+// JWT says which tokens of identity providers are believed.
+type JWT struct {
+	// Issuer and its keys: KeysFile, KeysURL, or SecretFile with what both sides know. OIDC is an issuer whose keys are
+	// found by discovery. Both may be given.
+	Issuer, KeysFile, KeysURL, SecretFile, OIDC string
+	// The rest is as in jwt.Options.
+	Audience, UserClaim, RoleClaim string
+	Algorithms                     []string
+	Roles                          map[string]string
+	Leeway                         time.Duration
+	// NewUsers makes users whom a token names and we do not know.
+	NewUsers bool
+}
+
+// secretBytesMax bounds a file with a secret.
+const secretBytesMax = 64 << 10
+
+// verifiers are those of the issuers.
+func (j JWT) verifiers() (all []*jwt.Verifier, err error) {
+	o := jwt.Options{Audience: j.Audience, Algorithms: j.Algorithms, UserClaim: j.UserClaim, RoleClaim: j.RoleClaim,
+		Roles: j.Roles, RoleOrder: []string{"user", "service", "dba", "system"}, Leeway: j.Leeway}
+	for group, role := range j.Roles {
+		if _, err := access.ParseRole(role); err != nil {
+			return nil, fmt.Errorf("the role of the group %s: %w", group, err)
+		}
+	}
+	add := func(issuer string, keys jwt.Keys, err error) error {
+		if err != nil {
+			return fmt.Errorf("open the keys of %s: %w", issuer, err)
+		}
+		o.Issuer, o.Keys = issuer, keys
+		v, err := jwt.New(o)
+		if err == nil {
+			all = append(all, v)
+		}
+		return err
+	}
+	if j.OIDC != "" {
+		keys, err := jwt.Discover(j.OIDC, nil)
+		if err := add(j.OIDC, keys, err); err != nil {
+			return nil, err
+		}
+	}
+	if j.Issuer == j.OIDC && j.Issuer != "" {
+		return nil, &fault.SQL{Kind: fault.ErrInvalid, Message: "--jwt-issuer and --oidc-issuer name the same issuer"}
+	}
+	if j.Issuer != "" {
+		keys, err := j.keys()
+		if err := add(j.Issuer, keys, err); err != nil {
+			return nil, err
+		}
+	}
+	if len(all) == 0 && (j.Audience != "" || j.KeysFile != "" || j.KeysURL != "" || j.SecretFile != "" || j.NewUsers) {
+		return nil, &fault.SQL{Kind: fault.ErrInvalid, Message: "tokens (JWT) need --jwt-issuer or --oidc-issuer"}
+	}
+	return all, nil
+}
+
+// keys are those of the issuer without discovery.
+func (j JWT) keys() (jwt.Keys, error) {
+	given := 0
+	for _, s := range []string{j.KeysFile, j.KeysURL, j.SecretFile} {
+		if s != "" {
+			given++
+		}
+	}
+	switch {
+	case given != 1:
+		return nil, &fault.SQL{Kind: fault.ErrInvalid,
+			Message: "--jwt-issuer needs one of --jwt-keys and --jwt-secret-file"}
+	case j.KeysFile != "":
+		return jwt.OpenFile(j.KeysFile)
+	case j.KeysURL != "":
+		return jwt.At(j.KeysURL, nil)
+	}
+	info, err := os.Stat(j.SecretFile)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > secretBytesMax {
+		return nil, fmt.Errorf("%s has more than %d bytes", j.SecretFile, secretBytesMax)
+	}
+	secret, err := os.ReadFile(j.SecretFile)
+	if err != nil {
+		return nil, err
+	}
+	return jwt.Secret(bytes.TrimRight(secret, "\r\n"))
 }
 
 func (l Logins) catalog() catalog.Options {
@@ -48,10 +143,15 @@ func (l Logins) catalog() catalog.Options {
 }
 
 // wire puts what concerns the wire into its options.
-func (l Logins) wire(o *flightsrv.Options) {
+func (l Logins) wire(o *flightsrv.Options) (err error) {
+	if o.Issuers, err = l.JWT.verifiers(); err != nil {
+		return err
+	}
+	o.NewUsers = l.JWT.NewUsers
 	o.TokenTTL, o.CertificateName = l.TokenTTL, flightsrv.CertificateName(l.CertificateName)
 	o.LoginsPerAddress, o.LoginsPerUser = l.PerAddress, l.PerUser
 	o.CallsPerAddress, o.CallsPerUser = l.CallsPerAddress, l.CallsPerUser
+	return nil
 }
 
 func (t TLS) on() bool { return t.Auto || t.CertFile != "" || t.KeyFile != "" }

@@ -156,7 +156,9 @@ func serve(ctx context.Context, o Options, e *engine.Engine, listener net.Listen
 	}
 	options := flightsrv.Options{Backend: flightsrv.Engine(e), Version: o.Version, TLS: config,
 		Plaintext: o.Insecure, SessionTTL: o.SessionIdle, Logger: o.Logger}
-	o.Logins.wire(&options)
+	if err := o.Logins.wire(&options); err != nil {
+		return nil, err
+	}
 	wire, err := flightsrv.New(options)
 	if err != nil {
 		return nil, err
