@@ -115,6 +115,7 @@ func (s *Server) authenticate(ctx context.Context) (*caller, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
 	c := &caller{conn: connOf(ctx), cookie: cookieIn(md), agent: first(md, "user-agent")}
 	who, err := s.auth.identify(ctx, credentialsOf(ctx, md, c.conn))
+	s.auth.note(c.conn, who, err)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +124,7 @@ func (s *Server) authenticate(ctx context.Context) (*caller, error) {
 	case who.session != nil:
 		c.token = who.session.id
 		err = s.auth.renew(ctx, who)
-	case who.password:
+	case who.how == howPassword:
 		err = s.auth.greet(ctx, c.conn, who)
 	}
 	if err != nil {
@@ -187,6 +188,7 @@ func (s *Server) Handshake(stream pb.FlightService_HandshakeServer) error {
 	} else {
 		who, err = s.auth.identify(ctx, c)
 	}
+	s.auth.note(connOf(ctx), who, err)
 	if err != nil {
 		return err
 	}
@@ -215,5 +217,5 @@ func (s *Server) payloadLogin(ctx context.Context, stream pb.FlightService_Hands
 		return identity{}, unauthenticated("the payload of the handshake cannot be read")
 	}
 	p, err := s.auth.password(ctx, basic.Username, basic.Password, c.remote)
-	return identity{Principal: p, password: true}, err
+	return identity{Principal: p, how: howPassword}, err
 }

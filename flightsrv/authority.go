@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
+	"kalamflight/engine"
 	"kalamflight/engine/access"
 	"kalamflight/engine/catalog"
 	"kalamflight/flightsrv/jwt"
@@ -64,9 +65,18 @@ type identity struct {
 	until time.Time
 	// session is the session token that they are, if they are one.
 	session *token
-	// checked: they are a password.
-	password bool
+	// how they are called in the audit log: password, token, jwt, mtls, or session for a token of ours.
+	how string
 }
+
+// The ways to log in.
+const (
+	howPassword    = "password"
+	howToken       = "token"
+	howJWT         = "jwt"
+	howCertificate = "mtls"
+	howSession     = "session"
+)
 
 func newAuthority(b Backend, o Options) *authority {
 	a := &authority{backend: b, tokens: newSealer(b.Secret(), "token"), ttl: o.TokenTTL, verdictTTL: o.VerdictTTL,
@@ -134,13 +144,13 @@ func (a *authority) anonymous(ctx context.Context, remote string) (access.Princi
 func (a *authority) certified(ctx context.Context, c *x509.Certificate) (identity, error) {
 	name := a.byCertificate(c)
 	if name == "" {
-		return identity{}, unauthenticated("the certificate names no user")
+		return identity{how: howCertificate}, unauthenticated("the certificate names no user")
 	}
 	p, err := a.backend.PrincipalNamed(ctx, name)
 	if errors.Is(err, fault.ErrNotFound) {
-		return identity{}, unauthenticated("the certificate is of %q, who is no user here", clip(name))
+		err = unauthenticated("the certificate is of %q, who is no user here", clip(name))
 	}
-	return identity{Principal: p, until: c.NotAfter}, err
+	return identity{Principal: p, until: c.NotAfter, how: howCertificate}, err
 }
 
 // basic checks "user:password" in base64. The password may be a token: many programs know no other place for one. The
@@ -157,12 +167,12 @@ func (a *authority) basic(ctx context.Context, encoded, remote string) (identity
 	if isToken(password) {
 		id, err := a.bearer(ctx, password)
 		if err == nil && name != tokenUser && name != "" && !strings.EqualFold(name, id.Name) {
-			return identity{}, unauthenticated("the token is not of the user %q", clip(name))
+			err = unauthenticated("the token is not of the user %q", clip(name))
 		}
 		return id, err
 	}
 	p, err := a.password(ctx, name, password, remote)
-	return identity{Principal: p, password: true}, err
+	return identity{Principal: p, how: howPassword}, err
 }
 
 // tokenUser is the user's name that goes with any token in the place of a password.
@@ -236,14 +246,14 @@ func (a *authority) sweep(now time.Time) {
 func (a *authority) bearer(ctx context.Context, text string) (identity, error) {
 	if strings.HasPrefix(text, catalog.TokenPrefix) {
 		p, until, err := a.backend.LoginByToken(ctx, text)
-		return identity{Principal: p, until: until}, err
+		return identity{Principal: p, until: until, how: howToken}, err
 	}
 	if len(a.issuers) > 0 && isJWT(text) {
 		return a.claimed(ctx, text)
 	}
 	t, err := a.tokens.openToken(text)
 	if err != nil {
-		return identity{}, unauthenticated("%s", err)
+		return identity{how: howToken}, unauthenticated("%s", err)
 	}
 	if time.Now().After(t.expires) {
 		return identity{}, unauthenticated("the token expired at %s: log in again", t.expires.UTC().Format(time.RFC3339))
@@ -255,7 +265,7 @@ func (a *authority) bearer(ctx context.Context, text string) (identity, error) {
 	if p.Epoch != t.epoch {
 		return identity{}, unauthenticated("the password or the role has changed: log in again")
 	}
-	return identity{Principal: p, until: t.until, session: &t}, nil
+	return identity{Principal: p, until: t.until, session: &t, how: howSession}, nil
 }
 
 // claimed is the user of a JWT. Users whom we do not know are made, when that is wanted; their role, and no other's, is
@@ -268,15 +278,15 @@ func (a *authority) claimed(ctx context.Context, text string) (identity, error) 
 		}
 		c, err := v.Verify(ctx, text)
 		if err != nil {
-			return identity{}, err
+			return identity{how: howJWT}, err
 		}
 		p, err := a.backend.External(ctx, c.User, c.Role, a.newUsers)
 		if errors.Is(err, fault.ErrNotFound) {
 			err = unauthenticated("the token is of %q, who is no user here", clip(c.User))
 		}
-		return identity{Principal: p, until: c.Expires}, err
+		return identity{Principal: p, until: c.Expires, how: howJWT}, err
 	}
-	return identity{}, unauthenticated("the token (JWT) is of an issuer that is not known here")
+	return identity{how: howJWT}, unauthenticated("the token (JWT) is of an issuer that is not known here")
 }
 
 // issue makes a session token for who has shown credentials; it is good no longer than they are. id is that of the
@@ -305,6 +315,20 @@ func (a *authority) renew(ctx context.Context, who identity) error {
 		return nil
 	}
 	return sendToken(ctx, a.issue(who, t.id))
+}
+
+// note writes a login to the audit log, and its failure: once for each connection and user, as a token or a certificate
+// comes with every call. The engine itself notes those by password.
+func (a *authority) note(c *conn, who identity, err error) {
+	switch who.how {
+	case howToken, howJWT, howCertificate:
+	default:
+		return
+	}
+	if err == nil && c.noted.Swap(uint64(who.ID)) == uint64(who.ID) {
+		return
+	}
+	a.backend.NoteLogin(engine.LoginNote{How: who.how, Name: who.Name, User: who.Principal, Remote: c.remote, Err: err})
 }
 
 // greet sends a token to who sends their password with each call, for the calls after this one. It has no id of its

@@ -55,6 +55,8 @@ type Session interface {
 type Backend interface {
 	// Login checks a name and a password given by a caller at the address remote.
 	Login(ctx context.Context, name, password, remote string) (access.Principal, error)
+	// NoteLogin writes a login by other means than a password to the audit log.
+	NoteLogin(n engine.LoginNote)
 	// LoginByToken is the user of an access token, and when it expires: the zero time when it does not.
 	LoginByToken(ctx context.Context, text string) (access.Principal, time.Time, error)
 	// Principal is a user as they are now, who came with an access token, or with 0 by other means.

@@ -13,6 +13,8 @@ type conn struct {
 	remote string
 	// greeted is the user who got a token for their password last.
 	greeted atomic.Uint64
+	// noted is the user whose login by token or certificate was noted last.
+	noted atomic.Uint64
 }
 
 type connKey struct{}

@@ -143,6 +143,8 @@ func (f *fake) PrincipalNamed(_ context.Context, name string) (access.Principal,
 	return access.Principal{}, fmt.Errorf("no such user: %w", fault.ErrNotFound)
 }
 
+func (f *fake) NoteLogin(engine.LoginNote) {}
+
 func (f *fake) External(ctx context.Context, name, _ string, _ bool) (access.Principal, error) {
 	return f.PrincipalNamed(ctx, name)
 }

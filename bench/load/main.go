@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -25,6 +26,8 @@ type config struct {
 	writers        int
 	rows           int64
 	subscriptions  int
+	logins         int
+	tlsCA, only    string
 }
 
 func main() {
@@ -38,6 +41,9 @@ func main() {
 	flag.IntVar(&c.writers, "writers", 64, "writers of the concurrent measurement")
 	flag.Int64Var(&c.rows, "rows", 2_000_000, "rows of the bulk ingest")
 	flag.IntVar(&c.subscriptions, "subscriptions", 2_000, "idle subscriptions")
+	flag.IntVar(&c.logins, "logins", 200, "users who log in; 0 leaves that out")
+	flag.StringVar(&c.tlsCA, "tls-ca", "", "authorities that are believed instead of the system's")
+	flag.StringVar(&c.only, "only", "", "measure only this: select, logins or storage; empty is all")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -53,10 +59,16 @@ type load struct {
 	db *client.Client
 	// syncP50 is the median of a raw fdatasync of 4 KiB in the same run; 0 when it was not measured.
 	syncP50 time.Duration
+	// argonEach is the time of a check of a password, loginsAtOnce at once.
+	argonEach time.Duration
+	tls       *tls.Config
 }
 
 func run(ctx context.Context, c config) (err error) {
 	l := &load{config: c}
+	if l.tls, err = trust(c.tlsCA); err != nil {
+		return err
+	}
 	if l.db, err = l.connect(ctx); err != nil {
 		return err
 	}
@@ -67,8 +79,7 @@ func run(ctx context.Context, c config) (err error) {
 		}
 	}
 	fmt.Printf("%-44s %14s %12s %12s %12s\n", "measurement", "rate", "p50", "p99", "ratio")
-	for _, step := range []func(context.Context) error{l.rawSync, l.oneWriter, l.manyWriters, l.ingest, l.delivery,
-		l.idle} {
+	for _, step := range l.steps() {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -77,9 +88,24 @@ func run(ctx context.Context, c config) (err error) {
 	return err
 }
 
+// steps are what is measured.
+func (l *load) steps() (all []func(context.Context) error) {
+	asked := func(what string) bool { return l.only == "" || l.only == what }
+	if asked("select") {
+		all = append(all, l.selectOne)
+	}
+	if asked("logins") && l.logins > 0 {
+		all = append(all, l.argon, l.logIn)
+	}
+	if asked("storage") {
+		all = append(all, l.rawSync, l.oneWriter, l.manyWriters, l.ingest, l.delivery, l.idle)
+	}
+	return all
+}
+
 func (l *load) connect(ctx context.Context) (*client.Client, error) {
 	return client.Dial(ctx, l.url, client.Options{User: l.user, Password: os.Getenv("KALAMFLIGHT_PASSWORD"),
-		Namespace: ""})
+		TLS: l.tls})
 }
 
 // row prints one line of the table.
