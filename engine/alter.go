@@ -57,7 +57,7 @@ func (e *Engine) alterTable(ctx context.Context, s *Session, tx *Transaction, st
 		return nil
 	}
 	p, env := s.Principal(), e.exprEnv(s)
-	snap, err := e.definitions(tx).snapshot()
+	snap, err := e.definitions(s, tx).snapshot()
 	if err != nil {
 		return err
 	}
@@ -67,6 +67,9 @@ func (e *Engine) alterTable(ctx context.Context, s *Session, tx *Transaction, st
 	}
 	if err := access.Can(p, access.Alter, access.Target{Table: old}); err != nil {
 		return err
+	}
+	if old.Temporary {
+		return e.alterTemporary(ctx, s, tx, old, st.Steps)
 	}
 	if tx != nil {
 		return e.alterInside(ctx, s, tx, old, st.Steps)

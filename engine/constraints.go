@@ -191,7 +191,7 @@ func (e *Engine) validate(ctx context.Context, s *Session, tx *Transaction, old,
 	if err := e.hot.Settle(ctx); err != nil { // what was admitted by the old rules is then there to be read
 		return err
 	}
-	owners, err := e.writers(ctx, tx, t)
+	owners, err := e.writers(ctx, s, tx, t)
 	if err != nil {
 		return err
 	}
@@ -211,7 +211,12 @@ func (e *Engine) validate(ctx context.Context, s *Session, tx *Transaction, old,
 }
 
 // writers are those who have rows in t, as a transaction sees it.
-func (e *Engine) writers(ctx context.Context, tx *Transaction, t *manifest.Table) ([]manifest.Owner, error) {
+func (e *Engine) writers(ctx context.Context, s *Session, tx *Transaction,
+	t *manifest.Table) ([]manifest.Owner, error) {
+	if t.Temporary {
+		p := s.Principal()
+		return []manifest.Owner{{ID: p.ID, Name: p.Name}}, nil
+	}
 	owners, err := e.owners(ctx, t)
 	if err != nil || tx == nil || !t.PerUser() {
 		return owners, err

@@ -27,15 +27,15 @@ func (e *Engine) define(ctx context.Context, s *Session, tx *Transaction, st pla
 		if err := access.Can(p, access.ManageNamespace, access.Target{}); err != nil {
 			return 0, err
 		}
-		_, err := e.definitions(tx).createNamespace(ctx, st.Name, st.IfNotExists)
+		_, err := e.definitions(s, tx).createNamespace(ctx, st.Name, st.IfNotExists)
 		return 0, err
 	case *plan.DropNamespace:
-		return 0, e.dropNamespace(ctx, p, tx, st)
+		return 0, e.dropNamespace(ctx, s, tx, st)
 	case *plan.RenameNamespace:
 		if err := access.Can(p, access.ManageNamespace, access.Target{}); err != nil {
 			return 0, err
 		}
-		return 0, e.definitions(tx).renameNamespace(ctx, st.From, st.To)
+		return 0, e.definitions(s, tx).renameNamespace(ctx, st.From, st.To)
 	case *plan.UseNamespace:
 		return 0, s.setOption(optionSchema, st.Name, tx)
 	case *plan.SetOption:
@@ -43,14 +43,14 @@ func (e *Engine) define(ctx context.Context, s *Session, tx *Transaction, st pla
 	case *plan.CreateTable:
 		return e.createTableAs(ctx, s, tx, st)
 	case *plan.CreateView:
-		return 0, e.createView(ctx, p, tx, st)
+		return 0, e.createView(ctx, s, tx, st)
 	case *plan.DropTable:
-		return 0, e.dropTable(ctx, p, tx, st)
+		return 0, e.dropTable(ctx, s, tx, st)
 	case *plan.AlterTable:
 		defer e.endFallen()
 		return 0, e.alterTable(ctx, s, tx, st)
 	case *plan.CreateUser, *plan.AlterUser, *plan.DropUser, *plan.UndropUser:
-		return 0, e.changeUsers(ctx, p, tx, st)
+		return 0, e.changeUsers(ctx, s, tx, st)
 	case *plan.DropToken:
 		return 0, e.dropToken(ctx, p, st)
 	case *plan.FlushTable:
@@ -131,9 +131,12 @@ func defaultKind(s *Session) manifest.Kind {
 
 // createTable makes a table for the session's caller; false means that it was there and ifNotExists is set.
 func (e *Engine) createTable(ctx context.Context, s *Session, tx *Transaction, def *manifest.Table,
-	ifNotExists bool) (*manifest.Table, bool, error) {
+	onCommit plan.OnCommit, ifNotExists bool) (*manifest.Table, bool, error) {
 	p := s.Principal()
 	t := *def
+	if t.Namespace == catalog.TemporarySpace {
+		return e.definitions(s, tx).createTemporary(ctx, &t, onCommit, ifNotExists)
+	}
 	if t.Kind == 0 {
 		t.Kind = defaultKind(s)
 	}
@@ -141,32 +144,33 @@ func (e *Engine) createTable(ctx context.Context, s *Session, tx *Transaction, d
 	if err := access.Can(p, access.CreateTable, access.Target{Table: &t}); err != nil {
 		return nil, false, err
 	}
-	return e.definitions(tx).createTable(ctx, &t, ifNotExists)
+	return e.definitions(s, tx).createTable(ctx, &t, ifNotExists)
 }
 
 func (e *Engine) createTableAs(ctx context.Context, s *Session, tx *Transaction,
 	st *plan.CreateTable) (int64, error) {
-	t, made, err := e.createTable(ctx, s, tx, st.Table, st.IfNotExists)
+	t, made, err := e.createTable(ctx, s, tx, st.Table, st.OnCommit, st.IfNotExists)
 	if err != nil || st.As == nil || !made {
 		return 0, err
 	}
 	// The table exists before its rows do; when they fail it goes away again, so that the statement is all or nothing.
 	res, err := e.insert(ctx, s, tx, &plan.Insert{Table: t, Source: st.As})
 	if err != nil && tx == nil {
-		if undo := e.definitions(nil).discard(context.WithoutCancel(ctx), t); undo != nil {
+		if undo := e.definitions(s, nil).discard(context.WithoutCancel(ctx), t); undo != nil {
 			e.log.Error("undo create table as", "table", t.ID, "err", undo)
 		}
 	}
 	return res.Rows, err
 }
 
-func (e *Engine) createView(ctx context.Context, p access.Principal, tx *Transaction, st *plan.CreateView) error {
+func (e *Engine) createView(ctx context.Context, s *Session, tx *Transaction, st *plan.CreateView) error {
+	p := s.Principal()
 	t := *st.Table
 	t.Kind, t.Owner = manifest.View, p.ID
 	if err := access.Can(p, access.CreateTable, access.Target{Table: &t}); err != nil {
 		return err
 	}
-	defs := e.definitions(tx)
+	defs := e.definitions(s, tx)
 	snap, err := defs.snapshot()
 	if err != nil {
 		return err
@@ -189,12 +193,12 @@ func (e *Engine) createView(ctx context.Context, p access.Principal, tx *Transac
 	})
 }
 
-func (e *Engine) dropNamespace(ctx context.Context, p access.Principal, tx *Transaction,
-	st *plan.DropNamespace) error {
+func (e *Engine) dropNamespace(ctx context.Context, s *Session, tx *Transaction, st *plan.DropNamespace) error {
+	p := s.Principal()
 	if err := access.Can(p, access.ManageNamespace, access.Target{}); err != nil {
 		return err
 	}
-	defs := e.definitions(tx)
+	defs := e.definitions(s, tx)
 	snap, err := defs.snapshot()
 	if err != nil {
 		return err
@@ -209,8 +213,9 @@ func (e *Engine) dropNamespace(ctx context.Context, p access.Principal, tx *Tran
 	return defs.dropNamespace(ctx, st.Name, st.Cascade)
 }
 
-func (e *Engine) dropTable(ctx context.Context, p access.Principal, tx *Transaction, st *plan.DropTable) error {
-	defs := e.definitions(tx)
+func (e *Engine) dropTable(ctx context.Context, s *Session, tx *Transaction, st *plan.DropTable) error {
+	p := s.Principal()
+	defs := e.definitions(s, tx)
 	snap, err := defs.snapshot()
 	if err != nil {
 		return err
@@ -266,8 +271,9 @@ func (e *Engine) owners(ctx context.Context, t *manifest.Table) ([]manifest.Owne
 	return e.tablets.Tablets(ctx, t)
 }
 
-func (e *Engine) changeUsers(ctx context.Context, p access.Principal, tx *Transaction, st plan.Statement) error {
-	defs := e.definitions(tx)
+func (e *Engine) changeUsers(ctx context.Context, s *Session, tx *Transaction, st plan.Statement) error {
+	p := s.Principal()
+	defs := e.definitions(s, tx)
 	switch st := st.(type) {
 	case *plan.CreateUser:
 		role, err := access.ParseRole(st.Role)
@@ -359,7 +365,7 @@ func (e *Engine) maintain(ctx context.Context, p access.Principal, t *manifest.T
 	if err := access.Can(p, access.Maintain, access.Target{Table: t}); err != nil {
 		return err
 	}
-	if t.Kind == manifest.Stream || t.Kind == manifest.System || t.Kind == manifest.View {
+	if t.Temporary || t.Kind == manifest.Stream || t.Kind == manifest.System || t.Kind == manifest.View {
 		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "42809",
 			Message: fmt.Sprintf("%s.%s is a %s table and has no segments", t.Namespace, t.Name,
 				strings.ToLower(t.Kind.String()))}

@@ -14,23 +14,31 @@ import (
 
 // definitions are the definitions as a statement sees and changes them: at once, or as a part of its transaction.
 type definitions struct {
-	engine *Engine
+	engine  *Engine
+	session *Session
+	tx      *Transaction
 	// draft is the transaction's; nil outside of transactions.
 	draft *catalog.Draft
 }
 
-func (e *Engine) definitions(tx *Transaction) definitions {
-	if tx == nil {
-		return definitions{engine: e}
+func (e *Engine) definitions(s *Session, tx *Transaction) definitions {
+	d := definitions{engine: e, session: s, tx: tx}
+	if tx != nil {
+		d.draft = tx.definitions
 	}
-	return definitions{e, tx.definitions}
+	return d
 }
 
+// snapshot has the session's temporary tables too.
 func (d definitions) snapshot() (*catalog.Snapshot, error) {
-	if d.draft == nil {
-		return d.engine.catalog.Snapshot(), nil
+	snap := d.engine.catalog.Snapshot()
+	if d.draft != nil {
+		var err error
+		if snap, err = d.draft.Snapshot(); err != nil {
+			return nil, err
+		}
 	}
-	return d.draft.Snapshot()
+	return d.session.temporaries.over(d.engine.catalog, snap), nil
 }
 
 func (d definitions) createNamespace(ctx context.Context, name string, ifNotExists bool) (bool, error) {
@@ -109,6 +117,9 @@ func (d definitions) dropUser(ctx context.Context, name string) error {
 
 // discard drops a definition and then its rows. A crash in between leaves rows that clean removes at the next start.
 func (d definitions) discard(ctx context.Context, t *manifest.Table) error {
+	if t.Temporary {
+		return d.dropTemporary(t)
+	}
 	if d.draft != nil {
 		return d.draft.DropTable(ctx, t.ID)
 	}
@@ -217,5 +228,5 @@ func (t *Transaction) finish(ctx context.Context, id [16]byte, at manifest.Seq) 
 
 // catalog is the catalog as a statement's transaction sees it, if it is in one.
 func (st *statement) catalog() (*catalog.Snapshot, error) {
-	return st.engine.definitions(st.tx).snapshot()
+	return st.engine.definitions(st.session, st.tx).snapshot()
 }

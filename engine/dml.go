@@ -154,7 +154,14 @@ func rowsOf(ctx context.Context, rows *plan.Rows) func() (arrow.RecordBatch, err
 }
 
 // run runs a bound statement that changes something.
-func (e *Engine) run(ctx context.Context, s *Session, tx *Transaction, st plan.Statement) (Result, error) {
+func (e *Engine) run(ctx context.Context, s *Session, tx *Transaction, st plan.Statement) (_ Result, err error) {
+	if tx == nil && s.temporaries.some() {
+		defer func() {
+			if err == nil {
+				err = s.temporaries.end(nil, true)
+			}
+		}()
+	}
 	if tx != nil {
 		if err := tx.lockToWrite(ctx, st); err != nil {
 			return Result{}, err

@@ -46,7 +46,7 @@ func (e *Engine) grantees(s *Session, list []plan.Grantee) ([]manifest.Grantee, 
 // grant runs GRANT and REVOKE.
 func (e *Engine) grant(ctx context.Context, s *Session, tx *Transaction, st *plan.Grant) error {
 	p := s.Principal()
-	defs := e.definitions(tx)
+	defs := e.definitions(s, tx)
 	snap, err := defs.snapshot()
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func (e *Engine) grant(ctx context.Context, s *Session, tx *Transaction, st *pla
 		return err
 	}
 	defer e.endFallen()
-	return e.changeRights(ctx, tx, t.ID, func(t *manifest.Table) error {
+	return e.changeRights(ctx, s, tx, t.ID, func(t *manifest.Table) error {
 		var err error
 		t.Grants, err = applyGrant(t.Grants, st, to, p)
 		return err
@@ -225,7 +225,7 @@ func (e *Engine) changePolicies(ctx context.Context, s *Session, tx *Transaction
 			return nil
 		}
 	}
-	defs := e.definitions(tx)
+	defs := e.definitions(s, tx)
 	snap, err := defs.snapshot()
 	if err != nil {
 		return err
@@ -238,13 +238,13 @@ func (e *Engine) changePolicies(ctx context.Context, s *Session, tx *Transaction
 		return err
 	}
 	defer e.endFallen()
-	return e.changeRights(ctx, tx, t.ID, change)
+	return e.changeRights(ctx, s, tx, t.ID, change)
 }
 
 // changeRights changes who may do what to a table. Commits that were admitted by the old rights come first.
-func (e *Engine) changeRights(ctx context.Context, tx *Transaction, id manifest.TableID,
+func (e *Engine) changeRights(ctx context.Context, s *Session, tx *Transaction, id manifest.TableID,
 	f func(*manifest.Table) error) error {
-	if err := e.definitions(tx).changeTable(ctx, id, f); err != nil || tx == nil {
+	if err := e.definitions(s, tx).changeTable(ctx, id, f); err != nil || tx == nil {
 		return err
 	}
 	return tx.redefine()

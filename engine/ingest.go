@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"kalamflight/engine/access"
+	"kalamflight/engine/catalog"
 	"kalamflight/engine/exec"
 	"kalamflight/engine/expr"
 	"kalamflight/engine/plan"
@@ -32,7 +33,11 @@ func (e *Engine) Ingest(ctx context.Context, s *Session, o IngestOptions, schema
 			Message: fmt.Sprintf("there is no catalog %q", o.Catalog)}
 	}
 	if o.Temporary {
-		return 0, unsupported("temporary tables")
+		if o.Namespace != "" && !strings.EqualFold(o.Namespace, catalog.TemporarySpace) {
+			return 0, &fault.SQL{Kind: fault.ErrInvalid, Code: "22023",
+				Message: fmt.Sprintf("a temporary table cannot be in the namespace %q", o.Namespace)}
+		}
+		o.Namespace = catalog.TemporarySpace
 	}
 	if o.Namespace == "" {
 		o.Namespace = s.Namespace()
@@ -93,7 +98,7 @@ func (e *Engine) ingest(ctx context.Context, s *Session, tx *Transaction, o Inge
 	n, err = e.ingestRows(ctx, s, tx, target, schema, next)
 	if err != nil && target.made && tx == nil {
 		// The table was made for these rows; without them it goes away again.
-		if undo := e.definitions(nil).discard(context.WithoutCancel(ctx), target.table); undo != nil {
+		if undo := e.definitions(s, nil).discard(context.WithoutCancel(ctx), target.table); undo != nil {
 			e.log.Error("undo ingest", "table", target.table.ID, "err", undo)
 		}
 	}
@@ -131,7 +136,7 @@ func (e *Engine) ingestTarget(ctx context.Context, s *Session, tx *Transaction, 
 	if err != nil {
 		return target{}, err
 	}
-	t, made, err := e.createTable(ctx, s, tx, def, o.Mode == IngestCreateAppend)
+	t, made, err := e.createTable(ctx, s, tx, def, plan.OnCommitKeep, o.Mode == IngestCreateAppend)
 	if err != nil {
 		return target{}, err
 	}
@@ -165,10 +170,10 @@ func (e *Engine) replaceTarget(s *Session, tx *Transaction, o IngestOptions, sch
 
 // remake drops the table that an ingest replaces and makes the new one.
 func (e *Engine) remake(ctx context.Context, s *Session, tx *Transaction, to *target) error {
-	if err := e.definitions(tx).discard(ctx, to.instead); err != nil {
+	if err := e.definitions(s, tx).discard(ctx, to.instead); err != nil {
 		return err
 	}
-	t, _, err := e.createTable(ctx, s, tx, to.table, false)
+	t, _, err := e.createTable(ctx, s, tx, to.table, plan.OnCommitKeep, false)
 	to.table, to.made, to.instead = t, true, nil
 	return err
 }
@@ -364,8 +369,11 @@ func (e *Engine) replaceRows(ctx context.Context, st *statement, t *manifest.Tab
 func (e *Engine) everyRow(ctx context.Context, st *statement,
 	id manifest.Tablet) ([]manifest.RowRef, manifest.Seq, error) {
 	o := tablet.ReadOptions{Columns: []manifest.ColumnID{manifest.ColumnRow}, Pending: true}
-	if st.tx != nil {
-		o.Pending, o.AsOf, o.Draft = false, st.asOf, st.tx.draft(id.ID())
+	if st.tx != nil || id.Table.Temporary {
+		o.Pending, o.AsOf, o.Draft = false, st.asOf, st.drafted(id.Table)
+		if id.Table.Temporary {
+			o.AsOf = 0
+		}
 		if o.AsOf == 0 && o.Draft == nil {
 			return nil, 0, nil // there are no commits yet
 		}

@@ -42,7 +42,8 @@ func dependsOnPerson(role access.Role, t access.Target) bool {
 
 // Catalog is what the session's caller may know of the definitions now, outside of transactions.
 func (e *Engine) Catalog(s *Session) *View {
-	return &View{who: s.Principal(), snap: e.catalog.Snapshot(), server: e.opts.Settings}
+	snap := s.temporaries.over(e.catalog, e.catalog.Snapshot())
+	return &View{who: s.Principal(), snap: snap, server: e.opts.Settings}
 }
 
 // CatalogIn is Catalog in a transaction of the session: with the definitions that it has changed. An empty id means the
@@ -65,7 +66,7 @@ func (e *Engine) described(s *Session) *View {
 }
 
 func (e *Engine) view(s *Session, tx *Transaction) *View {
-	snap, err := e.definitions(tx).snapshot()
+	snap, err := e.definitions(s, tx).snapshot()
 	if err != nil {
 		// Its statements are refused from here on; those that end it have to compile nevertheless.
 		tx.fail(err)
@@ -83,6 +84,9 @@ func (v *View) Table(namespace, name string) (*manifest.Table, error) {
 				return t, nil
 			}
 		}
+		return nil, noTable(namespace, name)
+	}
+	if namespace == catalog.TemporarySpace && !v.snap.Temporary() {
 		return nil, noTable(namespace, name)
 	}
 	t, ok := v.snap.Table(namespace, name)

@@ -246,15 +246,21 @@ func (st *statement) change(t *manifest.Table, command manifest.Privileges) erro
 
 // readOptions have the statement read the table that it changes.
 func (st *statement) readOptions(t *manifest.Table) tablet.ReadOptions {
-	if st.pending {
+	switch {
+	case t.Temporary:
+		return tablet.ReadOptions{Draft: st.drafted(t)}
+	case st.pending:
 		return tablet.ReadOptions{Pending: true}
 	}
-	return tablet.ReadOptions{AsOf: st.asOf, Draft: st.tx.draft(st.tablet(t).ID())}
+	return tablet.ReadOptions{AsOf: st.asOf, Draft: st.drafted(t)}
 }
 
 // commit makes a write durable, or a part of the statement's transaction; rows counts the rows inserted, replaced and
 // deleted. exclusive says that the caller holds the tablet's statement lock.
 func (st *statement) commit(ctx context.Context, w tablet.Write, exclusive bool) (rows int64, err error) {
+	if w.Tablet.Table.Temporary {
+		return st.stageTemporary(ctx, w)
+	}
 	if st.tx != nil {
 		return st.tx.stage(ctx, writer{w.Tablet.Table.ID, st.who.ID, st.command}, w)
 	}
@@ -382,7 +388,14 @@ func (st *statement) open(ctx context.Context, n *plan.Scan) (*tablet.Snapshot, 
 		return nil, noTable(n.Table.Namespace, n.Table.Name)
 	}
 	asOf := st.asOf
+	if n.Table.Temporary {
+		asOf = 0
+	}
 	if n.AsOf != nil {
+		if n.Table.Temporary {
+			return nil, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
+				Message: "a temporary table has no history: AS OF SEQ is for others"}
+		}
 		if n.Table.Rewriting {
 			return nil, &fault.SQL{Kind: fault.ErrOutOfRange, Code: "22003",
 				Message: fmt.Sprintf("the transaction rewrites %s.%s, whose older states cannot be read any more",
@@ -405,13 +418,13 @@ func (st *statement) open(ctx context.Context, n *plan.Scan) (*tablet.Snapshot, 
 	}
 	o := tablet.ReadOptions{AsOf: asOf, Columns: n.IDs, Where: n.Prune, Cache: true}
 	if n.AsOf == nil {
-		o.Draft = st.tx.draft(st.tablet(n.Table).ID())
+		o.Draft = st.drafted(n.Table)
 	}
 	if asOf == 0 && o.Draft == nil { // before every commit there is nothing; to the tablet 0 means the head
 		return nil, st.tx.reads()
 	}
 	changed := n.Table.ID == st.changed && n.AsOf == nil
-	if changed && st.pending {
+	if changed && st.pending && !n.Table.Temporary {
 		o.AsOf, o.Pending = 0, true
 	}
 	lookUp(&o, n.Table)

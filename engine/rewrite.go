@@ -125,7 +125,7 @@ func (e *Engine) rewrite(ctx context.Context, s *Session, tx *Transaction, old, 
 	if err := e.hot.Settle(ctx); err != nil { // what was admitted before is then there to be read
 		return err
 	}
-	owners, err := e.writers(ctx, tx, old)
+	owners, err := e.writers(ctx, s, tx, old)
 	if err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func (e *Engine) rewriteTablet(ctx context.Context, st *statement, old, next *ma
 		return err
 	}
 	_, err = st.commit(ctx, tablet.Write{Tablet: id, InsertReader: checked, Delete: refs, AsOf: seq,
-		Big: st.tx.bytes() > e.opts.TransactionBytes/4}, true)
+		Big: st.tx == nil || st.tx.bytes() > e.opts.TransactionBytes/4}, true)
 	return err
 }
 
@@ -194,6 +194,9 @@ const rewrittenBytes = 160
 
 // isNewest refuses to rewrite rows as the transaction sees them when others have written more since.
 func (st *statement) isNewest(ctx context.Context, t *manifest.Table) error {
+	if t.Temporary {
+		return nil
+	}
 	now := st.engine.forOwner(st.engine.statement(st.session, 0), t, st.tablet(t).Owner)
 	if now.asOf == st.asOf {
 		return nil

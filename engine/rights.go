@@ -21,7 +21,7 @@ import (
 func (e *Engine) authorize(s *Session, tx *Transaction, st plan.Statement) error {
 	a := authorizer{engine: e, who: s.Principal()}
 	var err error
-	if a.snap, err = e.definitions(tx).snapshot(); err != nil {
+	if a.snap, err = e.definitions(s, tx).snapshot(); err != nil {
 		return err
 	}
 	return a.statement(st)
@@ -265,7 +265,7 @@ func commandAction(p manifest.Privileges) access.Action {
 // mayIngest checks that the session's caller may insert the columns of a client's schema into a table, and with clear
 // also remove its rows.
 func (e *Engine) mayIngest(s *Session, tx *Transaction, t *manifest.Table, schema *arrow.Schema, clear bool) error {
-	snap, err := e.definitions(tx).snapshot()
+	snap, err := e.definitions(s, tx).snapshot()
 	if err != nil {
 		return err
 	}

@@ -37,6 +37,7 @@ type Session struct {
 	ended error
 
 	transactions transactions
+	temporaries  temporaries
 }
 
 // The session options that are known, with what they mean when unset. catalog and schema are read and written by
@@ -80,6 +81,7 @@ func (s *Session) Close() {
 	s.mu.Unlock()
 	s.engine.sessions.remove(s)
 	s.rollbackAll()
+	s.temporaries.close()
 }
 
 // Closed tells whether the session was closed: by KILL, or because its user may not go on. Who calls has another.
@@ -183,7 +185,7 @@ func (s *Session) setOption(name, value string, tx *Transaction) error {
 		}
 		found, ok := systemNamespace(value)
 		if !ok {
-			snap, err := s.engine.definitions(tx).snapshot()
+			snap, err := s.engine.definitions(s, tx).snapshot()
 			if err != nil {
 				return err
 			}

@@ -39,7 +39,9 @@ func (s *statistics) table(t *manifest.Table) *tableStatistics {
 	} else if t.Kind != manifest.System {
 		id, store := s.statement.tablet(t), s.statement.engine.tablets
 		var err error
-		if out.rows, err = store.Estimate(context.Background(), id); err != nil {
+		if d := s.statement.drafted(t); t.Temporary && d != nil {
+			out.rows = d.Rows()
+		} else if out.rows, err = store.Estimate(context.Background(), id); err != nil {
 			out.rows = unreadRows
 		} else if out.man, err = store.Manifest(context.Background(), id); err != nil {
 			out.man = nil

@@ -58,7 +58,7 @@ const (
 func (e *Engine) subscribe(ctx context.Context, s *Session, sub *plan.Subscribe, r *run,
 	params []plan.Literal) (Stream, error) {
 	st := e.statement(s, 0)
-	if k := sub.Table.Kind; k == manifest.System || k == manifest.View {
+	if k := sub.Table.Kind; k == manifest.System || k == manifest.View || sub.Table.Temporary {
 		return nil, &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
 			Message: fmt.Sprintf("SUBSCRIBE works on USER, SHARED and STREAM tables, not on %s.%s", sub.Table.Namespace,
 				sub.Table.Name)}

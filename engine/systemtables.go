@@ -360,6 +360,10 @@ func schemataRows(e *Engine, ctx context.Context, s *viewer, yield yieldRow) err
 
 // tableType is a table's kind as the standard says it.
 func tableType(t *manifest.Table) string {
+	switch {
+	case t.Temporary:
+		return "LOCAL TEMPORARY"
+	}
 	switch t.Kind {
 	case manifest.View:
 		return "VIEW"

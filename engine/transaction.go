@@ -81,6 +81,8 @@ type savepoint struct {
 	name, id string
 	steps    map[manifest.TabletID]int
 	defined  int
+	// temporary is what the session's temporary tables were.
+	temporary temporaryMark
 }
 
 // savepointsMax bounds the savepoints of a transaction.
@@ -190,6 +192,9 @@ func (t *Transaction) forgetLocked(kept bool) {
 		t.session.use(t.namespace)
 	}
 	t.namespace = ""
+	if err := t.session.temporaries.end(t, kept); err != nil {
+		t.engine.log.Error("roll back temporary tables", "session", t.session.id, "err", err)
+	}
 	if t.unpin != nil {
 		t.unpin()
 		t.unpin = nil
@@ -560,7 +565,7 @@ func (t *Transaction) save(ctx context.Context, name string) (id string, err err
 		return "", fmt.Errorf("more than %d savepoints: %w", savepointsMax, fault.ErrExhausted)
 	}
 	p := savepoint{name: name, id: newID(), steps: map[manifest.TabletID]int{},
-		defined: t.definitions.Steps()}
+		defined: t.definitions.Steps(), temporary: t.session.temporaries.mark()}
 	for id, d := range t.drafts {
 		p.steps[id] = d.Steps()
 	}
@@ -598,6 +603,9 @@ func (t *Transaction) release(ctx context.Context, is func(savepoint) bool, what
 	}
 	t.definitions.Rollback(t.savepoints[i].defined)
 	if err := t.redefineLocked(); err != nil {
+		return err
+	}
+	if err := t.session.temporaries.back(t, t.savepoints[i].temporary); err != nil {
 		return err
 	}
 	t.savepoints = t.savepoints[:i+1]

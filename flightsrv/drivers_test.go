@@ -245,7 +245,7 @@ func TestADBCMetadata(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expectRows(t, r, "SYSTEM TABLE", "TABLE", "VIEW")
+	expectRows(t, r, "LOCAL TEMPORARY", "SYSTEM TABLE", "TABLE", "VIEW")
 	r.Release()
 }
 

@@ -24,6 +24,7 @@ const (
 	typeTable  = "TABLE"
 	typeView   = "VIEW"
 	typeSystem = "SYSTEM TABLE"
+	typeTemp   = "LOCAL TEMPORARY"
 )
 
 func tableType(t *manifest.Table) string {
@@ -46,7 +47,7 @@ func (s *Server) listing(ctx context.Context, m proto.Message) (arrow.RecordBatc
 	case *pb.CommandGetTables:
 		return s.tables(ctx, m)
 	case *pb.CommandGetTableTypes:
-		return s.table(schema_ref.TableTypes, []any{typeSystem}, []any{typeTable}, []any{typeView}), nil
+		return s.table(schema_ref.TableTypes, []any{typeTemp}, []any{typeSystem}, []any{typeTable}, []any{typeView}), nil
 	case *pb.CommandGetPrimaryKeys:
 		return s.primaryKeys(ctx, m)
 	case *pb.CommandGetExportedKeys, *pb.CommandGetImportedKeys, *pb.CommandGetCrossReference:

@@ -401,7 +401,7 @@ func TestMetadataSchemas(t *testing.T) {
 		{&pb.CommandGetTables{IncludeSchema: true}, schema_ref.TablesWithIncludedSchema, 3},
 		{&pb.CommandGetTables{TableTypes: []string{"table", "view"}}, schema_ref.Tables, 2},
 		{&pb.CommandGetTables{TableTypes: []string{"nonsense"}}, schema_ref.Tables, 0},
-		{&pb.CommandGetTableTypes{}, schema_ref.TableTypes, 3},
+		{&pb.CommandGetTableTypes{}, schema_ref.TableTypes, 4},
 		{&pb.CommandGetPrimaryKeys{Table: "messages"}, schema_ref.PrimaryKeys, 1},
 		{&pb.CommandGetPrimaryKeys{Table: "m%"}, schema_ref.PrimaryKeys, 0},
 		{&pb.CommandGetExportedKeys{Table: "messages"}, schema_ref.ExportedKeys, 0},

@@ -208,6 +208,8 @@ type Table struct {
 	// commit has no Seq yet, or, in a catalog that a crash left, that Since does not say it.
 	Since     Seq  `json:"since,omitempty"`
 	Rewriting bool `json:"rewriting,omitempty"`
+	// Temporary: it belongs to a session, and is in no catalog.
+	Temporary bool `json:"temporary,omitempty"`
 	// Version grows with every change; Rules with those that change what is checked when rows are written: keys, indexes,
 	// checks, NOT NULL and types; Rights with those of Owner, Access, Grants and Policies.
 	Version uint64 `json:"version"`

@@ -29,28 +29,29 @@ type Meta interface {
 
 // The keys in Meta. Values are JSON, but for the counters (8 bytes, big-endian) and the secret (32 bytes).
 const (
-	keyNamespace  = "namespace/"
-	keyTable      = "table/"
-	keyUser       = "user/"
-	keyLastTable  = "last/table"
-	keyLastUser   = "last/user"
-	keyLastID     = "last/id"
-	keySecret     = "secret"
-	keyDropped    = "dropped/"
-	keyToken      = "token/"
-	keyLastToken  = "last/token"
-	keyLockout    = "lockout/"
-	keyIntent     = "intent/"
-	secretBytes   = 32
-	DefaultSpace  = "default"
-	SystemSpace   = "system"
-	SchemaSpace   = "information_schema"
-	RootName      = "root"
-	namespacesMax = 10_000
-	tablesMax     = 100_000
-	nameBytesMax  = manifest.MaxNameBytes
-	columnsMax    = 4096
-	keyColumnsMax = 32
+	keyNamespace   = "namespace/"
+	keyTable       = "table/"
+	keyUser        = "user/"
+	keyLastTable   = "last/table"
+	keyLastUser    = "last/user"
+	keyLastID      = "last/id"
+	keySecret      = "secret"
+	keyDropped     = "dropped/"
+	keyToken       = "token/"
+	keyLastToken   = "last/token"
+	keyLockout     = "lockout/"
+	keyIntent      = "intent/"
+	secretBytes    = 32
+	DefaultSpace   = "default"
+	SystemSpace    = "system"
+	SchemaSpace    = "information_schema"
+	TemporarySpace = "temp"
+	RootName       = "root"
+	namespacesMax  = 10_000
+	tablesMax      = 100_000
+	nameBytesMax   = manifest.MaxNameBytes
+	columnsMax     = 4096
+	keyColumnsMax  = 32
 )
 
 // Namespace is a named set of tables.

@@ -4,16 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"kalamflight/internal/fault"
 	"kalamflight/manifest"
 )
-
-// reservedSpace tells the namespaces that belong to the engine.
-func reservedSpace(name string) bool {
-	return strings.EqualFold(name, SystemSpace) || strings.EqualFold(name, SchemaSpace)
-}
 
 // newNamespace is a namespace to make; nil when it exists and ifNotExists is set.
 func (s *Snapshot) newNamespace(name string, ifNotExists bool) (*Namespace, error) {
@@ -387,30 +381,17 @@ func (s *Snapshot) changed(id manifest.TableID, f func(*manifest.Table) error) (
 	if !ok {
 		return nil, nil, fmt.Errorf("table %d: %w", id, fault.ErrNotFound)
 	}
-	t := *old
-	t.Columns, t.Key = slices.Clone(old.Columns), slices.Clone(old.Key)
-	t.Indexes, t.Checks = slices.Clone(old.Indexes), slices.Clone(old.Checks)
-	t.Grants, t.Policies = slices.Clone(old.Grants), slices.Clone(old.Policies)
-	if err := f(&t); err != nil {
-		return nil, nil, err
-	}
-	t.ID, t.Version = old.ID, old.Version+1
-	if !sameRules(old, &t) {
-		t.Rules++
-	}
-	if t.Rights = old.Rights; onlyRights(old, &t) {
-		t.Rights++
-	}
-	if err := checkTable(&t); err != nil {
+	t, err := Changed(old, f)
+	if err != nil {
 		return nil, nil, err
 	}
 	if space, ok := s.Namespace(t.Namespace); !ok || space != t.Namespace {
 		return nil, nil, noNamespace(t.Namespace)
 	}
 	if other, ok := s.Table(t.Namespace, t.Name); ok && other.ID != id {
-		return nil, nil, errTableExists(&t)
+		return nil, nil, errTableExists(t)
 	}
-	return old, &t, nil
+	return old, t, nil
 }
 
 // sameRules tells whether two definitions check the same when rows are written.

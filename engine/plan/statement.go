@@ -105,6 +105,19 @@ type RenameNamespace struct{ From, To string }
 // UseNamespace sets the session's namespace.
 type UseNamespace struct{ Name string }
 
+// OnCommit is what becomes of a temporary table when a transaction commits.
+type OnCommit uint8
+
+// What may become of it.
+const (
+	// OnCommitKeep: nothing.
+	OnCommitKeep OnCommit = iota
+	// OnCommitDelete: it loses its rows.
+	OnCommitDelete
+	// OnCommitDrop: it goes.
+	OnCommitDrop
+)
+
 // CreateTable makes a table. ID, Owner, Created and Version of Table are filled in by the catalog; Kind 0 means what
 // the caller's role gets by default (SEMANTICS.md section 4).
 type CreateTable struct {
@@ -112,6 +125,9 @@ type CreateTable struct {
 	IfNotExists bool
 	// As, when not nil, fills the table.
 	As Node
+	// Temporary makes it the session's own; OnCommit is for such a one.
+	Temporary bool
+	OnCommit  OnCommit
 }
 
 // DropTable removes a table, its rows and its history; View drops a view.

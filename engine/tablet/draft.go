@@ -164,6 +164,35 @@ func (d *Draft) Bytes() (n int64) {
 	return n
 }
 
+// SegmentBytes is how large the segments of its big inserts are.
+func (d *Draft) SegmentBytes() (n int64) {
+	d.st.view.Lock()
+	defer d.st.view.Unlock()
+	for i := range d.steps {
+		for _, g := range d.steps[i].segments {
+			n += g.Bytes
+		}
+	}
+	return n
+}
+
+// Rows is about how many rows it has.
+func (d *Draft) Rows() (n int64) {
+	d.st.view.Lock()
+	defer d.st.view.Unlock()
+	for i := range d.steps {
+		s := &d.steps[i]
+		if s.rows != nil {
+			n += int64(s.rows.len())
+		}
+		for _, g := range s.segments {
+			n += g.Rows
+		}
+		n -= int64(len(s.marks))
+	}
+	return max(n, 0)
+}
+
 // Steps counts the statements that have written, for Rollback.
 func (d *Draft) Steps() int {
 	d.st.view.Lock()

@@ -310,6 +310,8 @@ type CreateTable struct {
 	Constraints []Constraint
 	Options     []Option
 	As          *Query
+	Temporary   bool
+	OnCommit    plan.OnCommit
 }
 
 // Option is one option of WITH, OPTIONS or SET.

@@ -44,7 +44,7 @@ func (b *binder) alterTable(n *ast.AlterTable) plan.Statement {
 // exists tells whether there is a table of a name that the caller may know of.
 func (b *binder) exists(name []ast.Ident) bool {
 	last := name[len(name)-1]
-	ns, _ := b.newName(name)
+	ns, _ := b.name(name)
 	_, ok := b.lookup(ns, last.Text, last.Quoted)
 	return ok || b.err != nil
 }
@@ -190,7 +190,7 @@ func (b *binder) setNamespace(t *manifest.Table, to ast.Ident) plan.AlterStep {
 
 // writableNamespace refuses the namespaces that have only what the engine puts there.
 func (b *binder) writableNamespace(name string, at int) {
-	if name == "system" || name == "information_schema" {
+	if name == "system" || name == "information_schema" || name == temporarySpace {
 		b.invalid("42501", at, "namespace %s is kept by the system", name)
 	}
 }

@@ -85,6 +85,8 @@ type binder struct {
 	views, used int
 	err         error
 	depth       int
+	// permanent: what is bound outlives the session, and has no temporary tables.
+	permanent bool
 	// mapped are subqueries whose outer references point at the rows they finally stand over.
 	mapped map[*plan.Subquery]bool
 	// refs are the references of each subquery to the rows it stands over.
@@ -202,7 +204,7 @@ func (b *binder) statement(s ast.Statement, out *plan.Compiled) {
 		out.Statement = b.createView(n)
 	case *ast.DropTable:
 		out.Update = true
-		ns, name := b.newName(n.Name)
+		ns, name := b.name(n.Name)
 		if t, ok := b.lookup(ns, name, false); ok && (t.Kind == manifest.View) == n.View {
 			ns, name = t.Namespace, t.Name
 		}

@@ -244,7 +244,11 @@ func (b *binder) indexed(n *ast.DropIndex) *manifest.Table {
 		found = []*manifest.Table{b.target(n.Table)}
 	} else {
 		ns, _ := b.newName(n.Name)
-		for _, t := range b.options.Catalog.Tables(ns) {
+		tables := b.options.Catalog.Tables(ns)
+		if len(n.Name) == 1 {
+			tables = append(tables, b.options.Catalog.Tables(temporarySpace)...)
+		}
+		for _, t := range tables {
 			if slices.ContainsFunc(t.Indexes, func(x manifest.Index) bool { return strings.EqualFold(x.Name, name) }) {
 				found = append(found, t)
 			}

@@ -2,6 +2,7 @@ package bind
 
 import (
 	"slices"
+	"strings"
 
 	"kalamflight/engine/plan"
 	"kalamflight/internal/fault"
@@ -14,10 +15,19 @@ func (b *binder) createTable(n *ast.CreateTable) plan.Statement {
 	t := &manifest.Table{Namespace: ns, Name: name, Kind: n.Kind, Retention: manifest.DefaultRetention}
 	at := n.Name[len(n.Name)-1].Start
 	b.checkName(name, at)
-	if ns == "system" || ns == "information_schema" {
-		b.invalid("42501", at, "namespace %s is kept by the system", ns)
+	out := &plan.CreateTable{Table: t, IfNotExists: n.IfNotExists, Temporary: n.Temporary, OnCommit: n.OnCommit}
+	switch temp := strings.EqualFold(ns, temporarySpace); {
+	case n.Temporary && len(n.Name) > 1 && !temp:
+		b.invalid("42P16", n.Name[0].Start, "a temporary table is in the namespace temp").hint("write its name alone")
+	case n.Temporary || temp:
+		// CREATE TABLE temp.t makes a temporary table too, as in PostgreSQL.
+		t.Namespace, out.Temporary = temporarySpace, true
+		if n.Kind != 0 {
+			b.invalid("42601", n.KindSpan.Start, "a temporary table is the session's and no %s table", n.Kind)
+		}
+	default:
+		b.writableNamespace(ns, at)
 	}
-	out := &plan.CreateTable{Table: t, IfNotExists: n.IfNotExists}
 	b.tableColumns(t, n)
 	if n.As != nil {
 		out.As = b.createAs(t, n)
@@ -26,6 +36,9 @@ func (b *binder) createTable(n *ast.CreateTable) plan.Statement {
 		b.tableConstraints(t, n)
 	}
 	b.tableOptions(t, n)
+	if out.Temporary && len(n.Options) > 0 {
+		b.invalid("42601", n.Options[0].Start, "a temporary table has no options")
+	}
 	t.NextColumn = manifest.ColumnID(len(t.Columns) + 1)
 	return out
 }
@@ -131,7 +144,7 @@ func (b *binder) tableKey(t *manifest.Table, key *ast.Constraint) {
 func (b *binder) createView(n *ast.CreateView) plan.Statement {
 	ns, name := b.newName(n.Name)
 	// The text is bound again at each use, in the view's own namespace; it has to mean the same now.
-	b.options.Namespace = ns
+	b.options.Namespace, b.permanent = ns, true
 	node := b.query(n.Query, nil, n.Columns)
 	t := &manifest.Table{Namespace: ns, Name: name, Kind: manifest.View, Query: n.Text}
 	at := n.Name[len(n.Name)-1].Start

@@ -227,6 +227,20 @@ func fold(i ast.Ident) string {
 	return strings.ToLower(i.Text)
 }
 
+// name is newName for a table that is there: a temporary one goes before others where no namespace is written.
+func (b *binder) name(parts []ast.Ident) (namespace, name string) {
+	if len(parts) == 1 && b.views == 0 && !b.permanent {
+		last := parts[0]
+		if t, ok := b.lookup(temporarySpace, last.Text, last.Quoted); ok {
+			return temporarySpace, t.Name
+		}
+	}
+	return b.newName(parts)
+}
+
+// temporarySpace is where the session's temporary tables are.
+const temporarySpace = "temp"
+
 // newName splits a table's name; the namespace is the session's when none is written.
 func (b *binder) newName(parts []ast.Ident) (namespace, name string) {
 	if len(parts) == 0 {
@@ -247,6 +261,9 @@ func (b *binder) newName(parts []ast.Ident) (namespace, name string) {
 
 // lookup finds a table by a namespace and a name, exactly or by the one match without case.
 func (b *binder) lookup(namespace, name string, quoted bool) (*manifest.Table, bool) {
+	if b.options.Catalog == nil || b.permanent && strings.EqualFold(namespace, temporarySpace) {
+		return nil, false
+	}
 	t, err := b.options.Catalog.Table(namespace, name)
 	if err == nil && t != nil {
 		return t, true
@@ -276,7 +293,7 @@ func (b *binder) table(parts []ast.Ident) *manifest.Table {
 		return &manifest.Table{}
 	}
 	last := parts[len(parts)-1]
-	ns, _ := b.newName(parts)
+	ns, _ := b.name(parts)
 	if b.err != nil {
 		return &manifest.Table{}
 	}

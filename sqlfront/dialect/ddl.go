@@ -16,6 +16,9 @@ func (p *parser) create() ast.Statement {
 		p.unsupported(p.tok().Start, "drop it first", "CREATE OR REPLACE is for views only")
 	}
 	kind, kindSpan := manifest.Kind(0), p.here()
+	if p.temporary() {
+		return p.createTable(at, 0, kindSpan, true)
+	}
 	switch {
 	case p.looking("USER", "TABLE"):
 		kind = manifest.User
@@ -30,7 +33,7 @@ func (p *parser) create() ast.Statement {
 	}
 	switch {
 	case p.accept("TABLE"):
-		return p.createTable(at, kind, kindSpan)
+		return p.createTable(at, kind, kindSpan, false)
 	case p.one("NAMESPACE", "SCHEMA", "DATABASE") != "":
 		out := &plan.CreateNamespace{IfNotExists: p.accept("IF", "NOT", "EXISTS")}
 		out.Name = foldName(p.label("a namespace"))
@@ -56,13 +59,42 @@ func (p *parser) create() ast.Statement {
 	return &ast.Plain{}
 }
 
-func (p *parser) createTable(at int, kind manifest.Kind, kindSpan ast.Span) ast.Statement {
-	out := &ast.CreateTable{Span: ast.Span{Start: at}, Kind: kind, KindSpan: kindSpan,
+// temporary takes [LOCAL | GLOBAL] TEMP[ORARY] TABLE.
+func (p *parser) temporary() bool {
+	skip := 0
+	if k := p.key(); k == "LOCAL" || k == "GLOBAL" {
+		skip = 1
+	}
+	if k := p.keyAt(skip); k != "TEMP" && k != "TEMPORARY" || p.keyAt(skip+1) != "TABLE" {
+		return false
+	}
+	for range skip + 2 {
+		p.advance()
+	}
+	return true
+}
+
+// onCommit takes what stands behind ON COMMIT.
+func (p *parser) onCommit() plan.OnCommit {
+	switch {
+	case p.accept("PRESERVE", "ROWS"):
+		return plan.OnCommitKeep
+	case p.accept("DELETE", "ROWS"):
+		return plan.OnCommitDelete
+	case p.accept("DROP"):
+		return plan.OnCommitDrop
+	}
+	p.fail("expected PRESERVE ROWS, DELETE ROWS or DROP")
+	return 0
+}
+
+func (p *parser) createTable(at int, kind manifest.Kind, kindSpan ast.Span, temporary bool) ast.Statement {
+	out := &ast.CreateTable{Span: ast.Span{Start: at}, Kind: kind, KindSpan: kindSpan, Temporary: temporary,
 		IfNotExists: p.accept("IF", "NOT", "EXISTS")}
 	out.Name = p.path("a table")
 	if p.key() == "(" {
 		p.columns(out)
-	} else if p.key() != "AS" && p.key() != "WITH" {
+	} else if p.key() != "AS" && p.key() != "WITH" && p.key() != "ON" {
 		p.fail("expected the columns in brackets, or AS and a query")
 	}
 	for p.err == nil {
@@ -74,6 +106,14 @@ func (p *parser) createTable(at int, kind manifest.Kind, kindSpan ast.Span) ast.
 		case p.looking("OPTIONS", "("):
 			p.advance()
 			out.Options = append(out.Options, p.options()...)
+			continue
+		case p.looking("ON", "COMMIT"):
+			if !temporary {
+				p.failAt(p.tok().Start, "only a temporary table has ON COMMIT")
+				return out
+			}
+			p.accept("ON", "COMMIT")
+			out.OnCommit = p.onCommit()
 			continue
 		case p.accept("AS"):
 			if p.key() == "(" {
