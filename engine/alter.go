@@ -436,6 +436,16 @@ func (e *Engine) alterStep(t *manifest.Table, step plan.AlterStep, a altering) e
 		return access.Can(a.who, access.CreateTable, access.Target{Table: t})
 	case plan.RenameConstraint:
 		return renameConstraint(t, step)
+	case plan.Comment:
+		if step.Column == "" {
+			t.Comment = step.Text
+			return nil
+		}
+		i, err := columnIndex(t, step.Column)
+		if err != nil {
+			return err
+		}
+		t.Columns[i].Comment = step.Text
 	}
 	return nil
 }

@@ -81,6 +81,12 @@ func actOf(st plan.Statement) act {
 		return act{class: actWrite, kind: "UPDATE", object: nameOfTable(st.Table)}
 	case *plan.Delete:
 		return act{class: actWrite, kind: "DELETE", object: nameOfTable(st.Table)}
+	case *plan.Several:
+		a := actOf(st.Statements[0])
+		for _, other := range st.Statements[1:] {
+			a.object += ", " + actOf(other).object
+		}
+		return a
 	case *plan.UseNamespace, *plan.SetOption:
 		return act{class: actRead, kind: "SET"} // of the session alone
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/apache/arrow-go/v18/arrow"
+
 	"kalamflight/engine/access"
 	"kalamflight/engine/catalog"
 	"kalamflight/engine/plan"
@@ -147,20 +149,51 @@ func (e *Engine) createTable(ctx context.Context, s *Session, tx *Transaction, d
 	return e.definitions(s, tx).createTable(ctx, &t, ifNotExists)
 }
 
+// createTableAs makes a table and fills it, as one.
 func (e *Engine) createTableAs(ctx context.Context, s *Session, tx *Transaction,
-	st *plan.CreateTable) (int64, error) {
+	st *plan.CreateTable) (n int64, err error) {
+	if tx == nil && (st.As != nil || st.OrReplace) {
+		err = e.within(ctx, s, func(tx *Transaction) (err error) {
+			n, err = e.createTableAs(ctx, s, tx, st)
+			return err
+		})
+		return n, err
+	}
+	var next func() (arrow.RecordBatch, error)
+	if st.As != nil { // opened before the table goes that it may read
+		rows, done, err := e.writing(s, tx).source(ctx, st.As)
+		if err != nil {
+			return 0, err
+		}
+		defer done()
+		next = rows
+	}
+	if st.OrReplace {
+		if err := e.replaced(ctx, s, tx, st.Table); err != nil {
+			return 0, err
+		}
+	}
 	t, made, err := e.createTable(ctx, s, tx, st.Table, st.OnCommit, st.IfNotExists)
 	if err != nil || st.As == nil || !made {
 		return 0, err
 	}
-	// The table exists before its rows do; when they fail it goes away again, so that the statement is all or nothing.
-	res, err := e.insert(ctx, s, tx, &plan.Insert{Table: t, Source: st.As})
-	if err != nil && tx == nil {
-		if undo := e.definitions(s, nil).discard(context.WithoutCancel(ctx), t); undo != nil {
-			e.log.Error("undo create table as", "table", t.ID, "err", undo)
-		}
+	to := e.writing(s, tx)
+	if err := to.change(t, manifest.Insert); err != nil {
+		return 0, err
 	}
-	return res.Rows, err
+	return e.write(ctx, to, t, next, tablet.Fail, nil)
+}
+
+// replaced drops the table that CREATE OR REPLACE TABLE replaces, if there is one.
+func (e *Engine) replaced(ctx context.Context, s *Session, tx *Transaction, def *manifest.Table) error {
+	snap, err := e.definitions(s, tx).snapshot()
+	if err != nil {
+		return err
+	}
+	if _, ok := snap.Table(def.Namespace, def.Name); !ok {
+		return nil
+	}
+	return e.dropTable(ctx, s, tx, &plan.DropTable{Namespace: def.Namespace, Name: def.Name})
 }
 
 func (e *Engine) createView(ctx context.Context, s *Session, tx *Transaction, st *plan.CreateView) error {

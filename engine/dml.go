@@ -176,6 +176,8 @@ func (e *Engine) runUnaudited(ctx context.Context, s *Session, tx *Transaction, 
 		return Result{}, err
 	}
 	switch st := st.(type) {
+	case *plan.Several:
+		return e.several(ctx, s, tx, st.Statements)
 	case *plan.Insert:
 		return e.insert(ctx, s, tx, st)
 	case *plan.Update:
@@ -196,6 +198,43 @@ func (e *Engine) runUnaudited(ctx context.Context, s *Session, tx *Transaction, 
 	return Result{Rows: n}, err
 }
 
+// source opens the rows that a statement writes; done ends them.
+func (st *statement) source(ctx context.Context, n plan.Node) (next func() (arrow.RecordBatch, error), done func(),
+	err error) {
+	node, err := st.optimize(ctx, n)
+	if err != nil {
+		return nil, nil, err
+	}
+	if rows, ok := node.(*plan.Rows); ok {
+		return rowsOf(ctx, rows), func() {}, nil
+	}
+	q, err := exec.Build(ctx, node, st.exec())
+	if err != nil {
+		return nil, nil, err
+	}
+	return func() (arrow.RecordBatch, error) { return q.Next(ctx) }, func() { q.Close() }, nil
+}
+
+// several runs statements as one.
+func (e *Engine) several(ctx context.Context, s *Session, tx *Transaction,
+	list []plan.Statement) (all Result, err error) {
+	if tx == nil {
+		err = e.within(ctx, s, func(tx *Transaction) (err error) {
+			all, err = e.several(ctx, s, tx, list)
+			return err
+		})
+		return all, err
+	}
+	for _, st := range list {
+		res, err := e.runUnaudited(ctx, s, tx, st)
+		if err != nil {
+			return Result{}, err
+		}
+		all.Rows += res.Rows
+	}
+	return all, nil
+}
+
 func (e *Engine) insert(ctx context.Context, s *Session, tx *Transaction, ins *plan.Insert) (Result, error) {
 	st := e.writing(s, tx)
 	if err := st.change(ins.Table, manifest.Insert); err != nil {
@@ -204,21 +243,11 @@ func (e *Engine) insert(ctx context.Context, s *Session, tx *Transaction, ins *p
 	ins = st.replacing(ins)
 	st.shows = ins.Returning != nil || ins.OnConflict == plan.ConflictUpdate
 	conflict := conflictAction(ins)
-	node, err := st.optimize(ctx, ins.Source)
+	next, done, err := st.source(ctx, ins.Source)
 	if err != nil {
 		return Result{}, err
 	}
-	var next func() (arrow.RecordBatch, error)
-	if rows, ok := node.(*plan.Rows); ok {
-		next = rowsOf(ctx, rows)
-	} else {
-		q, err := exec.Build(ctx, node, st.exec())
-		if err != nil {
-			return Result{}, err
-		}
-		defer q.Close()
-		next = func() (arrow.RecordBatch, error) { return q.Next(ctx) }
-	}
+	defer done()
 	if upserts(ins) {
 		return e.upsert(ctx, st, ins, next)
 	}

@@ -90,10 +90,20 @@ func (e *Engine) ingest(ctx context.Context, s *Session, tx *Transaction, o Inge
 			return 0, cause(ctx, err)
 		}
 		defer kept.Close()
-		if err := e.remake(ctx, s, tx, &target); err != nil {
-			return 0, err
-		}
 		schema, next = kept.schema, func() (arrow.RecordBatch, error) { return kept.Next(ctx) }
+		// The old table goes and the new one comes with its rows, or neither.
+		again := func(tx *Transaction) (err error) {
+			if err = e.remake(ctx, s, tx, &target); err == nil {
+				n, err = e.ingestRows(ctx, s, tx, target, schema, next)
+			}
+			return err
+		}
+		if tx == nil {
+			err = e.within(ctx, s, again)
+		} else {
+			err = again(tx)
+		}
+		return n, cause(ctx, err)
 	}
 	n, err = e.ingestRows(ctx, s, tx, target, schema, next)
 	if err != nil && target.made && tx == nil {

@@ -123,6 +123,8 @@ const (
 type CreateTable struct {
 	Table       *manifest.Table
 	IfNotExists bool
+	// OrReplace drops the table that has the name first.
+	OrReplace bool
 	// As, when not nil, fills the table.
 	As Node
 	// Temporary makes it the session's own; OnCommit is for such a one.
@@ -136,6 +138,9 @@ type DropTable struct {
 	IfExists        bool
 	View            bool
 }
+
+// Several runs statements one after the other, all or nothing: DROP and TRUNCATE of more than one table.
+type Several struct{ Statements []Statement }
 
 // CreateView names a query. Columns are those of the query.
 type CreateView struct {
@@ -210,6 +215,9 @@ type DropConstraint struct {
 // RenameTable renames the table within its namespace.
 type RenameTable struct{ To string }
 
+// Comment says what the table is for, or with a Column that column; an empty Text says nothing.
+type Comment struct{ Column, Text string }
+
 // SetNamespace moves the table to another namespace.
 type SetNamespace struct{ Name string }
 
@@ -241,6 +249,7 @@ func (DropConstraint) alter()   {}
 func (RenameTable) alter()      {}
 func (SetOptions) alter()       {}
 func (RenameConstraint) alter() {}
+func (Comment) alter()          {}
 func (SetNamespace) alter()     {}
 func (SetOwner) alter()         {}
 func (SetRowSecurity) alter()   {}
@@ -491,6 +500,7 @@ func (*RenameNamespace) statement() {}
 func (*CreateTable) statement()     {}
 func (*DropTable) statement()       {}
 func (*CreateView) statement()      {}
+func (*Several) statement()         {}
 func (*AlterTable) statement()      {}
 func (*CreateUser) statement()      {}
 func (*AlterUser) statement()       {}

@@ -159,7 +159,8 @@ func TestIdleTransaction(t *testing.T) {
 }
 
 // TestTransactionsSurviveCrashes kills a server again and again while a client commits transactions that make a table,
-// fill it, and change two others: afterwards each is there whole or not at all, and it is if it was acknowledged.
+// fill it, change two others, and alter one so that its rows are rewritten: afterwards each is there whole or not at
+// all, and it is if it was acknowledged.
 func TestTransactionsSurviveCrashes(t *testing.T) {
 	dir := t.TempDir()
 	rng, _ := testkit.Rand(t)
@@ -169,7 +170,8 @@ func TestTransactionsSurviveCrashes(t *testing.T) {
 		c := connect(t, server.url, "")
 		if round == 0 {
 			c.exec("CREATE NAMESPACE crash", "CREATE SHARED TABLE crash.made (n INT PRIMARY KEY, k INT)",
-				"CREATE SHARED TABLE crash.total (id INT PRIMARY KEY, k INT)", "INSERT INTO crash.total VALUES (1, 0)")
+				"CREATE SHARED TABLE crash.total (id INT PRIMARY KEY, k INT)", "INSERT INTO crash.total VALUES (1, 0)",
+				"CREATE SHARED TABLE crash.typed (id INT PRIMARY KEY, k TEXT)", "INSERT INTO crash.typed VALUES (1, '0')")
 		}
 		checkTransactions(t, c, n, acknowledged)
 		c.autocommit(false)
@@ -180,7 +182,9 @@ func TestTransactionsSurviveCrashes(t *testing.T) {
 			for _, sql := range []string{
 				fmt.Sprintf("CREATE SHARED TABLE crash.t%d AS SELECT i FROM generate_series(1, %d) g(i)", n, k),
 				fmt.Sprintf("INSERT INTO crash.made VALUES (%d, %d)", n, k),
-				fmt.Sprintf("UPDATE crash.total SET k = k + %d", k)} {
+				fmt.Sprintf("UPDATE crash.total SET k = k + %d", k),
+				fmt.Sprintf("ALTER TABLE crash.typed ALTER COLUMN k TYPE %s USING k::BIGINT + %d, ADD COLUMN c%d INT",
+					[]string{"BIGINT", "TEXT"}[n%2], k, n)} {
 				if _, err := c.tryExec(sql); err != nil {
 					failed = true
 				}
@@ -218,10 +222,15 @@ func checkTransactions(t *testing.T, c *client, n int, acknowledged map[int]bool
 		case there != (err == nil) || there && rows[0][0] != k:
 			t.Fatalf("transaction %d is there in part: k = %q, its table has %v, %v", i, k, rows, err)
 		}
+		_, err = c.tryQuery(fmt.Sprintf("SELECT c%d FROM crash.typed", i))
+		if there != (err == nil) {
+			t.Fatalf("transaction %d is there in part: k = %q, its column %v", i, k, err)
+		}
 		if there {
 			k, _ := strconv.Atoi(k)
 			total += k
 		}
 	}
 	c.want("SELECT k FROM crash.total", strconv.Itoa(total))
+	c.want("SELECT k::BIGINT FROM crash.typed", strconv.Itoa(total))
 }

@@ -310,6 +310,7 @@ type CreateTable struct {
 	Constraints []Constraint
 	Options     []Option
 	As          *Query
+	OrReplace   bool
 	Temporary   bool
 	OnCommit    plan.OnCommit
 }
@@ -337,9 +338,24 @@ type CreateView struct {
 // DropTable is DROP TABLE and DROP VIEW.
 type DropTable struct {
 	Span
-	Name     []Ident
+	Names    [][]Ident
 	IfExists bool
 	View     bool
+}
+
+// Truncate is TRUNCATE.
+type Truncate struct {
+	Span
+	Names [][]Ident
+}
+
+// Comment is COMMENT ON a table, a view or, with Column, a column.
+type Comment struct {
+	Span
+	Name   []Ident
+	View   bool
+	Column *Ident
+	Text   string
 }
 
 // AlterTable is ALTER TABLE, ALTER VIEW and ALTER INDEX. What is TABLE, VIEW or INDEX.
@@ -477,6 +493,8 @@ func (*CreateTable) statement()     {}
 func (*CreateView) statement()      {}
 func (*CreateIndex) statement()     {}
 func (*DropIndex) statement()       {}
+func (*Truncate) statement()        {}
+func (*Comment) statement()         {}
 func (*DropTable) statement()       {}
 func (*AlterTable) statement()      {}
 func (*RenameNamespace) statement() {}

@@ -204,11 +204,13 @@ func (b *binder) statement(s ast.Statement, out *plan.Compiled) {
 		out.Statement = b.createView(n)
 	case *ast.DropTable:
 		out.Update = true
-		ns, name := b.name(n.Name)
-		if t, ok := b.lookup(ns, name, false); ok && (t.Kind == manifest.View) == n.View {
-			ns, name = t.Namespace, t.Name
-		}
-		out.Statement = &plan.DropTable{Namespace: ns, Name: name, IfExists: n.IfExists, View: n.View}
+		out.Statement = b.dropTables(n)
+	case *ast.Truncate:
+		out.Update = true
+		out.Statement = b.truncate(n)
+	case *ast.Comment:
+		out.Update = true
+		out.Statement = b.comment(n)
 	case *ast.AlterTable:
 		out.Update = true
 		out.Statement = b.alterTable(n)

@@ -15,7 +15,8 @@ func (b *binder) createTable(n *ast.CreateTable) plan.Statement {
 	t := &manifest.Table{Namespace: ns, Name: name, Kind: n.Kind, Retention: manifest.DefaultRetention}
 	at := n.Name[len(n.Name)-1].Start
 	b.checkName(name, at)
-	out := &plan.CreateTable{Table: t, IfNotExists: n.IfNotExists, Temporary: n.Temporary, OnCommit: n.OnCommit}
+	out := &plan.CreateTable{Table: t, IfNotExists: n.IfNotExists, OrReplace: n.OrReplace, Temporary: n.Temporary,
+		OnCommit: n.OnCommit}
 	switch temp := strings.EqualFold(ns, temporarySpace); {
 	case n.Temporary && len(n.Name) > 1 && !temp:
 		b.invalid("42P16", n.Name[0].Start, "a temporary table is in the namespace temp").hint("write its name alone")
@@ -170,4 +171,71 @@ func (b *binder) maintain(n *ast.Maintain) plan.Statement {
 		return &plan.CompactTable{Table: t, Purge: n.Purge}
 	}
 	return &plan.FlushTable{Table: t}
+}
+
+// together makes one statement of several.
+func together(list []plan.Statement) plan.Statement {
+	if len(list) == 1 {
+		return list[0]
+	}
+	return &plan.Several{Statements: list}
+}
+
+func (b *binder) dropTables(n *ast.DropTable) plan.Statement {
+	var list []plan.Statement
+	seen := map[string]bool{}
+	for _, parts := range n.Names {
+		ns, name := b.name(parts)
+		if t, ok := b.lookup(ns, name, false); ok && (t.Kind == manifest.View) == n.View {
+			ns, name = t.Namespace, t.Name
+		}
+		if whole := ns + "." + name; !seen[whole] {
+			seen[whole] = true
+			list = append(list, &plan.DropTable{Namespace: ns, Name: name, IfExists: n.IfExists, View: n.View})
+		}
+	}
+	return together(list)
+}
+
+// truncate deletes all rows of tables.
+func (b *binder) truncate(n *ast.Truncate) plan.Statement {
+	var list []plan.Statement
+	seen := map[manifest.TableID]bool{}
+	for _, parts := range n.Names {
+		t := b.target(parts)
+		if b.err != nil {
+			return nil
+		}
+		if seen[t.ID] {
+			continue
+		}
+		seen[t.ID] = true
+		st, _ := b.delete(&ast.Delete{Span: n.Span, Table: ast.Table{Span: n.Span, Name: parts}})
+		list = append(list, st)
+	}
+	return together(list)
+}
+
+// comment binds COMMENT ON.
+func (b *binder) comment(n *ast.Comment) plan.Statement {
+	t := b.table(n.Name)
+	switch {
+	case b.err != nil:
+		return nil
+	case t.Kind == manifest.System:
+		b.fail(fault.ErrInvalid, "42809", n.Name[0].Start, "%s is a system table and cannot be changed", text(n.Name))
+	case n.Column == nil && (t.Kind == manifest.View) != n.View:
+		b.fail(fault.ErrInvalid, "42809", n.Name[0].Start, "%s is a %s", text(n.Name), strings.ToLower(t.Kind.String()))
+	}
+	const most = 64 << 10
+	if len(n.Text) > most {
+		b.invalid("54000", n.Start, "a comment has at most %d bytes", most)
+	}
+	step := plan.Comment{Text: n.Text}
+	if n.Column != nil {
+		if i := b.tableColumn(t, *n.Column); b.err == nil {
+			step.Column = t.Columns[i].Name
+		}
+	}
+	return &plan.AlterTable{Namespace: t.Namespace, Name: t.Name, Steps: []plan.AlterStep{step}}
 }

@@ -80,10 +80,13 @@ func (p *parser) command() ast.Statement {
 		return p.grant()
 	case "EXECUTE":
 		return p.execute()
-	case "TRUNCATE", "MERGE", "COPY", "VACUUM", "ANALYZE", "PRAGMA", "CALL", "PREPARE", "DEALLOCATE",
-		"ATTACH", "DETACH", "BACKUP", "RESTORE", "IMPORT", "COMMENT", "REINDEX", "LOCK", "DECLARE":
-		hint := map[string]string{"TRUNCATE": "use DELETE FROM", "MERGE": "use INSERT .. ON CONFLICT",
-			"COPY": "use bulk ingest"}[k]
+	case "TRUNCATE":
+		return p.truncate()
+	case "COMMENT":
+		return p.comment()
+	case "MERGE", "COPY", "VACUUM", "ANALYZE", "PRAGMA", "CALL", "PREPARE", "DEALLOCATE",
+		"ATTACH", "DETACH", "BACKUP", "RESTORE", "IMPORT", "REINDEX", "LOCK", "DECLARE":
+		hint := map[string]string{"MERGE": "use INSERT .. ON CONFLICT", "COPY": "use bulk ingest"}[k]
 		p.unsupported(p.tok().Start, hint, "%s is not supported", k)
 	default:
 		e := token.Syntax(p.text, p.tok().Start, "a statement cannot begin with %q",

@@ -12,12 +12,9 @@ import (
 func (p *parser) create() ast.Statement {
 	at := p.advance().Start
 	replace := p.accept("OR", "REPLACE")
-	if replace && p.key() != "VIEW" {
-		p.unsupported(p.tok().Start, "drop it first", "CREATE OR REPLACE is for views only")
-	}
 	kind, kindSpan := manifest.Kind(0), p.here()
 	if p.temporary() {
-		return p.createTable(at, 0, kindSpan, true)
+		return p.replacing(p.createTable(at, 0, kindSpan, true), replace)
 	}
 	switch {
 	case p.looking("USER", "TABLE"):
@@ -33,7 +30,10 @@ func (p *parser) create() ast.Statement {
 	}
 	switch {
 	case p.accept("TABLE"):
-		return p.createTable(at, kind, kindSpan, false)
+		return p.replacing(p.createTable(at, kind, kindSpan, false), replace)
+	case replace && p.key() != "VIEW":
+		p.unsupported(p.tok().Start, "drop it first", "CREATE OR REPLACE is for tables and views only")
+		return &ast.Plain{}
 	case p.one("NAMESPACE", "SCHEMA", "DATABASE") != "":
 		out := &plan.CreateNamespace{IfNotExists: p.accept("IF", "NOT", "EXISTS")}
 		out.Name = foldName(p.label("a namespace"))
@@ -57,6 +57,19 @@ func (p *parser) create() ast.Statement {
 	}
 	p.fail("expected TABLE, NAMESPACE, VIEW, INDEX, USER, TOKEN or POLICY")
 	return &ast.Plain{}
+}
+
+// replacing says that a table replaces another one.
+func (p *parser) replacing(s ast.Statement, replace bool) ast.Statement {
+	n, ok := s.(*ast.CreateTable)
+	if !ok || !replace {
+		return s
+	}
+	if n.IfNotExists {
+		p.failAt(n.Start, "OR REPLACE and IF NOT EXISTS contradict each other")
+	}
+	n.OrReplace = true
+	return n
 }
 
 // temporary takes [LOCAL | GLOBAL] TEMP[ORARY] TABLE.
@@ -278,6 +291,66 @@ func (p *parser) createView(at int, replace bool) ast.Statement {
 	return out
 }
 
+// paths takes the names of tables.
+func (p *parser) paths() [][]ast.Ident {
+	const most = 1000
+	out := [][]ast.Ident{p.path("a table")}
+	for p.err == nil && p.accept(",") {
+		if len(out) == most {
+			p.fail("expected no more than 1000 tables")
+		}
+		out = append(out, p.path("a table"))
+	}
+	return out
+}
+
+// truncate takes TRUNCATE.
+func (p *parser) truncate() ast.Statement {
+	out := &ast.Truncate{Span: p.here()}
+	p.advance()
+	p.accept("TABLE")
+	p.accept("ONLY")
+	out.Names = p.paths()
+	if !p.accept("CONTINUE", "IDENTITY") {
+		p.accept("RESTART", "IDENTITY") // ids never repeat
+	}
+	p.one("CASCADE", "RESTRICT")
+	out.Span = p.since(out.Span)
+	return out
+}
+
+// comment takes COMMENT ON.
+func (p *parser) comment() ast.Statement {
+	out := &ast.Comment{Span: p.here()}
+	p.advance()
+	p.expect("ON")
+	switch k := p.one("TABLE", "VIEW", "COLUMN"); k {
+	case "COLUMN":
+		path := p.path("a column")
+		if len(path) < 2 && p.err == nil {
+			p.failAt(path[0].Start, "write the table before the column: table.column")
+			return out
+		}
+		if p.err == nil {
+			out.Name, out.Column = path[:len(path)-1], &path[len(path)-1]
+		}
+	case "":
+		p.unsupported(p.tok().Start, "", "COMMENT ON %s is not supported", p.key())
+	default:
+		out.Name, out.View = p.path("a table"), k == "VIEW"
+	}
+	p.expect("IS")
+	if !p.accept("NULL") {
+		if p.kind() != token.String {
+			p.fail("expected a text in single quotes, or NULL")
+			return out
+		}
+		out.Text = p.advance().Text
+	}
+	out.Span = p.since(out.Span)
+	return out
+}
+
 func (p *parser) drop() ast.Statement {
 	at := p.advance().Start
 	switch {
@@ -305,10 +378,7 @@ func (p *parser) drop() ast.Statement {
 		p.fail("expected TABLE, VIEW, INDEX, NAMESPACE, USER, TOKEN or POLICY")
 	}
 	out.IfExists = p.accept("IF", "EXISTS")
-	out.Name = p.path("a table")
-	if p.key() == "," {
-		p.unsupported(p.tok().Start, "drop them one by one", "DROP of several tables is not supported")
-	}
+	out.Names = p.paths()
 	p.one("CASCADE", "RESTRICT")
 	out.Span = p.since(out.Span)
 	return out
