@@ -232,7 +232,7 @@ func (s *Server) putIngest(ctx context.Context, m *pb.CommandStatementIngest, fi
 	}
 	o := engine.IngestOptions{Catalog: m.GetCatalog(), Namespace: m.GetSchema(), Table: m.Table, Mode: mode,
 		Temporary: m.Temporary, Transaction: string(m.TransactionId), Options: m.Options}
-	if o.Namespace == "" {
+	if o.Namespace == "" && !o.Temporary {
 		o.Namespace = x.engine.Namespace()
 	}
 	b, err := newBatches(first, stream, s.alloc, s.o.Limits)
