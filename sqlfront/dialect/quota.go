@@ -52,7 +52,7 @@ func (p *parser) quotaValue(o ast.Option) *int64 {
 		if o.Name == "MEMORY" {
 			what = "a number of bytes such as '512MiB'"
 		}
-		p.failAt(o.ValueSpan.Start, "a quota is "+what+", DEFAULT or UNLIMITED")
+		p.failAt(o.ValueSpan.Start, "%s", "a quota is "+what+", DEFAULT or UNLIMITED")
 	}
 	return &n
 }
