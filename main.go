@@ -273,6 +273,7 @@ type serveCommand struct {
 	QueriesMax int              `help:"Queries and subscriptions at once." default:"100000" env:"KALAMFLIGHT_QUERIES_MAX"`
 
 	TransactionIdle time.Duration    `help:"Ends transactions that ran no statement for so long." default:"5m" env:"KALAMFLIGHT_TRANSACTION_IDLE"`
+	ExportDir       string           `help:"Folder that EXPORT USER writes in; without one there are no exports." placeholder:"DIR" env:"KALAMFLIGHT_EXPORT_DIR"`
 	DropGrace       time.Duration    `help:"How long a dropped user can come back before they are erased." default:"720h" env:"KALAMFLIGHT_DROP_GRACE"`
 	Audit           string           `help:"What the audit log gets: none, ddl (logins and what changes definitions, people or the server), write (also what changes rows) or all." enum:"none,ddl,write,all" default:"ddl" env:"KALAMFLIGHT_AUDIT"`
 	AuditBytes      server.ByteCount `help:"Size of the audit log; beyond it the oldest records go." default:"1GiB" env:"KALAMFLIGHT_AUDIT_BYTES"`
@@ -306,8 +307,8 @@ func (c *serveCommand) Run(ctx context.Context, p *process) error {
 		QueryBytes: int64(c.QueryBytes), TotalBytes: int64(c.TotalBytes), HotBytes: int64(c.HotBytes),
 		LogBytes: int64(c.LogBytes), SpillDir: c.SpillDir, SpillBytes: int64(c.SpillBytes),
 		CacheBytes: cmp.Or(int64(c.CacheBytes), -1),
-		DropGrace:  c.DropGrace,
-		Audit:      c.Audit, AuditBytes: int64(c.AuditBytes), AuditKeep: c.AuditKeep,
+		ExportDir:  c.ExportDir, DropGrace: c.DropGrace,
+		Audit: c.Audit, AuditBytes: int64(c.AuditBytes), AuditKeep: c.AuditKeep,
 		TransactionIdle: c.TransactionIdle, TransactionBytes: int64(c.TransactionBytes),
 		Workers: c.Workers, QueriesMax: c.QueriesMax, Version: build(), Settings: p.settings, Logger: p.log})
 	if err != nil {

@@ -365,7 +365,7 @@ func (e *Engine) NoteLogin(n LoginNote) {
 
 // auditRows are system.audit_log. Names are shown while the person is there; afterwards only their hash is left.
 func auditRows(e *Engine, ctx context.Context, s *viewer, yield yieldRow) error {
-	if err := access.Can(s.Principal(), access.Observe, access.Target{}); err != nil {
+	if err := access.Can(s.Principal(), access.Audit, access.Target{}); err != nil {
 		return err
 	}
 	snap := e.catalog.Snapshot()
@@ -390,7 +390,7 @@ func auditRows(e *Engine, ctx context.Context, s *viewer, yield yieldRow) error 
 
 // auditCheckRows are system.audit_check, which VERIFY AUDIT LOG reads.
 func auditCheckRows(e *Engine, ctx context.Context, s *viewer, yield yieldRow) error {
-	if err := access.Can(s.Principal(), access.Observe, access.Target{}); err != nil {
+	if err := access.Can(s.Principal(), access.Audit, access.Target{}); err != nil {
 		return err
 	}
 	report, err := e.audit.Verify(ctx)

@@ -60,7 +60,7 @@ func (e *Engine) define(ctx context.Context, s *Session, tx *Transaction, st pla
 	case *plan.CompactTable:
 		return 0, e.compactTable(ctx, p, st)
 	case *plan.ExportUser:
-		return 0, unsupported("exports")
+		return e.exportUser(ctx, p, st)
 	case *plan.Kill:
 		return 0, e.kill(p, st)
 	case *plan.Grant:

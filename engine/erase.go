@@ -109,6 +109,16 @@ func (e *Engine) countErased(ctx context.Context, id manifest.UserID, x *erasure
 	if err != nil {
 		return err
 	}
+	all, err := e.exports()
+	if err != nil {
+		return err
+	}
+	x.Exports = 0
+	for _, made := range all {
+		if made.User == id {
+			x.Exports++
+		}
+	}
 	x.Files, x.Bytes, x.Digest, err = e.digest(ctx, manifest.UserDir(u.Name)+"/")
 	return err
 }
@@ -185,6 +195,10 @@ func (e *Engine) eraseFiles(ctx context.Context, id manifest.UserID, x *erasure)
 		return err
 	}
 	if err := e.bucket.DeleteAll(ctx, manifest.UserDir(u.Name)); err != nil {
+		return err
+	}
+	e.tasks.KillOwned(jobs.Export, id)
+	if err := e.removeExports(ctx, id); err != nil {
 		return err
 	}
 	return e.catalog.PurgeUser(ctx, id)

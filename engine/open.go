@@ -70,6 +70,8 @@ type Options struct {
 	UnsafeNoSync bool
 	// NoJobs leaves flush, compaction and eviction to whoever calls them: for tests.
 	NoJobs bool
+	// ExportDir is the folder that EXPORT USER writes in; it must be there. "" means that there are no exports.
+	ExportDir string
 	// DropGrace is how long a dropped user can come back before they are erased; 0 means 30 days.
 	DropGrace time.Duration
 	// Audit says what the audit log gets; "" means AuditDDL. AuditBytes bounds it, 0 means 1 GiB, and AuditKeep the age of

@@ -164,7 +164,8 @@ func (e *Engine) reap(ctx context.Context) {
 func (e *Engine) openTasks(ctx context.Context) (err error) {
 	e.tasks, err = jobs.OpenTasks(ctx, jobs.TasksOptions{Meta: e.hot.Meta("jobs"), NewID: e.catalog.NewID, Logger: e.log,
 		Kinds: map[jobs.Kind]jobs.TaskKind{
-			jobs.Erase: {Run: e.erase},
+			jobs.Erase:  {Run: e.erase},
+			jobs.Export: {Run: e.export, Abandon: e.abandonExport},
 		}})
 	if err != nil {
 		return err

@@ -30,7 +30,7 @@ type world struct {
 
 func newWorld(t testing.TB, change func(*engine.Options)) *world {
 	t.Helper()
-	o := engine.Options{Dir: t.TempDir(), NoJobs: true, Alloc: testkit.Alloc(t), Workers: 2,
+	o := engine.Options{Dir: t.TempDir(), ExportDir: t.TempDir(), NoJobs: true, Alloc: testkit.Alloc(t), Workers: 2,
 		Default: func(c manifest.Column) (plan.Expr, error) { return sqlfront.CompileDefault(c.Default, c.Type) },
 		Check:   func(t *manifest.Table, c manifest.Check) (plan.Expr, error) { return sqlfront.CompileCheck(c.Text, t) }}
 	if change != nil {

@@ -50,6 +50,8 @@ func systemDefinitions() []systemTable {
 			"target", text, "target_id", bigint, "target_hash", text, "rows", bigint, "outcome", text), auditRows},
 		{sys, "audit_check", cols("ok", boolType, "records", bigint, "first_seq", bigint, "last_seq", bigint, "head", text,
 			"problem", text), auditCheckRows},
+		{sys, "exports", cols("id", text, "user", text, "by", text, "folder", text, "seq", bigint, "created_at", timestamp,
+			"rows", bigint, "bytes", bigint, "files", bigint, "present", boolType), exportRows},
 		{sys, "receipts", cols("id", text, "user_id", bigint, "user_hash", text, "dropped_at", timestamp,
 			"started_at", timestamp, "ended_at", timestamp, "tables", bigint, "rows", bigint, "files", bigint, "bytes", bigint,
 			"exports", bigint, "digest", text, "file", text, "valid", boolType, "problem", text), receiptRows},

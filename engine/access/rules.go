@@ -35,6 +35,8 @@ const (
 	ActAs
 	// Observe sees what other users run: sessions, queries, subscriptions, jobs.
 	Observe
+	// Audit reads the audit log.
+	Audit
 	// Terminate ends what other users run.
 	Terminate
 	actions
@@ -55,6 +57,7 @@ var actionNames = [actions]string{
 	ManageUser:      "manage users",
 	ActAs:           "act as users",
 	Observe:         "see what other users run",
+	Audit:           "read the audit log",
 	Terminate:       "end what other users run",
 }
 
@@ -150,6 +153,7 @@ var rules = [actions][classes]rule{
 		restricted: {anyone: RoleService}, dbaOnly: {anyone: RoleService}, view: everybody},
 	ManageNamespace: {noTable: {anyone: RoleDBA}},
 	Observe:         {noTable: {anyone: RoleDBA}},
+	Audit:           {noTable: {anyone: RoleDBA}},
 	Terminate:       {noTable: {anyone: RoleDBA}},
 }
 

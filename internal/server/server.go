@@ -73,6 +73,8 @@ type Options struct {
 	UnsafeNoSync bool
 	// NoJobs leaves flush, compaction and eviction to statements, for tests.
 	NoJobs bool
+	// ExportDir is the folder that EXPORT USER writes in; it must be there. "" means that there are no exports.
+	ExportDir string
 	// DropGrace is how long a dropped user can come back before they are erased; 0 means the engine's default.
 	DropGrace time.Duration
 	// Audit is what the audit log gets: none, ddl, write or all; "" means ddl. AuditBytes bounds it and AuditKeep the age
@@ -131,8 +133,8 @@ func start(ctx context.Context, o Options, listener net.Listener) (*Server, erro
 		ServerBytes: o.TotalBytes, Workers: o.Workers, QueriesMax: o.QueriesMax, HotBytes: o.HotBytes, LogBytes: o.LogBytes,
 		CacheBytes:      o.CacheBytes,
 		TransactionIdle: o.TransactionIdle, TransactionBytes: o.TransactionBytes,
-		DropGrace: o.DropGrace,
-		Audit:     engine.AuditLevel(o.Audit), AuditBytes: o.AuditBytes, AuditKeep: o.AuditKeep,
+		ExportDir: o.ExportDir, DropGrace: o.DropGrace,
+		Audit: engine.AuditLevel(o.Audit), AuditBytes: o.AuditBytes, AuditKeep: o.AuditKeep,
 		LogFS: o.LogFS, UnsafeNoSync: o.UnsafeNoSync, NoJobs: o.NoJobs, Settings: o.Settings,
 		Logins: o.Logins.catalog(), Quota: o.Quota, Mask: sqlfront.Mask, Logger: o.Logger})
 	if err != nil {
