@@ -251,7 +251,7 @@ func origins(parsed *kong.Context, file configFile) []server.Setting {
 		if given[flag.Name] {
 			origin = "flag"
 		}
-		settings = append(settings, server.Setting{Name: flag.Name, Value: fmt.Sprint(parsed.FlagValue(flag)),
+		settings = append(settings, server.Setting{Name: flag.Name, Value: shownValue(parsed.FlagValue(flag)),
 			Origin: origin})
 	}
 	return settings

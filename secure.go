@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -104,4 +106,14 @@ type trustFlags struct {
 func (f *trustFlags) options() tlsconf.ClientOptions {
 	return tlsconf.ClientOptions{CAFile: f.TLSCA, CertFile: f.TLSClientCert, KeyFile: f.TLSClientKey,
 		SkipVerify: f.TLSSkipVerify}
+}
+
+// shownValue is a setting as system.settings shows it. Secrets come from files and the environment and are no settings,
+// but a URL may have one in it.
+func shownValue(v any) string {
+	text := fmt.Sprint(v)
+	if u, err := url.Parse(text); err == nil && u.User != nil {
+		return u.Redacted()
+	}
+	return text
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"kalamflight/internal/server"
+	"kalamflight/internal/tlsconf"
 )
 
 // dialWith opens a connection of the stock driver with options of its own.
@@ -143,6 +144,39 @@ func knock(t *testing.T, s *server.Server, text string) string {
 func write(w io.Writer, text string) error {
 	_, err := io.WriteString(w, text)
 	return err
+}
+
+// TestProbesNeedNoCertificate: the HTTP port of a server that requires certificates answers those who have none, and
+// speak HTTP/1.1.
+func TestProbesNeedNoCertificate(t *testing.T) {
+	var nobody *authority
+	_, caPEM, _ := nobody.sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "ca"}, IsCA: true,
+		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
+	caFile := filepath.Join(t.TempDir(), "clients.pem")
+	if err := os.WriteFile(caFile, []byte(caPEM), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, server.Options{HTTP: server.HTTP{Listen: "127.0.0.1:0"},
+		TLS: server.TLS{Auto: true, ClientCAFile: caFile, ClientRequired: true}})
+	trusting := map[string]string{adbc.OptionKeyURI: s.URL(), driver.OptionSSLRootCerts: readFile(t, s.CAFile())}
+	if _, err := dialWith(trusting); err == nil {
+		t.Error("a driver without a certificate is let in")
+	}
+	roots, err := tlsconf.Client(tlsconf.ClientOptions{CAFile: s.CAFile()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots.NextProtos = []string{"http/1.1"}
+	web := http.Client{Transport: &http.Transport{TLSClientConfig: roots}, Timeout: 5 * time.Second}
+	defer web.CloseIdleConnections()
+	answer, err := web.Get("https://" + s.HTTPAddr().String() + "/livez")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		t.Errorf("a probe is answered %s", answer.Status)
+	}
 }
 
 // authority signs certificates of clients.

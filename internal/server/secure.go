@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -157,13 +156,13 @@ func (l Logins) wire(o *flightsrv.Options) (err error) {
 func (t TLS) on() bool { return t.Auto || t.CertFile != "" || t.KeyFile != "" }
 
 // secure opens the certificates; nil for plaintext. listen is the address that was asked for.
-func (t TLS) secure(dataDir, listen string, log *slog.Logger) (*tlsconf.Source, *tls.Config, error) {
+func (t TLS) secure(dataDir, listen string, log *slog.Logger) (*tlsconf.Source, error) {
 	if !t.on() {
 		if t.ClientCAFile != "" || t.ClientRequired {
-			return nil, nil, &fault.SQL{Kind: fault.ErrInvalid, Message: "certificates of clients need TLS",
+			return nil, &fault.SQL{Kind: fault.ErrInvalid, Message: "certificates of clients need TLS",
 				Hint: "add --tls auto, or --tls-cert and --tls-key"}
 		}
-		return nil, nil, nil
+		return nil, nil
 	}
 	o := tlsconf.Options{Hosts: t.Hosts, CertFile: t.CertFile, KeyFile: t.KeyFile, ClientCAFile: t.ClientCAFile,
 		ClientRequired: t.ClientRequired, Logger: log}
@@ -175,10 +174,10 @@ func (t TLS) secure(dataDir, listen string, log *slog.Logger) (*tlsconf.Source, 
 	}
 	source, err := tlsconf.Open(o)
 	if err != nil {
-		return nil, nil, fmt.Errorf("open the certificates: %w", err)
+		return nil, fmt.Errorf("open the certificates: %w", err)
 	}
 	log.Info("tls", "ca", source.CAFile(), "sha256", source.Fingerprint())
-	return source, source.Config(), nil
+	return source, nil
 }
 
 // firstPassword gives root the password of the options, and refuses an address that others can reach while root has

@@ -4,6 +4,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -152,9 +153,13 @@ func serve(ctx context.Context, o Options, e *engine.Engine, listener net.Listen
 	if err := firstPassword(ctx, o, e); err != nil {
 		return nil, err
 	}
-	certificates, config, err := o.TLS.secure(o.DataDir, o.Listen, o.Logger)
+	certificates, err := o.TLS.secure(o.DataDir, o.Listen, o.Logger)
 	if err != nil {
 		return nil, err
+	}
+	var config, web *tls.Config // nil for plaintext
+	if certificates != nil {
+		config, web = certificates.Config(), certificates.Web()
 	}
 	options := flightsrv.Options{Backend: flightsrv.Engine(e), Version: o.Version, TLS: config,
 		Plaintext: o.Insecure, SessionTTL: o.SessionIdle, Logger: o.Logger}
@@ -167,7 +172,7 @@ func serve(ctx context.Context, o Options, e *engine.Engine, listener net.Listen
 	}
 	e.ShowStats("flight", func() any { return wire.Stats() })
 	s := &Server{engine: e, wire: wire, listener: listener, certificates: certificates, failed: make(chan error, 1)}
-	if s.http, err = openHTTP(ctx, o, config, s.scraper(o), s.Ready); err != nil {
+	if s.http, err = openHTTP(ctx, o, web, s.scraper(o), s.Ready); err != nil {
 		return nil, errors.Join(err, wire.Shutdown(ctx))
 	}
 	go func() { // ends when Shutdown stops the wire, which waits for it

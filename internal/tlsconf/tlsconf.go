@@ -60,7 +60,7 @@ type Source struct {
 
 // state is what was read at one time. It is immutable.
 type state struct {
-	config *tls.Config
+	config, web *tls.Config
 	// renew is when a certificate that was made is due to be made again; zero for one from files.
 	renew time.Time
 }
@@ -91,10 +91,18 @@ func Open(o Options) (*Source, error) {
 	return s, nil
 }
 
-// Config is for a listener. Each connection gets the certificates of the time when it comes.
+// Config is for a listener of gRPC. Each connection gets the certificates of the time when it comes.
 func (s *Source) Config() *tls.Config {
 	c := s.state.Load().config.Clone()
 	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.current().config, nil }
+	return c
+}
+
+// Web is for a listener of HTTP: as Config, but it speaks HTTP/1.1 too and asks for no certificates, which probes and
+// scrapers have not.
+func (s *Source) Web() *tls.Config {
+	c := s.state.Load().web.Clone()
+	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.current().web, nil }
 	return c
 }
 
@@ -187,6 +195,8 @@ func (s *Source) load() (*state, error) {
 	// TLS 1.3, or 1.2 with the cipher suites that Go deems safe: drivers of Java 8 and old load balancers speak no newer.
 	st.config = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert},
 		NextProtos: []string{"h2"}}
+	st.web = st.config.Clone()
+	st.web.NextProtos = []string{"h2", "http/1.1"}
 	if s.o.ClientCAFile == "" {
 		return st, nil
 	}
