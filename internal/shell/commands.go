@@ -4,75 +4,83 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
-// errQuit ends the loop; it is not a failure.
+// errQuit ends the shell.
 var errQuit = errors.New("quit")
 
-// scriptDepthMax is how deep scripts may run scripts with \i.
+// scriptDepthMax bounds scripts that run scripts.
 const scriptDepthMax = 16
 
-// help is what \? prints.
-const help = `A statement ends with a semicolon and may take several lines. Ctrl-C cancels the statement that runs.
-  \q                  quit
-  \d                  list the tables; \d NAME describes one
-  \dn                 list the namespaces
-  \subscribe QUERY    follow a table or a SELECT: its rows, then every change, until Ctrl-C
-  \format FORMAT      print rows as table, expanded, csv or json
-  \x                  switch between table and expanded
-  \rows N             show at most N rows of a table, the first and the last; 0 shows all
-  \timing             say how long each statement took, or stop saying it
-  \i FILE             run a script
-`
+// metaCommand is a backslash command.
+type metaCommand struct {
+	names          []string
+	argument, help string
+	run            func(s *Shell, ctx context.Context, argument string) error
+}
+
+// commands are all of them, in the order of the help.
+func commands() []metaCommand {
+	return []metaCommand{
+		{[]string{`\?`, `\h`, `\help`}, "", "list the commands", (*Shell).help},
+		{[]string{`\q`, `\quit`}, "", "quit", func(*Shell, context.Context, string) error { return errQuit }},
+		{[]string{`\d`}, "[NAME]", "list the tables, or describe one", (*Shell).describe},
+		{[]string{`\dt`}, "[NAME]", "list the tables, or describe one", (*Shell).describe},
+		{[]string{`\dv`}, "", "list the views", query(viewsQuery)},
+		{[]string{`\di`}, "", "list the indexes", query("SHOW INDEXES")},
+		{[]string{`\dn`}, "", "list the namespaces", query("SHOW NAMESPACES")},
+		{[]string{`\du`}, "", "list the users", query(usersQuery)},
+		{[]string{`\df`}, "[WORD]", "list the functions whose names have a word in them", (*Shell).functions},
+		{[]string{`\subscribe`, `\live`}, "QUERY", "follow a table or a SELECT: its rows, then every change",
+			(*Shell).subscribe},
+		{[]string{`\unsubscribe`}, "[N]", "stop following: the newest, or number N", (*Shell).unsubscribe},
+		{[]string{`\watch`}, "[SECONDS]", "run the last statement again and again, until Ctrl-C", (*Shell).watch},
+		{[]string{`\as`}, "USER STATEMENT", "run a statement as somebody else", (*Shell).runAs},
+		{[]string{`\format`}, "FORMAT", "print rows as " + formats, (*Shell).setFormat},
+		{[]string{`\x`}, "", "switch between table and expanded", (*Shell).toggleExpanded},
+		{[]string{`\rows`}, "N", "show at most N rows of a table, the first and the last; 0 shows all", (*Shell).setRows},
+		{[]string{`\timing`}, "", "say how long each statement took, or stop saying it", (*Shell).toggleTiming},
+		{[]string{`\pager`}, "", "show long tables in the pager, or stop doing so", (*Shell).togglePager},
+		{[]string{`\o`}, "[FILE]", "write rows to a file, or to the screen again", (*Shell).output},
+		{[]string{`\copy`}, "TABLE FROM FILE | TABLE TO FILE | (SELECT) TO FILE",
+			"rows from or to a CSV, JSON, Parquet or Arrow file", (*Shell).copy},
+		{[]string{`\i`}, "FILE", "run a script", (*Shell).include},
+		{[]string{`\e`}, "[FILE]", "write a statement in the editor, beginning with the last one", (*Shell).edit},
+		{[]string{`\connect`, `\c`}, "[URL] [USER]", "connect to another server, or as another user", (*Shell).connect},
+		{[]string{`\conninfo`}, "", "say who is connected to what", query(whoQuery)},
+		{[]string{`\echo`}, "TEXT", "print a text", (*Shell).echo},
+		{[]string{`\!`}, "COMMAND", "run a command of the system", (*Shell).system},
+	}
+}
+
+const (
+	viewsQuery = "SELECT table_schema AS namespace, table_name AS name, view_definition AS definition " +
+		"FROM information_schema.views ORDER BY 1, 2"
+	usersQuery = "SELECT name, role, created_at FROM system.users WHERE dropped_at IS NULL ORDER BY name"
+	whoQuery   = "SELECT current_user() AS \"user\", current_schema() AS namespace, version() AS server"
+)
+
+// query makes a command of a statement.
+func query(sql string) func(*Shell, context.Context, string) error {
+	return func(s *Shell, ctx context.Context, _ string) error { return s.Statement(ctx, sql) }
+}
 
 // command runs a backslash command.
 func (s *Shell) command(ctx context.Context, text string) error {
 	name, argument, _ := strings.Cut(text, " ")
+	if bang, ok := strings.CutPrefix(text, `\!`); ok {
+		name, argument = `\!`, bang
+	}
 	argument = strings.TrimSuffix(strings.TrimSpace(argument), ";")
-	switch name {
-	case `\q`, `\quit`:
-		return errQuit
-	case `\?`, `\h`, `\help`:
-		_, err := fmt.Fprint(s.o.Err, help)
-		return err
-	case `\d`, `\dt`:
-		if argument != "" {
-			return s.Statement(ctx, "DESCRIBE "+argument)
+	name = strings.TrimSuffix(name, ";")
+	for _, c := range commands() {
+		for _, n := range c.names {
+			if n == name {
+				return c.run(s, ctx, argument)
+			}
 		}
-		return s.Statement(ctx, "SHOW TABLES")
-	case `\dn`:
-		return s.Statement(ctx, "SHOW NAMESPACES")
-	case `\subscribe`, `\live`, `\watch`:
-		if argument == "" {
-			return commandError(`\subscribe needs a table, a SELECT or a SUBSCRIBE`)
-		}
-		return s.Statement(ctx, subscription(argument))
-	case `\timing`:
-		s.o.Timing = !s.o.Timing
-		return s.say("timing is %s", map[bool]string{true: "on", false: "off"}[s.o.Timing])
-	case `\x`:
-		if s.o.Format == FormatExpanded {
-			s.o.Format = FormatTable
-		} else {
-			s.o.Format = FormatExpanded
-		}
-		return s.say("format is %s", s.o.Format)
-	case `\format`:
-		if !Format(argument).valid() {
-			return commandError("unknown format %q: one of %s", argument, formats)
-		}
-		s.o.Format = Format(argument)
-		return nil
-	case `\rows`:
-		n := 0
-		if _, err := fmt.Sscanf(argument, "%d", &n); err != nil || n < 0 {
-			return commandError(`\rows needs a number, 0 for all rows`)
-		}
-		s.o.RowsShown = n
-		return nil
-	case `\i`:
-		return s.include(ctx, argument)
 	}
 	return commandError(`unknown command %s; \? lists them`, name)
 }
@@ -86,6 +94,118 @@ func (s *Shell) say(format string, args ...any) error {
 	return err
 }
 
+func (s *Shell) help(context.Context, string) error {
+	var b strings.Builder
+	b.WriteString("A statement ends with a semicolon and may take several lines. Ctrl-C cancels the statement that runs,\n" +
+		"Tab completes, Ctrl-R searches what was typed before.\n")
+	for _, c := range commands() {
+		usage := strings.TrimSpace(strings.Join(c.names, ", ") + " " + c.argument)
+		if len(usage) > 26 {
+			fmt.Fprintf(&b, "  %s\n  %-26s  %s\n", usage, "", c.help)
+			continue
+		}
+		fmt.Fprintf(&b, "  %-26s  %s\n", usage, c.help)
+	}
+	return s.say("%s", strings.TrimSuffix(b.String(), "\n"))
+}
+
+// describe lists the tables, or the columns and the indexes of one.
+func (s *Shell) describe(ctx context.Context, name string) error {
+	if name == "" {
+		return s.Statement(ctx, "SHOW TABLES")
+	}
+	if err := s.Statement(ctx, "DESCRIBE "+name); err != nil {
+		return err
+	}
+	_, table, found := strings.Cut(name, ".")
+	if !found {
+		table = name
+	}
+	indexes := "SELECT name, columns, \"unique\" FROM system.indexes WHERE table_name = '" +
+		strings.ReplaceAll(unquote(table), "'", "''") + "' AND NOT \"primary\""
+	var lines []string
+	err := s.texts(ctx, indexes, func(row []string) {
+		line := "  index " + row[0] + " (" + row[1] + ")"
+		if row[2] == "true" {
+			line += ", unique"
+		}
+		lines = append(lines, printable(line))
+	})
+	if err != nil || len(lines) == 0 {
+		return nil // the columns were shown; who may not see the indexes has seen what there is to see
+	}
+	return s.say("%s", strings.Join(lines, "\n"))
+}
+
+func (s *Shell) functions(ctx context.Context, word string) error {
+	return s.Statement(ctx, "SELECT name, \"group\", description FROM system.functions WHERE contains(lower(name), '"+
+		strings.ReplaceAll(strings.ToLower(word), "'", "''")+"') ORDER BY name")
+}
+
+// runAs runs a statement as another user, if the server allows it.
+func (s *Shell) runAs(ctx context.Context, argument string) error {
+	user, statement, _ := strings.Cut(argument, " ")
+	if strings.TrimSpace(statement) == "" {
+		return commandError(`\as needs a user and a statement`)
+	}
+	name := strings.ReplaceAll(strings.Trim(user, `'"`), "'", "''")
+	return s.Statement(ctx, "EXECUTE AS USER '"+name+"' ("+statement+")")
+}
+
+func (s *Shell) setFormat(_ context.Context, argument string) error {
+	if !Format(argument).valid() {
+		return commandError("unknown format %q: one of %s", argument, formats)
+	}
+	s.o.Format = Format(argument)
+	return nil
+}
+
+func (s *Shell) toggleExpanded(context.Context, string) error {
+	if s.o.Format == FormatExpanded {
+		s.o.Format = FormatTable
+	} else {
+		s.o.Format = FormatExpanded
+	}
+	return s.say("format is %s", s.o.Format)
+}
+
+func (s *Shell) setRows(_ context.Context, argument string) error {
+	n, err := strconv.Atoi(argument)
+	if err != nil || n < 0 {
+		return commandError(`\rows needs a number, 0 for all rows`)
+	}
+	s.o.RowsShown = n
+	return nil
+}
+
+func (s *Shell) toggleTiming(context.Context, string) error {
+	s.o.Timing = !s.o.Timing
+	return s.say("timing is %s", onOff(s.o.Timing))
+}
+
+func (s *Shell) togglePager(context.Context, string) error {
+	if s.o.Pager == "" {
+		return commandError("there is no pager: the variable PAGER names none")
+	}
+	s.paging = !s.paging
+	return s.say("pager is %s", onOff(s.paging))
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+func (s *Shell) echo(_ context.Context, argument string) error {
+	if _, err := fmt.Fprintln(s.out, argument); err != nil {
+		return err
+	}
+	return s.out.Flush()
+}
+
+// include runs a script.
 func (s *Shell) include(ctx context.Context, name string) error {
 	if s.o.ReadFile == nil {
 		return commandError(`\i is not available here`)
@@ -105,8 +225,31 @@ func (s *Shell) include(ctx context.Context, name string) error {
 	return s.Script(ctx, name, string(text), false)
 }
 
-// subscription makes a SUBSCRIBE of what stands behind \subscribe: a SUBSCRIBE as it is, a table, or a SELECT whose
-// trailing OPTIONS (...), AS OF and UP TO belong to the subscription.
+// connect replaces the connection. The old one stays when there is no new one.
+func (s *Shell) connect(ctx context.Context, argument string) error {
+	if s.o.Connect == nil {
+		return commandError(`\connect is not available here`)
+	}
+	url, user, _ := strings.Cut(argument, " ")
+	if !strings.Contains(url, "://") {
+		url, user = "", argument
+	}
+	conn, err := s.o.Connect(ctx, url, strings.TrimSpace(user))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrStatement, err)
+	}
+	s.stopAll()
+	old := s.o.Conn
+	s.o.Conn, s.transaction, s.namespace = conn, outside, defaultNamespace
+	if err := old.Close(); err != nil {
+		return fmt.Errorf("%w: close the old connection: %w", ErrStatement, err)
+	}
+	s.learn(ctx)
+	return s.Statement(ctx, whoQuery)
+}
+
+// subscription makes a SUBSCRIBE of what to follow: a SUBSCRIBE, a SELECT, or the name of a table and what may stand
+// behind it. OPTIONS at the end of a SELECT are the subscription's.
 func subscription(text string) string {
 	switch firstWord(text) {
 	case "SUBSCRIBE":
@@ -118,34 +261,24 @@ func subscription(text string) string {
 	return "SUBSCRIBE TO " + text
 }
 
-// cutOptions cuts a SELECT before its last OPTIONS ( ... ) outside of quotes and parentheses.
+// cutOptions cuts off the OPTIONS (...) that a statement ends with.
 func cutOptions(text string) (query, options string) {
-	s := splitter{text: text, line: 1}
 	depth, cut := 0, -1
-	for s.at < len(text) {
-		switch c := text[s.at]; {
-		case c == '\'':
-			s.quoted('\'', s.escaping())
-		case c == '"' || c == '`':
-			s.quoted(c, false)
-		case strings.HasPrefix(text[s.at:], "--"):
-			s.skipTo("\n")
-		case strings.HasPrefix(text[s.at:], "/*"):
-			s.comment()
-		case wordByte(c):
-			word := firstWord(text[s.at:])
-			if behind := strings.TrimLeft(text[s.at+len(word):], " \t\r\n"); depth == 0 && word == "OPTIONS" &&
-				strings.HasPrefix(behind, "(") {
-				cut = s.at
+	all := spans(text)
+	for i, s := range all {
+		switch piece := text[s.from:s.to]; {
+		case piece == "(":
+			depth++
+		case piece == ")":
+			depth--
+		case depth == 0 && s.kind == spanWord && strings.EqualFold(piece, "OPTIONS"):
+			next := i + 1
+			for next < len(all) && all[next].kind == spanBlank {
+				next++
 			}
-			s.step(len(word))
-		default:
-			if c == '(' {
-				depth++
-			} else if c == ')' {
-				depth--
+			if next < len(all) && text[all[next].from:all[next].to] == "(" {
+				cut = s.from
 			}
-			s.step(1)
 		}
 	}
 	if cut < 0 {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -17,15 +18,15 @@ const (
 	FormatTable    Format = "table"
 	FormatExpanded Format = "expanded"
 	FormatCSV      Format = "csv"
+	FormatTSV      Format = "tsv"
 	FormatJSON     Format = "json"
+	FormatMarkdown Format = "markdown"
 )
 
 // formats lists them for messages.
-const formats = "table, expanded, csv, json"
+const formats = "table, expanded, csv, tsv, json, markdown"
 
-func (f Format) valid() bool {
-	return f == FormatTable || f == FormatExpanded || f == FormatCSV || f == FormatJSON
-}
+func (f Format) valid() bool { return slices.Contains(strings.Split(formats, ", "), string(f)) }
 
 // printer writes the rows of one statement. It is for one goroutine. Nothing but its writer can fail it.
 type printer interface {
@@ -46,12 +47,20 @@ func newPrinter(w *bufio.Writer, schema *arrow.Schema, o Options, live bool) (pr
 		return &jsonLines{w: w, columns: columns}, nil
 	case FormatExpanded:
 		return &expanded{w: w, columns: columns}, nil
+	case FormatTSV:
+		return newTSV(w, columns)
+	case FormatMarkdown:
+		return newMarkdown(w, columns)
 	}
 	shown := o.RowsShown
 	if live {
 		shown = 0
 	}
-	return newTable(w, columns, tableOptions{shown: shown, cellMax: o.CellMax, live: live}), nil
+	options := tableOptions{shown: shown, cellMax: o.CellMax, live: live}
+	if o.Screen != nil {
+		options.width, _ = o.Screen()
+	}
+	return newTable(w, columns, options), nil
 }
 
 // column is what printers need to know of a field.

@@ -5,11 +5,13 @@ package shell
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -27,8 +29,7 @@ var ErrConnect = errors.New("cannot connect")
 // ErrInterrupted is wrapped when the user cancelled.
 var ErrInterrupted = errors.New("interrupted")
 
-// Conn runs statements one after the other. Implementations are for one goroutine; cancelling a ctx may come from
-// another.
+// Conn runs statements. Implementations are safe for concurrent use: subscriptions go on while other statements run.
 type Conn interface {
 	// Run starts a statement. The rows are the caller's to close; the end of ctx ends them.
 	Run(ctx context.Context, sql string) (Rows, error)
@@ -65,8 +66,35 @@ type Options struct {
 	Timing bool
 	// Interrupts has a value for each Ctrl-C; it cancels the running statement. nil means never.
 	Interrupts <-chan struct{}
-	// ReadFile opens the scripts of \i; nil means that there is no such command.
+	// ReadFile opens the scripts of \i; nil means that there is no such command, as for all functions below.
 	ReadFile func(name string) ([]byte, error)
+	// CreateFile makes the files of \o.
+	CreateFile func(name string) (io.WriteCloser, error)
+	// Connect makes the connection of \connect; "" means the same server, or the same user, as before.
+	Connect func(ctx context.Context, url, user string) (Conn, error)
+	// Copy moves the rows of \copy through a connection and counts them.
+	Copy func(ctx context.Context, conn Conn, c Copy) (rows int64, err error)
+	// Above prints whole lines above the prompt and may be called by any goroutine. nil means that \subscribe does not
+	// return before the subscription ends.
+	Above func(text string)
+	// Screen is the size of the terminal in characters; nil means that tables may have any width.
+	Screen func() (width, height int)
+	// Editor and Pager are command lines of the system: what \e writes with, and what \pager shows long tables in.
+	Editor, Pager string
+	// Color marks errors; Progress shows on Err how long a statement has been running.
+	Color, Progress bool
+	// Namespace is that of names without one when the shell begins; "" means default.
+	Namespace string
+}
+
+// Copy is what \copy is told: rows of a table or a query, from or to a file.
+type Copy struct {
+	// Table is a name as SQL writes it; Query is a SELECT instead of it, for files that are written.
+	Table, Query string
+	// File is a name; its ending says the format, unless Format does.
+	File, Format string
+	// Into says that rows go from the file into the table.
+	Into bool
 }
 
 // Shell runs statements and prints what they return. It is for one goroutine.
@@ -75,8 +103,31 @@ type Shell struct {
 	out *bufio.Writer
 	// depth counts the scripts that \i is inside of.
 	depth int
-	words []string
+
+	catalog     atomic.Pointer[Catalog]
+	namespace   string
+	transaction transactionState
+	// lastStatement is what \watch and \e begin with.
+	lastStatement string
+	paging        bool
+	// stale says that the catalog may have changed since it was read.
+	stale bool
+	// file is where rows go instead of Out; nil most of the time.
+	file    io.WriteCloser
+	follows follows
 }
+
+// transactionState is what the prompt tells of the session's transaction.
+type transactionState uint8
+
+const (
+	outside transactionState = iota
+	inside
+	failedInside
+)
+
+// defaultNamespace is that of names without one unless somebody says otherwise.
+const defaultNamespace = "default"
 
 // New makes a shell.
 func New(o Options) (*Shell, error) {
@@ -89,7 +140,18 @@ func New(o Options) (*Shell, error) {
 	if !o.Format.valid() {
 		return nil, fmt.Errorf("unknown format %q: one of %s", o.Format, formats)
 	}
-	return &Shell{o: o, out: bufio.NewWriterSize(o.Out, 64<<10)}, nil
+	s := &Shell{o: o, out: bufio.NewWriterSize(o.Out, outBytes), namespace: cmp.Or(o.Namespace, defaultNamespace)}
+	s.catalog.Store(&Catalog{})
+	return s, nil
+}
+
+// outBytes is the size of the buffer of what is printed.
+const outBytes = 64 << 10
+
+// Close ends what runs behind the prompt and closes the file of \o. The connection is its owner's to close.
+func (s *Shell) Close() error {
+	s.stopAll()
+	return s.closeFile()
 }
 
 // Script runs the statements of a text one by one. name is what messages call it. A statement that fails stops the
@@ -132,6 +194,7 @@ func (s *Shell) run(ctx context.Context, statement Statement) error {
 	if statement.Command {
 		return s.command(ctx, statement.Text)
 	}
+	s.lastStatement = statement.Text
 	return s.Statement(ctx, statement.Text)
 }
 
@@ -140,26 +203,72 @@ func (s *Shell) Statement(ctx context.Context, text string) error {
 	ctx, stop := s.interruptible(ctx)
 	defer stop()
 	start := time.Now()
-	rows, err := s.o.Conn.Run(ctx, text)
-	if err != nil {
-		return statementError(ctx, err)
-	}
-	if rows.Schema() == nil || rows.Schema().NumFields() == 0 {
-		err = s.affected(ctx, rows)
-	} else {
-		err = s.print(ctx, rows, firstWord(text) == "SUBSCRIBE")
-	}
-	if closeErr := rows.Close(); err == nil && closeErr != nil {
-		err = statementError(ctx, closeErr)
-	}
+	err := s.execute(ctx, text)
+	s.follow(text, err)
 	if err == nil && s.o.Timing {
 		_, err = fmt.Fprintf(s.o.Err, "Time: %.3f ms\n", float64(time.Since(start).Microseconds())/1000)
 	}
 	return err
 }
 
+func (s *Shell) execute(ctx context.Context, text string) error {
+	progress := s.startProgress()
+	defer progress.stop()
+	rows, err := s.o.Conn.Run(ctx, text)
+	if err != nil {
+		return statementError(ctx, err)
+	}
+	if rows.Schema() == nil || rows.Schema().NumFields() == 0 {
+		err = s.affected(ctx, rows, progress)
+	} else {
+		err = s.print(ctx, progressRows{rows, progress}, firstWord(text) == "SUBSCRIBE")
+	}
+	if closeErr := rows.Close(); err == nil && closeErr != nil {
+		err = statementError(ctx, closeErr)
+	}
+	return err
+}
+
+// follow keeps what the prompt and completion need to know of a statement that has run.
+func (s *Shell) follow(text string, err error) {
+	first := firstWord(text)
+	switch {
+	case first == "COMMIT" || first == "END" || first == "ABORT":
+		s.transaction = outside
+	case first == "ROLLBACK" && err == nil:
+		s.transaction = outside
+		if savepoint(text) {
+			s.transaction = inside
+		}
+	case (first == "BEGIN" || first == "START") && err == nil:
+		s.transaction = inside
+	case s.transaction == inside && errors.Is(err, ErrStatement):
+		s.transaction = failedInside
+	}
+	if first == "USE" && err == nil {
+		_, name, _ := strings.Cut(strings.Join(strings.Fields(text), " "), " ")
+		if space, found := strings.CutPrefix(strings.ToUpper(name), "NAMESPACE "); found {
+			name = name[len(name)-len(space):]
+		}
+		s.namespace = unquote(name)
+	}
+	if err == nil && changesNames(text) {
+		s.stale = true
+	}
+}
+
+// savepoint tells whether a ROLLBACK goes back to a savepoint and does not end the transaction.
+func savepoint(text string) bool {
+	for _, w := range strings.Fields(strings.ToUpper(text)) {
+		if w == "TO" {
+			return true
+		}
+	}
+	return false
+}
+
 // affected reads an empty result to its end, so that failures on the way are seen, and says what changed.
-func (s *Shell) affected(ctx context.Context, rows Rows) error {
+func (s *Shell) affected(ctx context.Context, rows Rows, progress *progress) error {
 	for {
 		batch, err := rows.Next()
 		if errors.Is(err, io.EOF) {
@@ -170,6 +279,7 @@ func (s *Shell) affected(ctx context.Context, rows Rows) error {
 		}
 		batch.Release()
 	}
+	progress.stop()
 	text := "ok"
 	if n := rows.Affected(); n >= 0 {
 		text = rowCount(n) + " affected"
@@ -178,9 +288,35 @@ func (s *Shell) affected(ctx context.Context, rows Rows) error {
 	return err
 }
 
-// print writes rows as they come. What has arrived is printed also when the statement fails or is cancelled behind it.
+// print writes rows as they come.
 func (s *Shell) print(ctx context.Context, rows Rows, live bool) error {
-	p, err := newPrinter(s.out, rows.Schema(), s.o, live)
+	o := s.o
+	w := s.out
+	if s.file != nil {
+		o.RowsShown, o.CellMax, o.Screen = 0, 0, nil
+		w = bufio.NewWriterSize(s.file, outBytes)
+	}
+	if live {
+		o.RowsShown = 0
+		return s.pour(ctx, rows, w, o)
+	}
+	if !s.paging || s.file != nil {
+		return s.pour(ctx, rows, w, o)
+	}
+	o.RowsShown = 0
+	p := &pager{command: s.o.Pager, out: s.o.Out, err: s.o.Err}
+	if s.o.Screen != nil {
+		_, p.height = s.o.Screen()
+	}
+	err := s.pour(ctx, rows, bufio.NewWriterSize(p, outBytes), o)
+	return errors.Join(pagerLeft(err), p.close())
+}
+
+// pour writes rows as they come, and at once when there is nothing more to come for now. What has arrived is printed
+// also when the statement fails or is cancelled behind it.
+func (s *Shell) pour(ctx context.Context, rows Rows, w *bufio.Writer, o Options) error {
+	live := o.RowsShown == 0 && isSubscription(rows.Schema())
+	p, err := newPrinter(w, rows.Schema(), o, live)
 	if err != nil {
 		return err
 	}
@@ -196,22 +332,26 @@ func (s *Shell) print(ctx context.Context, rows Rows, live bool) error {
 		}
 		err = p.batch(batch)
 		batch.Release()
+		if err == nil && live {
+			err = w.Flush()
+		}
 		if err != nil {
 			return fmt.Errorf("write rows: %w", err)
-		}
-		if live {
-			if err := s.out.Flush(); err != nil {
-				return fmt.Errorf("write rows: %w", err)
-			}
 		}
 	}
 	if err := p.end(); err != nil {
 		return fmt.Errorf("write rows: %w", err)
 	}
-	if err := s.out.Flush(); err != nil {
+	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write rows: %w", err)
 	}
 	return failure
+}
+
+// isSubscription tells rows of changes, which come as they happen, by their first columns.
+func isSubscription(schema *arrow.Schema) bool {
+	return schema.NumFields() >= 3 && schema.Field(0).Name == "_op" && schema.Field(1).Name == "_seq" &&
+		schema.Field(2).Name == "_ts"
 }
 
 // interruptible is a ctx that an interrupt cancels. Its goroutine ends in stop, which waits for it.
@@ -275,5 +415,9 @@ func message(err error) string {
 // complain prints a failure of what was typed.
 func (s *Shell) complain(err error) {
 	// There is nowhere left to say that saying it failed.
-	_, _ = fmt.Fprintf(s.o.Err, "error: %s\n", message(err))
+	label := "error:"
+	if s.o.Color {
+		label = colorError + label + colorReset
+	}
+	_, _ = fmt.Fprintf(s.o.Err, "%s %s\n", label, message(err))
 }

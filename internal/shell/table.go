@@ -19,7 +19,9 @@ type tableOptions struct {
 	shown int
 	// cellMax is the greatest width of a cell; 0 means any.
 	cellMax int
-	live    bool
+	// width is that of the screen; 0 means any.
+	width int
+	live  bool
 }
 
 // table prints rows in a box, under a row of names and a row of types. The widths are those of the first rows; a wider
@@ -31,6 +33,10 @@ type table struct {
 
 	widths  []int
 	settled bool
+	// fitted says that the columns were made narrower than their cells, hidden how many of them were left out, which are
+	// those before the column tailFrom.
+	fitted           bool
+	hidden, tailFrom int
 	// kept are rows that wait for the widths to settle; tail is a ring of the last rows when not all are shown.
 	kept, tail [][]string
 	tailRows   int
@@ -101,6 +107,7 @@ func (t *table) settle() error {
 			t.widen(texts)
 		}
 		t.settled = true
+		t.fit()
 		if err := t.head(); err != nil {
 			return err
 		}
@@ -123,13 +130,56 @@ func (t *table) widen(texts []string) (wider bool) {
 	return wider
 }
 
+// cellMin is what a column keeps of its width before whole columns are left out.
+const cellMin = 10
+
+// fit makes the columns as narrow as the screen: first the widest ones, then those in the middle are left out.
+func (t *table) fit() {
+	if t.options.width <= 0 {
+		return
+	}
+	total := func() int {
+		sum := 1
+		for i, n := range t.widths {
+			if !t.leftOut(i) {
+				sum += n + 3
+			}
+		}
+		if t.hidden > 0 {
+			sum += 4
+		}
+		return sum
+	}
+	for total() > t.options.width {
+		t.fitted = true
+		widest := 0
+		for i, n := range t.widths {
+			if n > t.widths[widest] {
+				widest = i
+			}
+		}
+		if t.widths[widest] <= cellMin {
+			break
+		}
+		t.widths[widest] = max(cellMin, t.widths[widest]-max(1, total()-t.options.width)/2-1)
+	}
+	for total() > t.options.width && len(t.widths)-t.hidden > 2 {
+		t.hidden++
+		t.tailFrom = (len(t.widths) + t.hidden + 1) / 2
+	}
+}
+
+// leftOut tells whether a column is one of those that found no room.
+func (t *table) leftOut(column int) bool { return column < t.tailFrom && column >= t.tailFrom-t.hidden }
+
 func (t *table) head() error {
 	if err := t.rule("┌", "┬", "┐"); err != nil {
 		return err
 	}
 	names, kinds := make([]string, len(t.columns)), make([]string, len(t.columns))
 	for i, c := range t.columns {
-		names[i], kinds[i] = center(printable(c.name), t.widths[i]), center(c.kind, t.widths[i])
+		names[i] = center(shorten(printable(c.name), t.widths[i]), t.widths[i])
+		kinds[i] = center(shorten(c.kind, t.widths[i]), t.widths[i])
 	}
 	if err := t.line(names); err != nil {
 		return err
@@ -141,6 +191,12 @@ func (t *table) head() error {
 }
 
 func (t *table) print(texts []string) error {
+	if t.fitted {
+		for i, text := range texts {
+			texts[i] = shorten(text, t.widths[i])
+		}
+		return t.line(texts)
+	}
 	if t.widen(texts) {
 		if err := t.rule("├", "┼", "┤"); err != nil {
 			return err
@@ -152,6 +208,12 @@ func (t *table) print(texts []string) error {
 func (t *table) line(texts []string) error {
 	var b strings.Builder
 	for i, text := range texts {
+		if t.leftOut(i) {
+			if i == t.tailFrom-1 {
+				b.WriteString("│ … ")
+			}
+			continue
+		}
 		pad := strings.Repeat(" ", max(0, t.widths[i]-displayWidth(text)))
 		b.WriteString("│ ")
 		if t.columns[i].right {
@@ -168,12 +230,19 @@ func (t *table) line(texts []string) error {
 
 func (t *table) rule(left, middle, right string) error {
 	var b strings.Builder
+	b.WriteString(left)
+	first := true
 	for i, n := range t.widths {
-		if i == 0 {
-			b.WriteString(left)
-		} else {
+		if t.leftOut(i) {
+			if i < t.tailFrom-1 {
+				continue
+			}
+			n = 1
+		}
+		if !first {
 			b.WriteString(middle)
 		}
+		first = false
 		b.WriteString(strings.Repeat("─", n+2))
 	}
 	b.WriteString(right + "\n")
@@ -212,6 +281,9 @@ func (t *table) end() error {
 	foot := rowCount(t.rows)
 	if t.options.shown > 0 && hidden > 0 {
 		foot += fmt.Sprintf(" (%d shown)", t.rows-hidden)
+	}
+	if t.hidden > 0 {
+		foot += fmt.Sprintf(", %d columns (%d shown; \\x shows all)", len(t.columns), len(t.columns)-t.hidden)
 	}
 	_, err := t.w.WriteString(foot + "\n")
 	return err

@@ -3,40 +3,65 @@ package shell
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"slices"
 	"strings"
+	"sync"
 
 	"github.com/reeflective/readline"
 )
 
 // TerminalOptions are how a terminal reads.
 type TerminalOptions struct {
-	// Prompt stands before the first line of a statement; "" means "kalamflight> ".
-	Prompt string
+	// Prompt is what stands before the first line of a statement.
+	Prompt func() string
 	// HistoryFile keeps statements between sessions; "" keeps them for this one.
 	HistoryFile string
-	// Words are offered as completions besides the keywords, such as the names of tables; nil means none. It is called
-	// while a line is typed and must be quick.
-	Words func() []string
+	// Complete lists what may stand at the end of a text; nil lists nothing. It is called while a line is typed and must
+	// be quick.
+	Complete func(text string) []Completion
+	// Color shows SQL in colors as it is typed.
+	Color bool
+	// Out is the terminal, for what Above prints while nothing is typed.
+	Out io.Writer
 }
 
-// Terminal is a LineReader on the terminal of the process. It is for one goroutine.
+// Terminal is a LineReader on the terminal of the process. Read is for one goroutine; Above may be called by any.
 type Terminal struct {
 	line *readline.Shell
+	out  io.Writer
+
+	// mu guards what is below.
+	mu sync.Mutex
+	// reading says that a line is typed, and so that only its goroutine may print.
+	reading bool
+	waiting strings.Builder
+	room    *sync.Cond
 }
+
+// waitingMax is how much text may wait to be printed above a prompt before who prints it has to wait.
+const waitingMax = 64 << 10
 
 // NewTerminal takes over the terminal whenever Read is called, and only then.
 func NewTerminal(o TerminalOptions) (*Terminal, error) {
-	if o.Prompt == "" {
-		o.Prompt = "kalamflight> "
-	}
-	line := readline.NewShell()
-	line.Prompt.Primary(func() string { return o.Prompt })
-	line.Prompt.Secondary(func() string { return strings.Repeat(" ", max(0, len(o.Prompt)-3)) + "-> " })
+	t := &Terminal{line: readline.NewShell(), out: o.Out}
+	t.room = sync.NewCond(&t.mu)
+	line := t.line
+	line.Prompt.Primary(func() string { return t.above() + o.Prompt() })
+	line.Prompt.Secondary(func() string { return strings.Repeat(" ", max(0, displayWidth(o.Prompt())-3)) + "-> " })
+	line.Hint.SetProvider(func([]rune, int) []rune {
+		t.printWaiting()
+		return nil
+	})
 	line.AcceptMultiline = func(typed []rune) bool { return Whole(string(typed)) }
+	if o.Color {
+		line.SyntaxHighlighter = func(typed []rune) string { return Highlight(string(typed)) }
+	}
 	line.Completer = func(typed []rune, cursor int) readline.Completions {
-		return readline.CompleteValues(completions(o.Words)...).NoSort().NoSpace('.')
+		if o.Complete == nil {
+			return readline.Completions{}
+		}
+		return offered(o.Complete(string(typed[:cursor])))
 	}
 	if o.HistoryFile != "" {
 		history, err := openHistory(o.HistoryFile)
@@ -46,28 +71,112 @@ func NewTerminal(o TerminalOptions) (*Terminal, error) {
 		line.History.Delete()
 		line.History.Add("file", discreet{history})
 	}
-	return &Terminal{line: line}, nil
+	return t, nil
 }
 
-// openHistory opens a file of typed statements, and makes it, for its owner alone, when it is missing.
+// offered is what the editor makes of completions.
+func offered(all []Completion) readline.Completions {
+	values := make([]readline.Completion, len(all))
+	for i, c := range all {
+		values[i] = readline.Completion{Value: c.Text, Display: c.Text, Description: c.Note, Tag: c.Group}
+	}
+	return readline.CompleteRaw(values).NoSort().NoSpace('.')
+}
+
+// openHistory opens a file of typed statements, and makes it, for its owner alone, when it is missing. One that has
+// become too large is cut to its newest part first.
 func openHistory(name string) (readline.History, error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.Close(); err != nil {
+	info, err := f.Stat()
+	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, err
+	}
+	if info.Size() > historyBytesMax {
+		if err := cutHistory(name); err != nil {
+			return nil, err
+		}
 	}
 	return readline.NewHistoryFromFile(name)
 }
 
+// historyBytesMax is the size of the file beyond which its older half goes.
+const historyBytesMax = 4 << 20
+
+func cutHistory(name string) error {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	text = text[len(text)-historyBytesMax/2:]
+	if i := strings.IndexByte(string(text), '\n'); i >= 0 {
+		text = text[i+1:]
+	}
+	return os.WriteFile(name, text, 0o600)
+}
+
 // Read returns the next statement.
 func (t *Terminal) Read() (string, error) {
+	t.mu.Lock()
+	t.reading = true
+	t.mu.Unlock()
 	text, err := t.line.Readline()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.reading = false
+	if t.waiting.Len() > 0 {
+		// Who has a terminal that cannot be written to learns it from the rows of the next statement.
+		_, _ = io.WriteString(t.out, t.waiting.String())
+		t.waiting.Reset()
+	}
+	t.room.Broadcast()
 	if errors.Is(err, readline.ErrInterrupt) {
 		return "", ErrInterrupted
 	}
 	return text, err
+}
+
+// Above prints whole lines above the prompt, or where the cursor is when nothing is typed. It may have to wait until
+// the terminal has taken earlier ones.
+func (t *Terminal) Above(text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for t.reading && t.waiting.Len() > waitingMax {
+		t.room.Wait()
+	}
+	if !t.reading {
+		_, _ = io.WriteString(t.out, text) // see Read
+		return
+	}
+	t.waiting.WriteString(text)
+	t.line.Keys.RequestRefresh()
+}
+
+// printWaiting has the prompt printed anew below the lines that wait. The editor calls it on its own goroutine whenever
+// it draws the line, with the cursor behind the prompt: nothing else may print while a line is typed.
+func (t *Terminal) printWaiting() {
+	t.mu.Lock()
+	waits := t.waiting.Len() > 0
+	t.mu.Unlock()
+	if waits {
+		t.line.Prompt.PrimaryPrint() // with the lines, see above
+		t.line.Prompt.PrimaryPrint() // without, so that the editor counts the lines of the prompt alone
+	}
+}
+
+// above takes the lines that wait, in the words of a terminal: over the prompt that is there and what is below it.
+func (t *Terminal) above() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	text := t.waiting.String()
+	t.waiting.Reset()
+	t.room.Broadcast()
+	if text == "" {
+		return "\r"
+	}
+	return "\r\x1b[J" + strings.ReplaceAll(text, "\n", "\r\n")
 }
 
 // discreet is a history that forgets statements with a password in them.
@@ -87,20 +196,4 @@ func secret(line string) bool {
 	return strings.Contains(upper, "PASSWORD") || strings.Contains(upper, "IDENTIFIED") ||
 		strings.Contains(upper, "SECRET") ||
 		strings.Contains(upper, "TOKEN")
-}
-
-// keywords begin the list of completions.
-const keywords = `SELECT FROM WHERE GROUP BY ORDER LIMIT INSERT INTO VALUES UPDATE SET DELETE CREATE DROP ALTER TABLE
-USER SHARED STREAM NAMESPACE VIEW SUBSCRIBE TO OPTIONS SNAPSHOT AS OF SEQ NOW JOIN LEFT RIGHT FULL ON USING AND OR NOT
-NULL IS IN LIKE BETWEEN EXISTS DISTINCT HAVING UNION ALL CASE WHEN THEN ELSE END CAST RETURNING CONFLICT PRIMARY KEY
-DEFAULT WITH DESCRIBE SHOW TABLES NAMESPACES EXPLAIN ANALYZE FLUSH COMPACT BEGIN COMMIT ROLLBACK USE BIGINT INT TEXT
-BOOLEAN DOUBLE TIMESTAMP DECIMAL JSON UUID`
-
-func completions(words func() []string) []string {
-	all := strings.Fields(keywords)
-	if words != nil {
-		all = append(all, words()...)
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
 }
