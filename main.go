@@ -351,6 +351,9 @@ type connection struct {
 	Namespace    string `help:"Namespace of names that have none." env:"KALAMFLIGHT_NAMESPACE"`
 
 	trustFlags `group:"TLS"`
+
+	// askAlways says that the variables of the environment are another user's.
+	askAlways bool
 }
 
 // secret takes a secret from a file, else from a variable.
@@ -369,11 +372,13 @@ func (c *connection) dial(ctx context.Context) (shell.Conn, error) {
 	if o.TLS, err = tlsconf.Client(c.options()); err != nil {
 		return nil, err
 	}
-	if o.Password, err = secret(c.PasswordFile, "KALAMFLIGHT_PASSWORD"); err != nil {
-		return nil, err
-	}
-	if o.Token, err = secret(c.TokenFile, "KALAMFLIGHT_TOKEN"); err != nil {
-		return nil, err
+	if !c.askAlways {
+		if o.Password, err = secret(c.PasswordFile, "KALAMFLIGHT_PASSWORD"); err != nil {
+			return nil, err
+		}
+		if o.Token, err = secret(c.TokenFile, "KALAMFLIGHT_TOKEN"); err != nil {
+			return nil, err
+		}
 	}
 	conn, err := shell.Dial(ctx, c.URL, o)
 	if !shell.NeedsPassword(err) || c.User == "" || o.Password != "" || o.Token != "" ||
@@ -397,16 +402,32 @@ func (c *connection) open(ctx context.Context, p *process, o shell.Options) (*sh
 		return nil, nil, err
 	}
 	o.Conn, o.Out, o.Err, o.Interrupts, o.ReadFile = conn, os.Stdout, os.Stderr, p.interrupts, readScript
+	o.Namespace, o.Connect = c.Namespace, c.connectAgain
+	o.CreateFile = func(name string) (io.WriteCloser, error) { return os.Create(name) }
 	s, err := shell.New(o)
 	if err != nil {
 		return nil, nil, errors.Join(err, conn.Close())
 	}
-	return s, conn.Close, nil
+	return s, func() error { return errors.Join(s.Close(), s.Conn().Close()) }, nil
+}
+
+// connectAgain is \connect: what it does not name stays as it was.
+func (c *connection) connectAgain(ctx context.Context, url, user string) (shell.Conn, error) {
+	next := *c
+	next.URL = cmp.Or(url, c.URL)
+	if user != "" && user != c.User {
+		next.User, next.PasswordFile, next.TokenFile, next.askAlways = user, "", "", true
+	}
+	conn, err := next.dial(ctx)
+	if err == nil {
+		*c = next
+	}
+	return conn, err
 }
 
 type sqlCommand struct {
 	connection
-	Format string `help:"Format of rows: table, expanded, csv or json." enum:"table,expanded,csv,json" default:"table" env:"KALAMFLIGHT_FORMAT"`
+	Format string `help:"Format of rows: table, expanded, csv, tsv, json (a line for each row) or markdown." enum:"table,expanded,csv,tsv,json,markdown" default:"table" env:"KALAMFLIGHT_FORMAT"`
 	Rows   int    `help:"Rows of a table that are shown to a person; 0 shows all." default:"40" env:"KALAMFLIGHT_ROWS"`
 }
 
@@ -415,26 +436,51 @@ func (c *sqlCommand) Run(ctx context.Context, p *process) (err error) {
 	interactive := term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd()))
 	o := shell.Options{Format: shell.Format(c.Format)}
 	if interactive {
-		o.RowsShown, o.CellMax, o.Timing = c.Rows, 200, true
+		return c.interactive(ctx, p, o)
 	}
 	s, closeConn, err := c.open(ctx, p, o)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeConn()) }()
-	if !interactive {
-		text, err := readLimited("-", scriptBytesMax)
-		if err != nil {
-			return err
-		}
-		return s.Script(ctx, "stdin", string(text), false)
-	}
-	fmt.Fprintf(os.Stderr, "kalamflight %s, connected to %s. \\? for help, \\q to quit.\n", build(), c.URL)
-	terminal, err := shell.NewTerminal(shell.TerminalOptions{HistoryFile: historyFile(), Words: s.Words})
+	text, err := readLimited("-", scriptBytesMax)
 	if err != nil {
 		return err
 	}
+	return s.Script(ctx, "stdin", string(text), false)
+}
+
+// interactive reads from a person.
+func (c *sqlCommand) interactive(ctx context.Context, p *process, o shell.Options) (err error) {
+	color := os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	var s *shell.Shell
+	terminal, err := shell.NewTerminal(shell.TerminalOptions{HistoryFile: historyFile(), Out: os.Stdout,
+		Color: color, Screen: screen,
+		Prompt:   func() string { return s.Prompt() },
+		Complete: func(text string) []shell.Completion { return s.Catalog().Complete(text, s.Namespace()) }})
+	if err != nil {
+		return err
+	}
+	o.RowsShown, o.CellMax, o.Timing, o.Color, o.Progress = c.Rows, 200, true, color, true
+	o.In, o.Above, o.Screen = os.Stdin, terminal.Above, screen
+	o.Editor = cmp.Or(os.Getenv("VISUAL"), os.Getenv("EDITOR"), "vi")
+	o.Pager = os.Getenv("PAGER")
+	var closeConn func() error
+	if s, closeConn, err = c.open(ctx, p, o); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeConn()) }()
+	fmt.Fprintf(os.Stderr, "kalamflight %s, connected to %s. \\? for help, \\q to quit.\n", build(), c.URL)
 	return s.Interactive(ctx, terminal)
+}
+
+// screen is the size of the terminal.
+func screen() (width, height int) {
+	width, height, err := term.GetSize(int(os.Stdout.Fd()))
+	if err != nil {
+		return 0, 0
+	}
+	return width, height
 }
 
 // historyFile is where typed statements are kept; "" when the machine has no such place.
@@ -454,7 +500,7 @@ type execCommand struct {
 	connection
 	Command   []string `short:"c" help:"Statements to run; may be given more than once." placeholder:"SQL" sep:"none" xor:"what" required:"" config:"-"`
 	File      string   `short:"f" help:"Script to run; - is standard input." placeholder:"FILE" xor:"what" required:"" config:"-"`
-	Format    string   `help:"Format of rows: table, expanded, csv or json." enum:"table,expanded,csv,json" default:"table" env:"KALAMFLIGHT_FORMAT"`
+	Format    string   `help:"Format of rows: table, expanded, csv, tsv, json (a line for each row) or markdown." enum:"table,expanded,csv,tsv,json,markdown" default:"table" env:"KALAMFLIGHT_FORMAT"`
 	KeepGoing bool     `help:"Go on with a script after a statement failed." config:"-"`
 	Timing    bool     `help:"Say how long each statement took." config:"-"`
 }

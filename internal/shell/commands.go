@@ -96,8 +96,9 @@ func (s *Shell) say(format string, args ...any) error {
 
 func (s *Shell) help(context.Context, string) error {
 	var b strings.Builder
-	b.WriteString("A statement ends with a semicolon and may take several lines. Ctrl-C cancels the statement that runs,\n" +
-		"Tab completes, Ctrl-R searches what was typed before.\n")
+	b.WriteString(
+		"A statement ends with a semicolon and may take several lines. Ctrl-C cancels the statement that runs,\n" +
+			"Tab completes, Ctrl-R searches what was typed before.\n")
 	for _, c := range commands() {
 		usage := strings.TrimSpace(strings.Join(c.names, ", ") + " " + c.argument)
 		if len(usage) > 26 {
@@ -121,8 +122,8 @@ func (s *Shell) describe(ctx context.Context, name string) error {
 	if !found {
 		table = name
 	}
-	indexes := "SELECT name, columns, \"unique\" FROM system.indexes WHERE table_name = '" +
-		strings.ReplaceAll(unquote(table), "'", "''") + "' AND NOT \"primary\""
+	indexes := "SELECT name, columns, \"unique\" FROM system.indexes WHERE lower(table_name) = '" +
+		strings.ReplaceAll(strings.ToLower(unquote(table)), "'", "''") + "' AND NOT \"primary\""
 	var lines []string
 	err := s.texts(ctx, indexes, func(row []string) {
 		line := "  index " + row[0] + " (" + row[1] + ")"

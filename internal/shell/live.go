@@ -58,19 +58,17 @@ func (s *Shell) subscribe(ctx context.Context, argument string) error {
 	f.number = s.follows.last
 	s.follows.running = append(s.follows.running, f)
 	s.follows.mu.Unlock()
-	go s.print2(ctx, f, sql, rows)
+	go s.printAbove(ctx, f, sql, rows)
 	return s.say(`following as number %d; Ctrl-C or \unsubscribe stops it`, f.number)
 }
 
-// print2 prints what a subscription sends until it ends.
-func (s *Shell) print2(ctx context.Context, f *follow, sql string, rows Rows) {
+// printAbove prints what a subscription sends until it ends.
+func (s *Shell) printAbove(ctx context.Context, f *follow, sql string, rows Rows) {
 	defer close(f.done)
 	defer f.stop(nil)
 	w := bufio.NewWriter(above{s, f, sql})
 	o := s.o
-	if o.Format == FormatTable || o.Format == FormatExpanded {
-		o.CellMax = min(o.CellMax, 60)
-	}
+	o.RowsShown, o.HideProgress = 0, true
 	err := s.pour(ctx, rows, w, o)
 	if closeErr := rows.Close(); err == nil {
 		err = closeErr

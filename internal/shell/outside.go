@@ -102,7 +102,7 @@ func (s *Shell) system(ctx context.Context, line string) error {
 		return commandError(`\! needs a command`)
 	}
 	command := systemCommand(ctx, line)
-	command.Stdin, command.Stdout, command.Stderr = os.Stdin, s.o.Out, s.o.Err
+	command.Stdin, command.Stdout, command.Stderr = s.o.In, s.o.Out, s.o.Err
 	if err := command.Run(); err != nil {
 		return fmt.Errorf("%w: %w", ErrStatement, err)
 	}
@@ -130,7 +130,7 @@ func (s *Shell) edit(ctx context.Context, name string) (err error) {
 		}
 	}
 	command := systemCommand(ctx, s.o.Editor+" '"+strings.ReplaceAll(name, "'", `'\''`)+"'")
-	command.Stdin, command.Stdout, command.Stderr = os.Stdin, s.o.Out, s.o.Err
+	command.Stdin, command.Stdout, command.Stderr = s.o.In, s.o.Out, s.o.Err
 	if err := command.Run(); err != nil {
 		return fmt.Errorf("%w: the editor: %w", ErrStatement, err)
 	}

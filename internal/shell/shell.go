@@ -55,6 +55,8 @@ type Options struct {
 	Conn Conn
 	// Out takes rows and nothing else; Err takes messages. Both are required.
 	Out, Err io.Writer
+	// In is what the editor and commands of the system read from; nil means nothing.
+	In io.Reader
 	// Format is how rows are printed; "" means table.
 	Format Format
 	// RowsShown is how many rows of a table are printed, the first and the last of them; 0 means all. Subscriptions show
@@ -83,6 +85,8 @@ type Options struct {
 	Editor, Pager string
 	// Color marks errors; Progress shows on Err how long a statement has been running.
 	Color, Progress bool
+	// HideProgress leaves out the rows of subscriptions that only say how far the stream is.
+	HideProgress bool
 	// Namespace is that of names without one when the shell begins; "" means default.
 	Namespace string
 }
@@ -153,6 +157,9 @@ func (s *Shell) Close() error {
 	s.stopAll()
 	return s.closeFile()
 }
+
+// Conn is the connection that statements run through now: \connect replaces the one of Options.
+func (s *Shell) Conn() Conn { return s.o.Conn }
 
 // Script runs the statements of a text one by one. name is what messages call it. A statement that fails stops the
 // script, and its place is printed as name:line, unless keepGoing says otherwise.
@@ -330,7 +337,7 @@ func (s *Shell) pour(ctx context.Context, rows Rows, w *bufio.Writer, o Options)
 			failure = statementError(ctx, err)
 			break
 		}
-		err = p.batch(batch)
+		err = printBatch(p, batch, live && o.HideProgress)
 		batch.Release()
 		if err == nil && live {
 			err = w.Flush()
@@ -346,6 +353,31 @@ func (s *Shell) pour(ctx context.Context, rows Rows, w *bufio.Writer, o Options)
 		return fmt.Errorf("write rows: %w", err)
 	}
 	return failure
+}
+
+// printBatch prints a batch, or those of its rows that are not there only to say how far the stream is.
+func printBatch(p printer, batch arrow.RecordBatch, hide bool) error {
+	if !hide {
+		return p.batch(batch)
+	}
+	from := 0
+	part := func(to int) error {
+		if from == to {
+			return nil
+		}
+		slice := batch.NewSlice(int64(from), int64(to))
+		defer slice.Release()
+		return p.batch(slice)
+	}
+	for i := range int(batch.NumRows()) {
+		if textOrNull(batch.Column(0), i, false) == "progress" {
+			if err := part(i); err != nil {
+				return err
+			}
+			from = i + 1
+		}
+	}
+	return part(int(batch.NumRows()))
 }
 
 // isSubscription tells rows of changes, which come as they happen, by their first columns.

@@ -291,13 +291,19 @@ func (r *typed) Read() (string, error) {
 	return line, nil
 }
 
+// indexesOf is what \d asks besides.
+func indexesOf(table string) string {
+	return "SELECT name, columns, \"unique\" FROM system.indexes WHERE lower(table_name) = '" + table +
+		"' AND NOT \"primary\""
+}
+
 func TestCommands(t *testing.T) {
 	files := map[string]string{"a.sql": "in a; \\i b.sql\n", "b.sql": "in b", "loop.sql": `\i loop.sql`}
 	for _, test := range []struct {
 		typed, ran, said string
 	}{
 		{`\d`, "SHOW TABLES", ""},
-		{`\d app.t;`, "DESCRIBE app.t", ""},
+		{`\d app.t;`, "DESCRIBE app.t|" + indexesOf("t"), ""},
 		{`\dn`, "SHOW NAMESPACES", ""},
 		{`\subscribe app.t WHERE a = 1`, "SUBSCRIBE TO app.t WHERE a = 1", ""},
 		{`\subscribe SUBSCRIBE t`, "SUBSCRIBE t", ""},
@@ -310,7 +316,7 @@ func TestCommands(t *testing.T) {
 		{`\timing`, "", "timing is on"},
 		{`\rows -1`, "", "needs a number"},
 		{`\nonsense`, "", "unknown command"},
-		{`\?`, "", `\subscribe QUERY`},
+		{`\?`, "", `\subscribe, \live QUERY`},
 		{`\i a.sql`, "in a|in b", ""},
 		{`\i loop.sql`, "", "nested 16 deep"},
 		{`\i none.sql`, "", "no file"},

@@ -22,14 +22,19 @@ type TerminalOptions struct {
 	Complete func(text string) []Completion
 	// Color shows SQL in colors as it is typed.
 	Color bool
+	// Screen is the size of the terminal; nil means 80 columns.
+	Screen func() (width, height int)
 	// Out is the terminal, for what Above prints while nothing is typed.
 	Out io.Writer
 }
 
 // Terminal is a LineReader on the terminal of the process. Read is for one goroutine; Above may be called by any.
 type Terminal struct {
-	line *readline.Shell
-	out  io.Writer
+	line   *readline.Shell
+	out    io.Writer
+	screen func() (width, height int)
+	// ahead is printed before the prompt. Only the goroutine of Read has it.
+	ahead string
 
 	// mu guards what is below.
 	mu sync.Mutex
@@ -44,13 +49,21 @@ const waitingMax = 64 << 10
 
 // NewTerminal takes over the terminal whenever Read is called, and only then.
 func NewTerminal(o TerminalOptions) (*Terminal, error) {
-	t := &Terminal{line: readline.NewShell(), out: o.Out}
+	t := &Terminal{line: readline.NewShell(), out: o.Out, screen: o.Screen}
 	t.room = sync.NewCond(&t.mu)
 	line := t.line
-	line.Prompt.Primary(func() string { return t.above() + o.Prompt() })
+	// The editor would ask the terminal where the cursor is and lose what is typed before the answer. The prompt always
+	// begins a line, so that it need not ask.
+	if err := line.Config.Set("cursor-position-probe", false); err != nil {
+		return nil, fmt.Errorf("set up the terminal: %w", err)
+	}
+	if err := line.Config.Set("completion-ignore-case", true); err != nil {
+		return nil, fmt.Errorf("set up the terminal: %w", err)
+	}
+	line.Prompt.Primary(func() string { return t.ahead + o.Prompt() })
 	line.Prompt.Secondary(func() string { return strings.Repeat(" ", max(0, displayWidth(o.Prompt())-3)) + "-> " })
-	line.Hint.SetProvider(func([]rune, int) []rune {
-		t.printWaiting()
+	line.Hint.SetProvider(func(typed []rune, _ int) []rune {
+		t.prepare(string(typed), displayWidth(o.Prompt()))
 		return nil
 	})
 	line.AcceptMultiline = func(typed []rune) bool { return Whole(string(typed)) }
@@ -61,7 +74,8 @@ func NewTerminal(o TerminalOptions) (*Terminal, error) {
 		if o.Complete == nil {
 			return readline.Completions{}
 		}
-		return offered(o.Complete(string(typed[:cursor])))
+		text := string(typed[:cursor])
+		return offered(text, o.Complete(text))
 	}
 	if o.HistoryFile != "" {
 		history, err := openHistory(o.HistoryFile)
@@ -74,11 +88,15 @@ func NewTerminal(o TerminalOptions) (*Terminal, error) {
 	return t, nil
 }
 
-// offered is what the editor makes of completions.
-func offered(all []Completion) readline.Completions {
+// offered is what the editor makes of completions. It replaces all that is between the last blank and the cursor.
+func offered(text string, all []Completion) readline.Completions {
+	kept := text[strings.LastIndexAny(text, " \t\n")+1:]
+	for kept != "" && (wordByte(kept[len(kept)-1]) || kept[0] == '\\') {
+		kept = kept[:len(kept)-1]
+	}
 	values := make([]readline.Completion, len(all))
 	for i, c := range all {
-		values[i] = readline.Completion{Value: c.Text, Display: c.Text, Description: c.Note, Tag: c.Group}
+		values[i] = readline.Completion{Value: kept + c.Text, Display: c.Text, Description: c.Note, Tag: c.Group}
 	}
 	return readline.CompleteRaw(values).NoSort().NoSpace('.')
 }
@@ -154,29 +172,37 @@ func (t *Terminal) Above(text string) {
 	t.line.Keys.RequestRefresh()
 }
 
-// printWaiting has the prompt printed anew below the lines that wait. The editor calls it on its own goroutine whenever
-// it draws the line, with the cursor behind the prompt: nothing else may print while a line is typed.
-func (t *Terminal) printWaiting() {
+// prepare prints the lines that wait above the prompt, and makes room below what is typed. The editor calls it on its
+// own goroutine whenever it draws the line, with the cursor behind the prompt: nothing else may print while a line is
+// typed, and the prompt is the one thing that it prints for us.
+func (t *Terminal) prepare(typed string, indent int) {
 	t.mu.Lock()
-	waits := t.waiting.Len() > 0
-	t.mu.Unlock()
-	if waits {
-		t.line.Prompt.PrimaryPrint() // with the lines, see above
-		t.line.Prompt.PrimaryPrint() // without, so that the editor counts the lines of the prompt alone
-	}
-}
-
-// above takes the lines that wait, in the words of a terminal: over the prompt that is there and what is below it.
-func (t *Terminal) above() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	text := t.waiting.String()
+	above := t.waiting.String()
 	t.waiting.Reset()
 	t.room.Broadcast()
-	if text == "" {
-		return "\r"
+	t.mu.Unlock()
+	if above != "" {
+		above = "\x1b[J" + strings.ReplaceAll(above, "\n", "\r\n")
 	}
-	return "\r\x1b[J" + strings.ReplaceAll(text, "\n", "\r\n")
+	// The editor moves up as many rows as it moved down, and at the bottom of the screen the way down is shorter.
+	rows := 1
+	for _, l := range strings.Split(typed, "\n") {
+		rows += 1 + (indent+displayWidth(l))/max(t.columns(), 20)
+	}
+	t.ahead = "\r" + above + strings.Repeat("\r\n", rows) + fmt.Sprintf("\x1b[%dA", rows)
+	t.line.Prompt.PrimaryPrint()
+	t.ahead = "\r"
+	t.line.Prompt.PrimaryPrint() // so that the editor counts the lines of the prompt alone
+	t.ahead = ""
+}
+
+// columns is the width of the screen.
+func (t *Terminal) columns() int {
+	if t.screen == nil {
+		return 80
+	}
+	width, _ := t.screen()
+	return width
 }
 
 // discreet is a history that forgets statements with a password in them.
