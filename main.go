@@ -63,9 +63,14 @@ type commandLine struct {
 	LogFormat string `help:"Format of the log: text or json." enum:"text,json" default:"text" env:"KALAMFLIGHT_LOG_FORMAT"`
 	LogLevel  string `help:"Least level that is logged: debug, info, warn or error." enum:"debug,info,warn,error" default:"info" env:"KALAMFLIGHT_LOG_LEVEL"`
 
-	Serve   serveCommand   `cmd:"" help:"Run a server."`
-	SQL     sqlCommand     `cmd:"" name:"sql" help:"Run SQL as it is typed, or as it comes from standard input."`
-	Exec    execCommand    `cmd:"" help:"Run statements or a script."`
+	Serve serveCommand `cmd:"" help:"Run a server."`
+	SQL   sqlCommand   `cmd:"" name:"sql" help:"Run SQL as it is typed, or as it comes from standard input."`
+	Exec  execCommand  `cmd:"" help:"Run statements or a script."`
+
+	Subscribe subscribeCommand `cmd:"" help:"Follow a table or a SELECT: its rows, then every change."`
+	Import    importCommand    `cmd:"" help:"Write the rows of a file to a table: CSV, JSON, Parquet or Arrow."`
+	Export    exportCommand    `cmd:"" help:"Write the rows of a table or a SELECT to a file."`
+
 	Demo    demoCommand    `cmd:"" help:"Show and check what the database does, on a server and a folder of its own."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
@@ -403,6 +408,7 @@ func (c *connection) open(ctx context.Context, p *process, o shell.Options) (*sh
 	}
 	o.Conn, o.Out, o.Err, o.Interrupts, o.ReadFile = conn, os.Stdout, os.Stderr, p.interrupts, readScript
 	o.Namespace, o.Connect = c.Namespace, c.connectAgain
+	o.Copy = copyRows
 	o.CreateFile = func(name string) (io.WriteCloser, error) { return os.Create(name) }
 	s, err := shell.New(o)
 	if err != nil {

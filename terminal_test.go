@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"os"
@@ -292,5 +293,95 @@ func TestTerminalQuits(t *testing.T) {
 		case <-ctx.Done():
 			t.Errorf("%q did not end the shell", keys)
 		}
+	}
+}
+
+func TestFiles(t *testing.T) {
+	url := serveHere(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "a.csv")
+	text := "id,name,day\n1,\"a, b\",2026-01-31\n2,,\n3,\"\",2026-02-01\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	on := []string{"--url", url, "--user", "root"}
+	run := func(code int, args ...string) outcome {
+		t.Helper()
+		o := finish(t, command(t, append(args, on...)...))
+		if o.code != code {
+			t.Fatalf("%q: exit code %d, want %d: %s", args, o.code, code, o.messages)
+		}
+		return o
+	}
+	run(0, "import", file, "--into", "people", "--mode", "create")
+	for _, name := range []string{"b.parquet", "b.json.gz", "b.arrow.zst", "b.tsv"} {
+		to := filepath.Join(dir, name)
+		run(0, "export", "people", "--to", to)
+		run(0, "import", to, "--into", "again", "--mode", "replace")
+		o := run(0, "export", "SELECT * FROM again ORDER BY id", "--to", "-", "--format", "csv")
+		if o.stdout != text {
+			t.Errorf("%s: got\n%swant\n%s", name, o.stdout, text)
+		}
+	}
+	bad := filepath.Join(dir, "bad.csv")
+	if err := os.WriteFile(bad, []byte("id,name,day\n4,x,\n5,y,tomorrow\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if o := run(1, "import", bad, "--into", "people"); !strings.Contains(o.messages, `line 3, column 5: "tomorrow"`) {
+		t.Errorf("messages = %s", o.messages)
+	}
+	if o := run(0, "export", "SELECT count(*) AS n FROM people", "--to", "-", "--format", "csv"); o.stdout != "n\n3\n" {
+		t.Errorf("a failed import left rows: %s", o.stdout)
+	}
+	if o := run(1, "export", "nothing", "--to", filepath.Join(dir, "n.csv")); !strings.Contains(o.messages, "42P01") {
+		t.Errorf("messages = %s", o.messages)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "n.csv")); err == nil {
+		t.Error("a failed export left a file")
+	}
+}
+
+func TestSubscribeGoesOn(t *testing.T) {
+	dir := t.TempDir()
+	s := serve(t, dir)
+	on := []string{"--url", s.url, "--user", "root"}
+	run := func(sql string) {
+		t.Helper()
+		if o := finish(t, command(t, append([]string{"exec", "-c", sql}, on...)...)); o.code != 0 {
+			t.Fatal(o.messages)
+		}
+	}
+	run("CREATE SHARED TABLE t (id BIGINT PRIMARY KEY); INSERT INTO t VALUES (1)")
+	c := command(t, append([]string{"subscribe", "t", "--format", "json"}, on...)...)
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	next := func(want string) {
+		t.Helper()
+		if !lines.Scan() || !strings.Contains(lines.Text(), want) {
+			t.Fatalf("got %q, want %q", lines.Text(), want)
+		}
+	}
+	next(`"_op":"snapshot"`)
+	run("INSERT INTO t VALUES (2)")
+	next(`"id":2`)
+	if code := s.stop(t); code != 0 {
+		t.Fatalf("the server ended with %d", code)
+	}
+	again := serve(t, dir, "--listen", strings.TrimPrefix(s.url, "grpc://"))
+	defer again.stop(t)
+	run("DELETE FROM t WHERE id = 1; INSERT INTO t VALUES (3)")
+	next(`"_op":"delete"`)
+	next(`"id":3`)
+	if err := c.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Wait(); err == nil || c.ProcessState.ExitCode() != exitInterrupted {
+		t.Errorf("it ended with %v", err)
 	}
 }

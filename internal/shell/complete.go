@@ -36,8 +36,11 @@ type CatalogColumn struct{ Name, Type string }
 // one of names without any. The word that is half typed counts without regard to case.
 func (c *Catalog) Complete(text, namespace string) []Completion {
 	all := spans(text)
-	if n := len(all); n > 0 && (all[n-1].kind == spanString || all[n-1].kind == spanComment) && all[n-1].open {
-		return nil
+	if n := len(all); n > 0 {
+		last := all[n-1]
+		if last.kind == spanString && last.open || last.kind == spanComment && (last.open || text[last.from] == '-') {
+			return nil
+		}
 	}
 	if len(all) > 0 && all[0].kind == spanCommand {
 		return c.completeCommand(text, namespace)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
 
 	"kalamflight/flightsrv/client"
 )
@@ -55,6 +56,21 @@ func (r remote) Run(ctx context.Context, sql string) (Rows, error) {
 
 // Close ends the session.
 func (r remote) Close() error { return r.client.Close() }
+
+// Ingester is a Conn that takes rows in bulk.
+type Ingester interface {
+	// Ingest writes the rows of a reader to a table, all or nothing, and counts them once they are durable.
+	Ingest(ctx context.Context, o client.IngestOptions, rows array.RecordReader) (int64, error)
+}
+
+// Ingest implements Ingester.
+func (r remote) Ingest(ctx context.Context, o client.IngestOptions, rows array.RecordReader) (int64, error) {
+	n, err := r.client.IngestWith(ctx, o, rows)
+	if err != nil {
+		return 0, classify(err)
+	}
+	return n, nil
+}
 
 type remoteRows struct{ rows *client.Rows }
 

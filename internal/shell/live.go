@@ -69,7 +69,7 @@ func (s *Shell) printAbove(ctx context.Context, f *follow, sql string, rows Rows
 	w := bufio.NewWriter(above{s, f, sql})
 	o := s.o
 	o.RowsShown, o.HideProgress = 0, true
-	err := s.pour(ctx, rows, w, o)
+	err := pour(ctx, rows, w, o)
 	if closeErr := rows.Close(); err == nil {
 		err = closeErr
 	}

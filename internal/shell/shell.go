@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -305,24 +306,28 @@ func (s *Shell) print(ctx context.Context, rows Rows, live bool) error {
 	}
 	if live {
 		o.RowsShown = 0
-		return s.pour(ctx, rows, w, o)
+		return pour(ctx, rows, w, o)
 	}
 	if !s.paging || s.file != nil {
-		return s.pour(ctx, rows, w, o)
+		return pour(ctx, rows, w, o)
 	}
 	o.RowsShown = 0
 	p := &pager{command: s.o.Pager, out: s.o.Out, err: s.o.Err}
 	if s.o.Screen != nil {
 		_, p.height = s.o.Screen()
 	}
-	err := s.pour(ctx, rows, bufio.NewWriterSize(p, outBytes), o)
+	err := pour(ctx, rows, bufio.NewWriterSize(p, outBytes), o)
 	return errors.Join(pagerLeft(err), p.close())
 }
 
 // pour writes rows as they come, and at once when there is nothing more to come for now. What has arrived is printed
 // also when the statement fails or is cancelled behind it.
-func (s *Shell) pour(ctx context.Context, rows Rows, w *bufio.Writer, o Options) error {
+func pour(ctx context.Context, rows Rows, w *bufio.Writer, o Options) error {
 	live := o.RowsShown == 0 && isSubscription(rows.Schema())
+	var hidden []string
+	if live && o.HideProgress {
+		hidden = []string{"progress"}
+	}
 	p, err := newPrinter(w, rows.Schema(), o, live)
 	if err != nil {
 		return err
@@ -337,7 +342,7 @@ func (s *Shell) pour(ctx context.Context, rows Rows, w *bufio.Writer, o Options)
 			failure = statementError(ctx, err)
 			break
 		}
-		err = printBatch(p, batch, live && o.HideProgress)
+		err = printBatch(p, batch, hidden)
 		batch.Release()
 		if err == nil && live {
 			err = w.Flush()
@@ -355,9 +360,33 @@ func (s *Shell) pour(ctx context.Context, rows Rows, w *bufio.Writer, o Options)
 	return failure
 }
 
-// printBatch prints a batch, or those of its rows that are not there only to say how far the stream is.
-func printBatch(p printer, batch arrow.RecordBatch, hide bool) error {
-	if !hide {
+// Print writes rows in a format, all of them, and counts them. The rows stay the caller's to close.
+func Print(ctx context.Context, rows Rows, w io.Writer, f Format) (int64, error) {
+	if !f.valid() {
+		return 0, fmt.Errorf("unknown format %q: one of %s", f, formats)
+	}
+	counted := &countedRows{Rows: rows}
+	err := pour(ctx, counted, bufio.NewWriterSize(w, outBytes), Options{Format: f})
+	return counted.n, err
+}
+
+type countedRows struct {
+	Rows
+	n int64
+}
+
+// Next counts the rows of the batch.
+func (c *countedRows) Next() (arrow.RecordBatch, error) {
+	batch, err := c.Rows.Next()
+	if err == nil {
+		c.n += batch.NumRows()
+	}
+	return batch, err
+}
+
+// printBatch prints a batch, but for the rows of a subscription whose _op is one of hidden.
+func printBatch(p printer, batch arrow.RecordBatch, hidden []string) error {
+	if len(hidden) == 0 {
 		return p.batch(batch)
 	}
 	from := 0
@@ -370,7 +399,7 @@ func printBatch(p printer, batch arrow.RecordBatch, hide bool) error {
 		return p.batch(slice)
 	}
 	for i := range int(batch.NumRows()) {
-		if textOrNull(batch.Column(0), i, false) == "progress" {
+		if slices.Contains(hidden, textOrNull(batch.Column(0), i, false)) {
 			if err := part(i); err != nil {
 				return err
 			}
