@@ -92,12 +92,12 @@ func TestBadTextHasItsPlace(t *testing.T) {
 		o    transfer.ReadOptions
 		want string
 	}{
-		"a,b\n1\n":                {csv, "line 2: there are 1 values for 2 columns"},
-		"a,b\n1,\"x\n":            {csv, "line 3, column 3: the quotes are never closed"},
-		"a\n\"x\"y\n":             {csv, "line 2, column 4: there is something behind"},
-		"":                        {csv, "the file is empty"},
-		"a\n" + numbers + "x\n":   {csv, `line 30002, column 1: "x" is no int64`},
-		"a\n300\n":                {transfer.ReadOptions{Format: transfer.CSV, Schema: small},
+		"a,b\n1\n":              {csv, "line 2: there are 1 values for 2 columns"},
+		"a,b\n1,\"x\n":          {csv, "line 3, column 3: the quotes are never closed"},
+		"a\n\"x\"y\n":           {csv, "line 2, column 4: there is something behind"},
+		"":                      {csv, "the file is empty"},
+		"a\n" + numbers + "x\n": {csv, `line 30002, column 1: "x" is no int64`},
+		"a\n300\n": {transfer.ReadOptions{Format: transfer.CSV, Schema: small},
 			`line 2, column 1: "300" is no int8`},
 		`{"a":1}` + "\n" + `{"a"`: {json, "row 2, before byte"},
 		`[{"a":1}, 2]`:            {json, "row 2 is no object"},
