@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -73,6 +72,14 @@ type commandLine struct {
 
 	Demo    demoCommand    `cmd:"" help:"Show and check what the database does, on a server and a folder of its own."`
 	Version versionCommand `cmd:"" help:"Print the version."`
+
+	Doctor      doctorCommand      `cmd:"" help:"Examine a data folder or a server."`
+	Top         topCommand         `cmd:"" help:"Watch what a server does."`
+	Users       usersCommand       `cmd:"" help:"List the users of a server."`
+	Tokens      tokensCommand      `cmd:"" help:"List, make and end access tokens."`
+	Jobs        jobsCommand        `cmd:"" help:"List the jobs of a server that run, wait or have failed."`
+	ConnectInfo connectInfoCommand `cmd:"" help:"Print what connects another program to a server: pandas, DuckDB, JDBC, DBeaver, Grafana, Go, Rust, npm."`
+	Completion  completionCommand  `cmd:"" help:"Print the completion script of a shell: source <(kalamflight completion bash)."`
 }
 
 func main() { os.Exit(run(os.Args[1:])) }
@@ -154,7 +161,7 @@ func exitCode(err error) int {
 		return exitInterrupted
 	case errors.Is(err, shell.ErrStopped):
 		return exitStopped
-	case errors.Is(err, shell.ErrStatement):
+	case errors.Is(err, shell.ErrStatement), errors.Is(err, errUnwell):
 		return exitFailed
 	}
 	return complain(err)
@@ -305,9 +312,15 @@ func (c *serveCommand) Run(ctx context.Context, p *process) error {
 	if err != nil {
 		return err
 	}
+	trace, stopTracing, err := startTracing(ctx, p.log)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	c.limitHeap()
 	s, err := server.Start(ctx, server.Options{DataDir: c.DataDir, Listen: c.Listen, Insecure: c.Insecure,
-		Quota: c.quota(), SessionIdle: c.SessionIdle, HTTP: watch, TLS: c.tls(), Logins: c.logins(),
+		Quota: c.quota(), Slow: c.SlowQuery, Trace: trace, SessionIdle: c.SessionIdle, HTTP: watch, TLS: c.tls(),
+		Logins:       c.logins(),
 		RootPassword: password, Durability: durability,
 		QueryBytes: int64(c.QueryBytes), TotalBytes: int64(c.TotalBytes), HotBytes: int64(c.HotBytes),
 		LogBytes: int64(c.LogBytes), SpillDir: c.SpillDir, SpillBytes: int64(c.SpillBytes),
@@ -574,14 +587,6 @@ func (c *demoCommand) Run(ctx context.Context, p *process) (err error) {
 	stopped, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainMax)
 	defer cancel()
 	return errors.Join(failed, s.Shutdown(stopped))
-}
-
-type versionCommand struct{}
-
-// Run prints the version.
-func (*versionCommand) Run() error {
-	_, err := fmt.Fprintf(os.Stdout, "kalamflight %s %s %s/%s\n", build(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	return err
 }
 
 // build is the version with the commit that the binary was built from.

@@ -67,6 +67,8 @@ func finish(t *testing.T, c *exec.Cmd) outcome {
 type serving struct {
 	*exec.Cmd
 	url string
+	// head is what it printed until it listened.
+	head string
 	// log has what it printed until it ended.
 	log chan string
 }
@@ -101,6 +103,7 @@ func serve(t *testing.T, dir string, args ...string) *serving {
 			s.url = m[1]
 		}
 	}
+	s.head = text
 	go func() {
 		rest, _ := io.ReadAll(reader)
 		s.log <- text + string(rest)

@@ -1,17 +1,22 @@
 package main
 
 import (
+	"context"
+	"log/slog"
+	"os"
 	"time"
 
 	"kalamflight/engine"
 	"kalamflight/internal/server"
+	"kalamflight/internal/tracing"
 )
 
 // watchFlags are the settings of serve for whoever watches the server.
 type watchFlags struct {
-	HTTPListen       string `help:"Address of the HTTP port (/metrics, /livez, /readyz), or off; 127.0.0.1 and the port after that of --listen when empty." placeholder:"HOST:PORT" env:"KALAMFLIGHT_HTTP_LISTEN" name:"http-listen"`
-	MetricsTokenFile string `help:"File with the token that /metrics asks for (Authorization: Bearer); KALAMFLIGHT_METRICS_TOKEN is one." placeholder:"FILE" env:"KALAMFLIGHT_METRICS_TOKEN_FILE"`
-	Profiles         bool   `help:"Serve /debug/pprof on the HTTP port, which must be loopback." env:"KALAMFLIGHT_PROFILES"`
+	HTTPListen       string        `help:"Address of the HTTP port (/metrics, /livez, /readyz), or off; 127.0.0.1 and the port after that of --listen when empty." placeholder:"HOST:PORT" env:"KALAMFLIGHT_HTTP_LISTEN" name:"http-listen"`
+	MetricsTokenFile string        `help:"File with the token that /metrics asks for (Authorization: Bearer); KALAMFLIGHT_METRICS_TOKEN is one." placeholder:"FILE" env:"KALAMFLIGHT_METRICS_TOKEN_FILE"`
+	SlowQuery        time.Duration `help:"Log statements that took so long, without their literals; 0 logs none." default:"1s" env:"KALAMFLIGHT_SLOW_QUERY"`
+	Profiles         bool          `help:"Serve /debug/pprof on the HTTP port, which must be loopback." env:"KALAMFLIGHT_PROFILES"`
 }
 
 // http is the port for metrics and health.
@@ -30,4 +35,28 @@ type limitFlags struct {
 
 func (f *limitFlags) quota() engine.Quota {
 	return engine.Quota{Queries: f.QuotaQueries, Subscriptions: f.QuotaSubscriptions, MemoryBytes: int64(f.QuotaMemory)}
+}
+
+// traceCall is the Trace of server.Options.
+type traceCall = func(ctx context.Context, method string,
+	header func(name string) string) (context.Context, func(code string, err error))
+
+// startTracing traces calls when the OTEL_ variables ask for it; stop sends what is left.
+func startTracing(ctx context.Context, log *slog.Logger) (trace traceCall, stop func(), err error) {
+	protocol, on := tracing.Wanted(os.LookupEnv)
+	if !on {
+		return nil, func() {}, nil
+	}
+	t, err := tracing.Open(ctx, protocol, build())
+	if err != nil {
+		return nil, nil, err
+	}
+	log.Info("tracing", "protocol", protocol)
+	return t.Call, func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainMax)
+		defer cancel()
+		if err := t.Close(ctx); err != nil {
+			log.Warn("end tracing", "err", err)
+		}
+	}, nil
 }

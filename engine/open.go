@@ -81,6 +81,8 @@ type Options struct {
 	AuditKeep  time.Duration
 	// Logins say how passwords are kept and checked.
 	Logins catalog.Options
+	// Slow logs statements that took so long, without their literals; 0 logs none. Subscriptions are never slow.
+	Slow time.Duration
 	// Mask takes the literals out of the text of a statement, so that others may read it; nil shows them its kind only.
 	Mask func(text string) string
 	// Settings are the server's settings as system.settings shows them to those who may observe.

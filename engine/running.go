@@ -38,7 +38,8 @@ type run struct {
 	shown   string
 	session *Session
 	owner   access.Principal
-	// kind is the kind of statement, as the metrics count them.
+	// request is the name of the request that began it; kind is the kind of statement, as the metrics count them.
+	request string
 	kind    string
 	started time.Time
 	cancel  context.CancelCauseFunc
@@ -146,7 +147,8 @@ func (e *Engine) begin(ctx context.Context, s, as *Session, text string, st plan
 	ctx, cancel := context.WithCancelCause(ctx)
 	quota := e.quotaOf(p.ID)
 	r := &run{what: what, text: text, shown: shownText(st, text), session: s, owner: p, started: time.Now(),
-		cancel: cancel, as: as, statement: st, kind: kindOf(st)}
+		cancel: cancel, as: as, statement: st, kind: kindOf(st),
+		request: RequestOf(ctx)}
 	r.policies = e.policiesOf(r)
 	t := &e.running
 	t.mu.Lock()
@@ -175,7 +177,9 @@ func (e *Engine) begin(ctx context.Context, s, as *Session, text string, st plan
 // end takes a run out and counts it.
 func (e *Engine) end(r *run) {
 	r.cancel(nil)
-	e.meter.count(r, time.Since(r.started))
+	took := time.Since(r.started)
+	e.meter.count(r, took)
+	e.logSlow(r, took)
 	t := &e.running
 	t.mu.Lock()
 	defer t.mu.Unlock()

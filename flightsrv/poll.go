@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"kalamflight/engine"
 	"kalamflight/internal/fault"
 	"kalamflight/manifest"
 )
@@ -139,7 +140,7 @@ func (t *polls) start(ctx context.Context, s *Server, x *session, d *pb.FlightDe
 		defer t.running.Done()
 		defer x.leave()
 		defer close(p.done)
-		defer s.recovered("PollFlightInfo", &p.err)
+		defer s.recovered("PollFlightInfo", engine.RequestOf(ctx), &p.err)
 		p.info, p.err = s.GetFlightInfo(ctx, d)
 		p.err = cause(ctx, p.err)
 	}()

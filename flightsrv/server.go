@@ -4,6 +4,7 @@ package flightsrv
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -39,6 +40,10 @@ type Options struct {
 	Plaintext bool
 	// Logger gets what happens; nil discards it.
 	Logger *slog.Logger
+	// Trace begins the trace of a call, whose headers are read by header, and returns what is told its end: the name of
+	// its status code and, if it failed, the error. nil traces nothing.
+	Trace func(ctx context.Context, method string,
+		header func(name string) string) (context.Context, func(code string, err error))
 	// Alloc is where batches that the server itself makes lie; nil means the Go heap.
 	Alloc memory.Allocator
 
@@ -170,6 +175,9 @@ type Server struct {
 	calls    atomic.Int64
 	streams  *quota
 	meter    meter
+	// runName and lastCall name the calls of this server that have no name.
+	runName  string
+	lastCall atomic.Uint64
 
 	// stop ends the sweeper, which closes swept.
 	stop     context.CancelFunc
@@ -187,6 +195,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{o: o, backend: o.Backend, log: o.Logger, alloc: o.Alloc, auth: newAuthority(o.Backend, o),
 		tickets: newSealer(o.Backend.Secret(), "ticket"), sessions: newSessions(o.Backend, o),
 		kept: newKeeper(o), running: newRunning(), polls: newPolls(o), frames: newFrames(), health: health.NewServer(),
+		runName: rand.Text()[:8] + "-",
 		streams: newQuota("results being read", "53300", o.Streams, o.StreamsPerUser), swept: make(chan struct{}),
 		addresses: newRates("calls from this address", o.CallsPerAddress),
 		callers:   newRates("calls of this user", o.CallsPerUser)}

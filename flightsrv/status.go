@@ -9,14 +9,13 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
-	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"kalamflight/engine"
 	"kalamflight/internal/fault"
 )
 
@@ -53,7 +52,7 @@ var kinds = []struct {
 
 // toStatus makes the status that a client sees. A failure without a kind is internal: the client gets an id, the log
 // the text.
-func toStatus(log *slog.Logger, method string, err error) (s *status.Status, sqlState string) {
+func toStatus(log *slog.Logger, method, request string, err error) (s *status.Status, sqlState string) {
 	if gs, ok := status.FromError(err); ok { // gRPC's own: a stream that broke
 		return gs, ""
 	}
@@ -71,7 +70,7 @@ func toStatus(log *slog.Logger, method string, err error) (s *status.Status, sql
 	if code == codes.Internal {
 		var id [8]byte
 		rand.Read(id[:]) // never fails
-		log.Error("internal error", "id", hex.EncodeToString(id[:]), "method", method, "err", err)
+		log.Error("internal error", "id", hex.EncodeToString(id[:]), "method", method, "request", request, "err", err)
 		sqlState, message = "XX000", "internal error "+hex.EncodeToString(id[:])+": the server's log has the reason"
 	}
 	s = status.New(code, clipMessage(message))
@@ -98,31 +97,29 @@ func clipMessage(message string) string {
 var errPanic = errors.New("a handler panicked")
 
 // recovered turns a panic of the handler into errPanic and logs where it was.
-func (s *Server) recovered(method string, err *error) {
+func (s *Server) recovered(method, request string, err *error) {
 	if p := recover(); p != nil {
-		s.log.Error("panic", "method", method, "panic", p, "stack", string(debug.Stack()))
+		s.log.Error("panic", "method", method, "request", request, "panic", p, "stack", string(debug.Stack()))
 		*err = errPanic
 	}
 }
 
 // unary is the interceptor of calls with one answer.
 func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	began := time.Now()
+	ctx, c := s.begin(ctx, info.FullMethod)
 	result, err := s.handleUnary(ctx, req, info, next)
 	if err == nil {
-		s.meter.count(info.FullMethod, codes.OK, time.Since(began))
+		c.end(codes.OK)
 		return result, nil
 	}
-	st, sqlState := toStatus(s.log, info.FullMethod, err)
-	s.meter.count(info.FullMethod, st.Code(), time.Since(began))
-	// A trailer that cannot be set means that the call is over already.
-	_ = grpc.SetTrailer(ctx, metadata.Pairs(errorCodeHeader, sqlState))
+	st, trailer := c.failed(err)
+	_ = grpc.SetTrailer(ctx, trailer) // one that cannot be set means that the call is over already
 	return nil, st.Err()
 }
 
 func (s *Server) handleUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	next grpc.UnaryHandler) (result any, err error) {
-	defer s.recovered(info.FullMethod, &err)
+	defer s.recovered(info.FullMethod, engine.RequestOf(ctx), &err)
 	ctx, done, err := s.admit(ctx, info.FullMethod)
 	if err != nil {
 		return nil, err
@@ -133,22 +130,21 @@ func (s *Server) handleUnary(ctx context.Context, req any, info *grpc.UnaryServe
 
 // stream is the interceptor of streaming calls.
 func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	began := time.Now()
-	err := s.handleStream(srv, ss, info, next)
+	ctx, c := s.begin(ss.Context(), info.FullMethod)
+	err := s.handleStream(ctx, srv, ss, info, next)
 	if err == nil {
-		s.meter.count(info.FullMethod, codes.OK, time.Since(began))
+		c.end(codes.OK)
 		return nil
 	}
-	st, sqlState := toStatus(s.log, info.FullMethod, err)
-	s.meter.count(info.FullMethod, st.Code(), time.Since(began))
-	ss.SetTrailer(metadata.Pairs(errorCodeHeader, sqlState))
+	st, trailer := c.failed(err)
+	ss.SetTrailer(trailer)
 	return st.Err()
 }
 
-func (s *Server) handleStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo,
+func (s *Server) handleStream(ctx context.Context, srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo,
 	next grpc.StreamHandler) (err error) {
-	defer s.recovered(info.FullMethod, &err)
-	ctx, done, err := s.admit(ss.Context(), info.FullMethod)
+	defer s.recovered(info.FullMethod, engine.RequestOf(ctx), &err)
+	ctx, done, err := s.admit(ctx, info.FullMethod)
 	if err != nil {
 		return err
 	}

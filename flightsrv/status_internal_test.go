@@ -28,7 +28,7 @@ func TestStatusOfTheDisk(t *testing.T) {
 		{full.Unwrap(), codes.ResourceExhausted, "53100"},
 		{syscall.EIO, codes.Internal, "XX000"},
 	} {
-		if s, state := toStatus(slog.New(slog.DiscardHandler), "m", c.err); s.Code() != c.code || state != c.state {
+		if s, state := toStatus(slog.New(slog.DiscardHandler), "m", "r", c.err); s.Code() != c.code || state != c.state {
 			t.Errorf("%v is %s %s, want %s %s", c.err, s.Code(), state, c.code, c.state)
 		}
 	}

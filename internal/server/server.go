@@ -64,6 +64,8 @@ type Options struct {
 	Quota engine.Quota
 	// SessionIdle ends sessions that were not used for so long; 0 means 30 minutes.
 	SessionIdle time.Duration
+	// Slow logs statements that took so long; 0 logs none.
+	Slow time.Duration
 	// TransactionIdle ends transactions that ran no statement for so long, TransactionBytes bounds what one of them has
 	// written but for large inserts; 0 means the engine's defaults.
 	TransactionIdle  time.Duration
@@ -83,6 +85,9 @@ type Options struct {
 	Audit      string
 	AuditBytes int64
 	AuditKeep  time.Duration
+	// Trace is as in flightsrv.Options.
+	Trace func(ctx context.Context, method string,
+		header func(name string) string) (context.Context, func(code string, err error))
 	// Version is what clients are told.
 	Version string
 	// Settings are shown in system.settings.
@@ -137,7 +142,7 @@ func start(ctx context.Context, o Options, listener net.Listener) (*Server, erro
 		ExportDir: o.ExportDir, DropGrace: o.DropGrace,
 		Audit: engine.AuditLevel(o.Audit), AuditBytes: o.AuditBytes, AuditKeep: o.AuditKeep,
 		LogFS: o.LogFS, UnsafeNoSync: o.UnsafeNoSync, NoJobs: o.NoJobs, Settings: o.Settings,
-		Logins: o.Logins.catalog(), Quota: o.Quota, Mask: sqlfront.Mask, Logger: o.Logger})
+		Logins: o.Logins.catalog(), Quota: o.Quota, Mask: sqlfront.Mask, Slow: o.Slow, Logger: o.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +167,7 @@ func serve(ctx context.Context, o Options, e *engine.Engine, listener net.Listen
 		config, web = certificates.Config(), certificates.Web()
 	}
 	options := flightsrv.Options{Backend: flightsrv.Engine(e), Version: o.Version, TLS: config,
-		Plaintext: o.Insecure, SessionTTL: o.SessionIdle, Logger: o.Logger}
+		Plaintext: o.Insecure, SessionTTL: o.SessionIdle, Trace: o.Trace, Logger: o.Logger}
 	if err := o.Logins.wire(&options); err != nil {
 		return nil, err
 	}
