@@ -12,7 +12,8 @@ import (
 
 // External is the user of a name that an identity provider says, whom the wire has checked. With create, one is made
 // for a name that nobody has. role is what the provider says of their role, "" when it says nothing: it is the role of
-// users who were made so. What SQL says of the others stands.
+// users who were made so. What SQL says of the others stands. Users with role system that SQL made do not come so: with
+// many providers people choose their names.
 func (e *Engine) External(ctx context.Context, name, role string, create bool) (access.Principal, error) {
 	u, ok := e.catalog.Snapshot().User(name)
 	if !ok {
@@ -21,6 +22,14 @@ func (e *Engine) External(ctx context.Context, name, role string, create bool) (
 				Message: fmt.Sprintf("there is no user %q", name)}
 		}
 		return e.newExternal(ctx, name, role)
+	}
+	if u.Name != name { // to the provider, names in another case may be other people
+		return access.Principal{}, &fault.SQL{Kind: fault.ErrNotFound, Code: "42704",
+			Message: fmt.Sprintf("there is no user %q", name)}
+	}
+	if !u.External && u.Role == access.RoleSystem.String() {
+		return access.Principal{}, &fault.SQL{Kind: fault.ErrUnauthenticated, Code: "28000",
+			Message: "users with role system do not log in by an identity provider"}
 	}
 	if !u.External || role == "" || role == u.Role {
 		return e.Principal(ctx, u.ID, 0)

@@ -481,11 +481,12 @@ func (e *Engine) living(id manifest.UserID) (access.Principal, error) {
 	return u.Principal()
 }
 
-// PrincipalNamed is a user by name, ErrNotFound when there is none and ErrUnauthenticated when they are locked.
+// PrincipalNamed is the user of exactly a name, as somebody else vouches for it; ErrNotFound when there is none and
+// ErrUnauthenticated when they are locked. To whoever vouches, names in another case may be other people.
 func (e *Engine) PrincipalNamed(_ context.Context, name string) (access.Principal, error) {
 	snap := e.catalog.Snapshot()
 	u, ok := snap.User(name)
-	if !ok {
+	if !ok || u.Name != name {
 		return access.Principal{}, &fault.SQL{Kind: fault.ErrNotFound, Code: "42704",
 			Message: fmt.Sprintf("there is no user %q", name)}
 	}

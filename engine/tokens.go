@@ -51,6 +51,9 @@ func (e *Engine) createToken(ctx context.Context, s *Session, st *plan.CreateTok
 	if err != nil {
 		return Result{}, err
 	}
+	if err := e.mayOutlive(p, expires); err != nil {
+		return Result{}, err
+	}
 	text, made, err := e.catalog.CreateToken(ctx, catalog.NewToken{User: user.ID, Name: st.Name, Expires: expires,
 		By: p.ID})
 	if err != nil {
@@ -66,6 +69,16 @@ func (e *Engine) createToken(ctx context.Context, s *Session, st *plan.CreateTok
 		return Result{}, err
 	}
 	return Result{Rows: 1, Returning: rows}, nil
+}
+
+// mayOutlive refuses who came by a token that expires to make one that is good for longer: what was lent would be kept.
+func (e *Engine) mayOutlive(p access.Principal, expires time.Time) error {
+	own, ok := e.catalog.Snapshot().Token(p.Token)
+	if !ok || own.Expires == 0 || !expires.IsZero() && expires.UnixMicro() <= own.Expires {
+		return nil
+	}
+	return &fault.SQL{Kind: fault.ErrDenied, Code: "42501", Message: fmt.Sprintf("who came by a token makes none that "+
+		"outlives it: it expires at %s", time.UnixMicro(own.Expires).UTC().Format(time.RFC3339))}
 }
 
 // tokenExpiry is when a token that is made now expires; the zero time for never.

@@ -107,6 +107,11 @@ func TestOpenIDConnect(t *testing.T) {
 			t.Errorf("a token %s is %s", name, got)
 		}
 	}
+	for _, name := range []string{"AMAL", "root", "Sami", "", " amal", "a\x00b"} {
+		if got, err := who(bearer(p.token(t, name, time.Hour))); err == nil {
+			t.Errorf("a token of %q is %s", name, got)
+		}
+	}
 	root.exec("DROP USER amal")
 	if got, err := who(bearer(p.token(t, "amal", time.Hour))); err == nil {
 		t.Errorf("a dropped user comes again as %s", got)

@@ -172,6 +172,14 @@ func TestAccessTokens(t *testing.T) {
 		adbc.OptionKeyPassword: token}); err == nil {
 		t.Error("root logs in by the token of amal")
 	}
+	for _, sql := range []string{"CREATE TOKEN more EXPIRES NEVER", "CREATE TOKEN more EXPIRES IN '2 hours'",
+		"CREATE TOKEN more"} {
+		if _, err := all[0].tryQuery(sql); err == nil {
+			t.Errorf("%s by a token of an hour is done", sql)
+		}
+	}
+	all[0].makeToken("CREATE TOKEN less EXPIRES IN '5 minutes'")
+	root.exec("DROP TOKEN less FOR amal")
 	if got := root.query("SELECT used_at IS NOT NULL FROM system.tokens")[0][0]; got != "true" {
 		t.Error("system.tokens does not say that the token was used")
 	}

@@ -271,6 +271,7 @@ func TestClientCertificates(t *testing.T) {
 	past.NotAfter = time.Now().Add(-time.Minute)
 	for what, try := range map[string]func() (string, error){
 		"of nobody":            func() (string, error) { return as(ca, named("nobody")) },
+		"in another case":      func() (string, error) { return as(ca, named("AMAL")) },
 		"without a name":       func() (string, error) { return as(ca, named("")) },
 		"of another authority": func() (string, error) { return as(stranger, named("amal")) },
 		"that has expired":     func() (string, error) { return as(ca, past) },
