@@ -492,11 +492,3 @@ func (e *Engine) PrincipalNamed(_ context.Context, name string) (access.Principa
 	}
 	return snap.Principal(u.ID, 0)
 }
-
-// namespace finds a namespace by name, the engine's own included.
-func (e *Engine) namespace(name string) (string, bool) {
-	if n, ok := systemNamespace(name); ok {
-		return n, true
-	}
-	return e.catalog.Snapshot().Namespace(name)
-}
