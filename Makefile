@@ -13,7 +13,7 @@ N ?= 5000
 SEED ?=
 FUZZTIME ?= 60s
 
-.PHONY: all build test race assert fmt lint clients demo bench benchcmp golden trees differential nightly rewrite ci clean
+.PHONY: all build test race assert simd fmt lint clients demo bench benchcmp golden trees differential nightly rewrite ci clean
 all: build test lint
 
 build:
@@ -31,6 +31,10 @@ race:
 # arrow-go checks its own reference counts under this tag.
 assert:
 	go test -tags assert ./segments/... ./engine/... ./flightsrv/...
+
+# The kernels that use AVX2 in a build with Go's experiment, beside the usual ones.
+simd:
+	GOEXPERIMENT=simd go test -run 'TestVectorRange|TestWide' ./engine/expr
 
 fmt:
 	go run ./internal/lint/wrap $$(git ls-files '*.go')

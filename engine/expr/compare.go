@@ -439,8 +439,10 @@ func chooseRange[T int16 | int32 | int64](n int, sel, dst []uint16, va *Vector, 
 		return dst[:0]
 	case sel == nil:
 		a, dst = a[:n], dst[:n]
-		for i, x := range a {
-			dst[k] = uint16(i)
+		var done int
+		k, done = vectorRange(a, dst, lo, span, flip)
+		for i, x := range a[done:] {
+			dst[k] = uint16(done + i)
 			k += one(uint64(int64(x))-lo <= span) ^ flip
 		}
 	default:
