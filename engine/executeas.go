@@ -70,7 +70,7 @@ func (s *Session) as(p access.Principal) *Session {
 // As is what another user may know of the definitions, and who that is, for EXECUTE AS USER. Whether the user exists is
 // told only to those who may act for others.
 func (v *View) As(name string) (*View, access.Principal, error) {
-	v.personal = true
+	*v.personal = true
 	if name == "" {
 		name = v.who.Name
 	}
@@ -91,5 +91,5 @@ func (v *View) As(name string) (*View, access.Principal, error) {
 		}
 		return nil, as, err
 	}
-	return &View{who: as, snap: v.snap, server: v.server}, as, nil
+	return &View{who: as, snap: v.snap, server: v.server, personal: v.personal}, as, nil
 }

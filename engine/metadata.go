@@ -18,16 +18,47 @@ type View struct {
 	// server are the server's settings.
 	server []Setting
 	// personal: an answer depended on who asks, and not on their role alone.
-	personal bool
+	personal *bool
+	// owners are those of the views around a text that is bound, whose rights count as well.
+	owners []access.Principal
 }
 
 // Personal tells whether an answer up to now may be another one for another caller of the same role.
-func (v *View) Personal() bool { return v.personal }
+func (v *View) Personal() bool { return *v.personal }
+
+// depends notes that an answer depends on a table.
+func (v *View) depends(t access.Target) { *v.personal = *v.personal || dependsOnPerson(v.who.Role, t) }
 
 // sees tells whether the caller may know of a table.
 func (v *View) sees(t *manifest.Table) bool {
-	v.personal = v.personal || dependsOnPerson(v.who.Role, v.snap.Target(t))
-	return visible(v.who, v.snap.Target(t))
+	v.depends(v.snap.Target(t))
+	target := v.snap.Target(t)
+	return visible(v.who, target) ||
+		slices.ContainsFunc(v.owners, func(p access.Principal) bool { return visible(p, target) })
+}
+
+// Through is what a view may stand on for the caller: what they may know of, and where they were granted the view, what
+// its owner may. What they may read of it is decided when it is read.
+func (v *View) Through(view *manifest.Table) *View {
+	inner := *v
+	t, ok := v.snap.TableByID(view.ID)
+	if !ok {
+		return &inner
+	}
+	target := v.snap.Target(t)
+	v.depends(target)
+	for _, p := range append([]access.Principal{v.who}, v.owners...) {
+		if access.Can(p, access.Borrow, target) != nil {
+			continue
+		}
+		if u, ok := v.snap.UserByID(t.Owner); ok && u.Dropped == 0 {
+			if owner, err := u.Principal(); err == nil {
+				inner.owners = append(slices.Clip(v.owners), owner)
+			}
+		}
+		break
+	}
+	return &inner
 }
 
 // dependsOnPerson tells whether somebody may know of a table, or read it, where others of their role may not: its
@@ -43,7 +74,7 @@ func dependsOnPerson(role access.Role, t access.Target) bool {
 // Catalog is what the session's caller may know of the definitions now, outside of transactions.
 func (e *Engine) Catalog(s *Session) *View {
 	snap := s.temporaries.over(e.catalog, e.catalog.Snapshot())
-	return &View{who: s.Principal(), snap: snap, server: e.opts.Settings}
+	return &View{who: s.Principal(), snap: snap, server: e.opts.Settings, personal: new(bool)}
 }
 
 // CatalogIn is Catalog in a transaction of the session: with the definitions that it has changed. An empty id means the
@@ -72,7 +103,7 @@ func (e *Engine) view(s *Session, tx *Transaction) *View {
 		tx.fail(err)
 		snap = e.catalog.Snapshot()
 	}
-	return &View{who: s.Principal(), snap: snap, server: e.opts.Settings}
+	return &View{who: s.Principal(), snap: snap, server: e.opts.Settings, personal: new(bool)}
 }
 
 // Table finds a table by name, exactly or by its only match without regard to case. It is ErrNotFound when there is

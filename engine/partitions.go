@@ -40,7 +40,11 @@ func (e *Engine) Partitions(ctx context.Context, s *Session, c *plan.Compiled, m
 	if scan == nil {
 		return nil
 	}
-	tablet := e.statement(s, 0).tablet(scan.Table)
+	st := e.statement(s, 0)
+	if where, _, err := st.seen(scan); where != nil || err != nil {
+		return nil // how it would be cut tells how many rows there are that are hidden
+	}
+	tablet := st.tablet(scan.Table)
 	rows, err := e.tablets.Estimate(ctx, tablet)
 	if err != nil { // reading it will say why
 		return nil

@@ -20,11 +20,36 @@ import (
 // compiled; scans and commits then ask again for their tables.
 func (e *Engine) authorize(s *Session, tx *Transaction, st plan.Statement) error {
 	a := authorizer{engine: e, who: s.Principal()}
+	switch st.(type) {
+	case *plan.Select, *plan.Explain, *plan.Subscribe, *plan.Insert, *plan.Update, *plan.Delete, *plan.CreateTable:
+	default:
+		return nil // it is checked where it is done
+	}
 	var err error
 	if a.snap, err = e.definitions(s, tx).snapshot(); err != nil {
 		return err
 	}
 	return a.statement(st)
+}
+
+// Authorize checks that the session's caller may run a statement in a transaction, before anything of it is described:
+// the names and the types of its result are not for everybody either. Query and Exec check it again.
+func (e *Engine) Authorize(s *Session, transaction string, c *plan.Compiled) error {
+	tx, err := s.transaction(transaction)
+	if err != nil {
+		return err
+	}
+	if x, ok := c.Statement.(*plan.ExecuteAs); ok {
+		as, err := e.living(x.User)
+		if err == nil {
+			err = mayActAs(s.Principal(), as)
+		}
+		if err != nil {
+			return err
+		}
+		s = s.as(as)
+	}
+	return e.authorize(s, tx, c.Acted())
 }
 
 // authorizer checks one statement of one caller.

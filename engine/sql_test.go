@@ -96,6 +96,9 @@ func (w *world) compile(user, sql string) (*plan.Compiled, error) {
 		As: func(user string) (manifest.UserID, sqlfront.Catalog, error) {
 			other, as, err := view.As(user)
 			return as.ID, other, err
+		},
+		Through: func(found sqlfront.Catalog, v *manifest.Table) sqlfront.Catalog {
+			return found.(*engine.View).Through(v)
 		}})
 	s.Abort("", err)
 	return c, err

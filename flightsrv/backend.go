@@ -113,11 +113,23 @@ func (b backend) Compile(s Session, transaction, namespace, text string) (*plan.
 	if err != nil {
 		return nil, false, err
 	}
-	c, err := sqlfront.Compile(text, sqlfront.Options{Namespace: namespace, Catalog: view, As: actingFor(view)})
+	c, err := sqlfront.Compile(text, sqlfront.Options{Namespace: namespace, Catalog: view, As: actingFor(view),
+		Through: through})
+	if err == nil {
+		err = b.Authorize(own(s), transaction, c)
+	}
 	if err != nil {
 		own(s).Abort(transaction, err)
 	}
 	return c, view.Personal(), err
+}
+
+// through is what a view may stand on that was found in a View.
+func through(found sqlfront.Catalog, view *manifest.Table) sqlfront.Catalog {
+	if v, ok := found.(*engine.View); ok {
+		return v.Through(view)
+	}
+	return found
 }
 
 // actingFor is what EXECUTE AS USER binds to.

@@ -40,6 +40,9 @@ type Options struct {
 	// As is what another user may see, and who that is, for EXECUTE AS USER; an error when the caller may not act for
 	// them. Nil when nobody may act for others.
 	As func(user string) (manifest.UserID, Catalog, error)
+	// Through is what a view may stand on that was found in a catalog, one of those here: who was granted the view sees
+	// what its owner sees. Nil stands for that catalog.
+	Through func(found Catalog, view *manifest.Table) Catalog
 }
 
 // Limits bound the work that one text can cause.
@@ -113,6 +116,14 @@ func compile(text string, tokens []token.Token, lim token.Limits, o Options) (*p
 	options := bind.Options{Namespace: o.Namespace, Catalog: o.Catalog, Limits: lim, Views: o.Limits.Views}
 	if o.As != nil {
 		options.As = func(user string) (manifest.UserID, bind.Catalog, error) { return o.As(user) }
+	}
+	if o.Through != nil {
+		options.Through = func(found bind.Catalog, view *manifest.Table) bind.Catalog {
+			if c, ok := found.(Catalog); ok {
+				return o.Through(c, view)
+			}
+			return found
+		}
 	}
 	return bind.Bind(text, parsed, options)
 }

@@ -40,8 +40,8 @@ func TestCan(t *testing.T) {
 		access.Borrow:      {"", "", "", "", "", "", "", "", ""},
 		access.Alter:       {"dS", "dS", "dS", "dS", "dS", "dS", "dS", "", "dS"},
 		access.Grant:       {"", "", "dS", "dS", "dS", "dS", "dS", "", "dS"},
-		access.Maintain:    {"usdS", "usdS", "sdS", "sdS", "sdS", "sdS", "sdS", "", ""},
-		access.MaintainAll: {"sdS", "sdS", "sdS", "sdS", "sdS", "sdS", "sdS", "", ""},
+		access.Maintain:    {"usdS", "usdS", "sdS", "sdS", "sdS", "dS", "sdS", "", ""},
+		access.MaintainAll: {"sdS", "sdS", "sdS", "sdS", "sdS", "dS", "sdS", "", ""},
 		access.CreateTable: {"usdS", "usdS", "sdS", "sdS", "sdS", "sdS", "sdS", "", "usdS"},
 	}
 	letters := map[access.Role]string{

@@ -22,7 +22,7 @@ type Catalog interface {
 	Settings() []string
 }
 
-// Options say in what surroundings a statement is bound. All fields are required, but for As.
+// Options say in what surroundings a statement is bound. All fields are required, but for As and Through.
 type Options struct {
 	Namespace string
 	Catalog   Catalog
@@ -31,6 +31,8 @@ type Options struct {
 	Views int
 	// As is what another user may know of the catalog, and who that is; nil when nobody may act for others.
 	As func(user string) (manifest.UserID, Catalog, error)
+	// Through is what a view may stand on that was found in a catalog; nil stands for that catalog.
+	Through func(found Catalog, view *manifest.Table) Catalog
 }
 
 // maxColumns bounds the columns of a table and of a result.

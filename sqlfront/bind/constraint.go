@@ -14,7 +14,12 @@ import (
 
 // Check compiles the text of a CHECK to a BOOLEAN expression over the columns of the table, by their places.
 func Check(text string, t *manifest.Table, lim token.Limits) (plan.Expr, error) {
-	return overRow(text, t, lim, "CHECK", func(e *env, x ast.Expr) plan.Expr { return e.condition(x) })
+	return tableCondition(text, t, lim, "CHECK")
+}
+
+// tableCondition is Check for a clause of that name.
+func tableCondition(text string, t *manifest.Table, lim token.Limits, clause string) (plan.Expr, error) {
+	return overRow(text, t, lim, clause, func(e *env, x ast.Expr) plan.Expr { return e.condition(x) })
 }
 
 // Using compiles the text of USING to an expression of a type over the columns of the table, by their places.

@@ -117,7 +117,7 @@ func (b *binder) policyText(t *manifest.Table, text *string, span ast.Span) *str
 	if text == nil || b.err != nil {
 		return nil
 	}
-	if _, err := Check(*text, t, b.options.Limits); err != nil {
+	if _, err := tableCondition(*text, t, b.options.Limits, "a policy"); err != nil {
 		b.place(err, span.Start)
 	}
 	return text

@@ -178,6 +178,9 @@ func (b *binder) view(t *manifest.Table, at int) plan.Node {
 	}
 	o := b.options
 	o.Namespace = t.Namespace
+	if o.Through != nil {
+		o.Catalog = o.Through(o.Catalog, t)
+	}
 	parsed, err := dialect.Parse(t.Query, o.Limits)
 	if err != nil {
 		b.place(err, at)

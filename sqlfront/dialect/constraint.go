@@ -39,7 +39,7 @@ func (p *parser) tableConstraint() ast.Constraint {
 		c.Columns = p.names("a column")
 	case p.accept("CHECK"):
 		c.Kind = ast.Check
-		c.Text, c.TextSpan = p.checkText()
+		c.Text, c.TextSpan = p.checkText("a CHECK")
 	case p.looking("INDEX"):
 		p.unsupported(p.tok().Start, "CREATE INDEX makes one", "an INDEX inside of CREATE TABLE is not supported")
 	default:
@@ -72,8 +72,8 @@ func (p *parser) refuseConstraint() {
 	p.unsupported(p.tok().Start, hint, "%s is not supported, because it would not be enforced", what)
 }
 
-// checkText takes the condition of a CHECK, in brackets, as text.
-func (p *parser) checkText() (string, ast.Span) {
+// checkText takes the condition of what, in brackets, as text.
+func (p *parser) checkText(what string) (string, ast.Span) {
 	p.expect("(")
 	span, params := p.here(), p.params()
 	p.lifted(p.expr)
@@ -83,7 +83,7 @@ func (p *parser) checkText() (string, ast.Span) {
 		return "", span
 	}
 	if p.params() > params {
-		p.failAt(span.Start, "a CHECK cannot have parameters")
+		p.failAt(span.Start, "%s cannot have parameters", what)
 	}
 	return p.text[span.Start:span.End], span
 }

@@ -200,7 +200,7 @@ func (p *parser) columnConstraint(c *ast.ColumnDef) bool {
 		p.nullsDistinct()
 		own(ast.Unique)
 	case p.accept("CHECK"):
-		text, at := p.checkText()
+		text, at := p.checkText("a CHECK")
 		x := own(ast.Check)
 		x.Text, x.TextSpan = text, at
 	case p.accept("DEFAULT"):

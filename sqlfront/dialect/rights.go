@@ -173,12 +173,12 @@ func (p *parser) conditions(out *ast.Policy) {
 		out.To = p.grantees()
 	}
 	if p.accept("USING") {
-		text, span := p.checkText()
+		text, span := p.checkText("a policy")
 		out.Using, out.UsingSpan = &text, span
 	}
 	if p.accept("WITH") {
 		p.expect("CHECK")
-		text, span := p.checkText()
+		text, span := p.checkText("a policy")
 		out.Check, out.CheckSpan = &text, span
 	}
 	out.Span = p.since(out.Span)
