@@ -343,6 +343,46 @@ func TestStatementsAreBounded(t *testing.T) {
 	}
 }
 
+// What prepared statements hold is bounded for each user, whatever the number of sessions and statements.
+func TestStatementBytesAreBounded(t *testing.T) {
+	s := start(t, flightsrv.Options{StatementBytes: 20_000, StatementBytesPerUser: 8000})
+	ctx := context.Background()
+	a, b := s.dial(t, ann()), s.dial(t, ann())
+	long := "ROWS 1" + strings.Repeat(" ", 3000)
+	first, err := a.Prepare(ctx, long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Prepare(ctx, long); err != nil {
+		t.Fatal(err)
+	}
+	var e *client.Error
+	if _, err := b.Prepare(ctx, long); !errors.As(err, &e) || e.Code != codes.ResourceExhausted {
+		t.Errorf("bytes too many: %v", err)
+	}
+	if err := first.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Prepare(ctx, long); err != nil {
+		t.Errorf("after a close: %v", err)
+	}
+	b.Close()
+	for range 20 { // a closed session holds nothing
+		c := s.dial(t, ann())
+		for range 2 {
+			if _, err = c.Prepare(ctx, long); err != nil {
+				break
+			}
+		}
+		c.Close()
+		if err == nil {
+			return
+		}
+		time.Sleep(100 * time.Millisecond) // the server learns of the end of b
+	}
+	t.Errorf("after the sessions ended: %v", err)
+}
+
 func TestHealthNeedsNoLogin(t *testing.T) {
 	s := start(t, flightsrv.Options{})
 	s.setPassword("root", "secret")

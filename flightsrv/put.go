@@ -186,10 +186,9 @@ func (s *Server) putBind(ctx context.Context, m *pb.CommandPreparedStatementQuer
 	if err != nil {
 		return nil, err
 	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	st.params = params
-	st.generation++
+	if err := s.sessions.hold(st, params); err != nil {
+		return nil, err
+	}
 	return &pb.DoPutPreparedStatementResult{PreparedStatementHandle: m.PreparedStatementHandle}, nil
 }
 

@@ -25,29 +25,43 @@ func newQuota(what, sqlState string, most, userMost int64) *quota {
 }
 
 // take counts one more, or says which limit was reached.
-func (q *quota) take(user manifest.UserID) error {
+func (q *quota) take(user manifest.UserID) error { return q.takeSome(user, 1) }
+
+// takeSome counts n more, all or none of them.
+func (q *quota) takeSome(user manifest.UserID, n int64) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	message := ""
 	switch {
-	case q.byUser[user] >= q.userMax:
-		message = fmt.Sprintf("this user has %d %s already", q.userMax, q.what)
-	case q.all >= q.max:
-		message = fmt.Sprintf("there are %d %s already", q.max, q.what)
+	case q.byUser[user] > q.userMax-n:
+		message = fmt.Sprintf("this user has %d %s already%s", q.byUser[user], q.what, more(n, q.userMax))
+	case q.all > q.max-n:
+		message = fmt.Sprintf("there are %d %s already%s", q.all, q.what, more(n, q.max))
 	default:
-		q.all++
-		q.byUser[user]++
+		q.all += n
+		q.byUser[user] += n
 		return nil
 	}
 	return &fault.SQL{Kind: fault.ErrExhausted, Code: q.sqlState, Message: message}
 }
 
+// more says of what is counted in bulk how much was asked for.
+func more(n, most int64) string {
+	if n == 1 {
+		return ""
+	}
+	return fmt.Sprintf(", and %d more would pass the limit of %d", n, most)
+}
+
 // give takes one back from the count.
-func (q *quota) give(user manifest.UserID) {
+func (q *quota) give(user manifest.UserID) { q.giveSome(user, 1) }
+
+// giveSome takes n back.
+func (q *quota) giveSome(user manifest.UserID, n int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.all--
-	if q.byUser[user]--; q.byUser[user] == 0 {
+	q.all -= n
+	if q.byUser[user] -= n; q.byUser[user] == 0 {
 		delete(q.byUser, user)
 	}
 }

@@ -55,6 +55,9 @@ type Options struct {
 	Limits flightdata.Limits
 	// ResultBytes is the size of message that results are cut to; 0 means 2 MiB. Clients refuse 4 MiB and more.
 	ResultBytes int64
+	// Conns bounds the connections, those that have not said who they are included; 0 means 16,384. ConnsPerAddress is the
+	// share of one address, of IPv6 of one network of 64 bits; 0 means half of them, rounded up.
+	Conns, ConnsPerAddress int
 	// StreamsPerConn bounds the calls that run at once on one connection; 0 means 16,384.
 	StreamsPerConn uint32
 	// Streams bounds the results that are read at once, subscriptions among them; 0 means 32,768. StreamsPerUser is one
@@ -68,6 +71,9 @@ type Options struct {
 	// means 30 minutes.
 	Statements   int
 	StatementTTL time.Duration
+	// StatementBytes bounds what all prepared statements hold, their texts and the values bound to them; 0 means 512 MiB.
+	// StatementBytesPerUser is one user's share; 0 means half of it.
+	StatementBytes, StatementBytesPerUser int64
 	// Plans bounds the compiled statements that are kept for all sessions; 0 means 4,096.
 	Plans int
 	// Polls bounds the statements that run in the background for clients that poll; 0 means 1,024. One user may have half
@@ -124,6 +130,8 @@ func (o *Options) setDefaults() error {
 	orDefault(&o.MessageBytesMax, 256<<20)
 	orDefault(&o.HeaderBytesMax, 64<<10)
 	orDefault(&o.ResultBytes, 2<<20)
+	orDefault(&o.Conns, 16<<10)
+	orDefault(&o.ConnsPerAddress, (o.Conns+1)/2)
 	orDefault(&o.StreamsPerConn, 16<<10)
 	orDefault(&o.Streams, 32<<10)
 	orDefault(&o.StreamsPerUser, (o.Streams+1)/2)
@@ -132,6 +140,8 @@ func (o *Options) setDefaults() error {
 	orDefault(&o.SessionTTL, 30*time.Minute)
 	orDefault(&o.Statements, 1_000)
 	orDefault(&o.StatementTTL, 30*time.Minute)
+	orDefault(&o.StatementBytes, 512<<20)
+	orDefault(&o.StatementBytesPerUser, (o.StatementBytes+1)/2)
 	orDefault(&o.Plans, 4096)
 	orDefault(&o.Polls, 1024)
 	orDefault(&o.BindRows, 1<<20)
@@ -235,7 +245,7 @@ func (s *Server) Serve(l net.Listener) error {
 		return errors.Join(err, l.Close())
 	}
 	s.log.Info("serving", "address", l.Addr().String(), "tls", s.o.TLS != nil)
-	return s.grpc.Serve(l)
+	return s.grpc.Serve(newGate(l, s.o))
 }
 
 // private tells an address that only this machine reaches: loopback, a socket in the file system, a pipe in this

@@ -52,9 +52,11 @@ type sessionKey struct {
 
 // sessions are those of a server. It is safe for concurrent use.
 type sessions struct {
-	backend      Backend
-	plans        *plans
-	open         *quota
+	backend Backend
+	plans   *plans
+	open    *quota
+	// held counts the bytes of prepared statements.
+	held         *quota
 	ttl          time.Duration
 	statementTTL time.Duration
 
@@ -72,6 +74,7 @@ type sessions struct {
 func newSessions(b Backend, o Options) *sessions {
 	return &sessions{backend: b, plans: newPlans(o.Plans), ttl: o.SessionTTL, statementTTL: o.StatementTTL,
 		open:  newQuota("sessions open", "53300", int64(o.Sessions), int64(o.SessionsPerUser)),
+		held:  newQuota("bytes of prepared statements", "53400", o.StatementBytes, o.StatementBytesPerUser),
 		byKey: map[sessionKey]*session{}, byConn: map[uint64][]sessionKey{}, all: map[*session]struct{}{},
 		cookies: map[string]manifest.UserID{}, statements: map[string]*statement{}}
 }
@@ -207,7 +210,7 @@ func (t *sessions) close(x *session) {
 		return
 	}
 	x.closed = true
-	keys, handles := x.keys, slices.Collect(maps.Keys(x.statements))
+	keys, statements := x.keys, x.statements
 	x.statements = map[string]*statement{}
 	x.mu.Unlock()
 
@@ -219,8 +222,9 @@ func (t *sessions) close(x *session) {
 		}
 		delete(t.cookies, k.cookie)
 	}
-	for _, h := range handles {
-		delete(t.statements, h)
+	for handle, st := range statements {
+		delete(t.statements, handle)
+		t.forget(st)
 	}
 	t.mu.Unlock()
 	t.open.give(x.user)
@@ -264,6 +268,7 @@ func (t *sessions) sweep(now time.Time) {
 			if st.idle(now) > t.statementTTL {
 				delete(x.statements, handle)
 				delete(t.statements, handle)
+				t.forget(st)
 			}
 		}
 		x.mu.Unlock()

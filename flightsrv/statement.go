@@ -28,6 +28,9 @@ type statement struct {
 	// params are the values bound last; generation counts the bindings.
 	params     [][]plan.Literal
 	generation uint64
+	// held is what its session's user is charged for it in bytes; closed statements are charged nothing.
+	held   int64
+	closed bool
 	// outcome is what the last execution came to, and of which generation; nil before the first.
 	outcome *outcome
 }
@@ -243,21 +246,79 @@ func (s *Server) prepare(ctx context.Context,
 
 // addStatement enters a statement under its handle, if the session has room.
 func (t *sessions) addStatement(st *statement, most int) error {
+	if err := t.hold(st, nil); err != nil {
+		return err
+	}
 	x := st.session
-	x.mu.Lock()
-	full := len(x.statements) >= most
-	if !full && !x.closed {
-		x.statements[st.handle] = st
-	}
-	x.mu.Unlock()
-	if full {
-		return fmt.Errorf("the session has %d prepared statements open already: %w", most, fault.ErrExhausted)
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case x.closed:
+		t.forget(st)
+		return fmt.Errorf("the session was closed: %w", fault.ErrPrecondition)
+	case len(x.statements) >= most:
+		t.forget(st)
+		return fmt.Errorf("the session has %d prepared statements open already: %w", most, fault.ErrExhausted)
+	}
+	x.statements[st.handle] = st
 	t.statements[st.handle] = st
 	return nil
 }
+
+// statementBytes is what a prepared statement takes beside its text and values, literalBytes a value beside its bytes.
+const (
+	statementBytes = 512
+	literalBytes   = 64
+)
+
+// hold has a statement hold other values than before, if its user may hold so much.
+func (t *sessions) hold(st *statement, params [][]plan.Literal) error {
+	n := int64(statementBytes + len(st.text))
+	for _, row := range params {
+		n += literalBytes * int64(len(row)+1)
+		for _, v := range row {
+			n += bytesOf(v)
+		}
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.closed {
+		return errNoStatement
+	}
+	if err := t.held.takeSome(st.session.user, n); err != nil {
+		return err
+	}
+	t.held.giveSome(st.session.user, st.held)
+	st.held, st.params = n, params
+	st.generation++
+	return nil
+}
+
+// bytesOf is what a value takes on the heap.
+func bytesOf(l plan.Literal) int64 {
+	switch v := l.Value.(type) {
+	case string:
+		return int64(len(v))
+	case []byte:
+		return int64(len(v))
+	case []float32:
+		return 4 * int64(len(v))
+	}
+	return 0
+}
+
+// forget ends the charge for a statement that is no longer found.
+func (t *sessions) forget(st *statement) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	t.held.giveSome(st.session.user, st.held)
+	st.held, st.closed = 0, true
+}
+
+var errNoStatement = &fault.SQL{Kind: fault.ErrNotFound, Code: "26000",
+	Message: "there is no such prepared statement; it may have been closed"}
 
 // statementOf finds a prepared statement of the caller, on whatever connection its handle came, and counts the call
 // into its session.
@@ -270,8 +331,7 @@ func (s *Server) statementOf(ctx context.Context, handle []byte) (_ *statement, 
 	st := s.sessions.statements[string(handle)]
 	s.sessions.mu.Unlock()
 	if st == nil || st.session.user != c.principal.ID || !st.session.join() {
-		return nil, nil, &fault.SQL{Kind: fault.ErrNotFound, Code: "26000",
-			Message: "there is no such prepared statement; it may have been closed"}
+		return nil, nil, errNoStatement
 	}
 	if err := st.session.engine.Ended(); err != nil {
 		st.session.leave()
@@ -295,6 +355,7 @@ func (s *Server) closeStatement(ctx context.Context, handle []byte) error {
 	s.sessions.mu.Lock()
 	defer s.sessions.mu.Unlock()
 	delete(s.sessions.statements, st.handle)
+	s.sessions.forget(st)
 	return nil
 }
 

@@ -35,6 +35,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(childMemory); dir != "" {
 		serveInLittleMemory(dir)
 	}
+	if dir := os.Getenv(childHostile); dir != "" {
+		serveTheHostile(dir)
+	}
 	os.Exit(m.Run())
 }
 

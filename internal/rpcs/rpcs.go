@@ -40,6 +40,34 @@ type Proxy struct {
 	mu sync.Mutex
 	// parts are the calls of each part in the order in which they began.
 	parts map[string][]*call
+	// kept are the messages of calls, while keep is set.
+	keep bool
+	kept []*Sent
+}
+
+// Sent is what a client sent in one call.
+type Sent struct {
+	Method   string
+	Messages [][]byte
+}
+
+// Keep keeps what clients send, in calls of whatever part, until Take.
+func (p *Proxy) Keep() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.keep = true
+}
+
+// Take is what was sent since Keep; the caller owns it. Calls that have not ended may lack messages.
+func (p *Proxy) Take() []Sent {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make([]Sent, len(p.kept))
+	for i, s := range p.kept {
+		out[i] = Sent{s.Method, slices.Clone(s.Messages)}
+	}
+	p.keep, p.kept = false, nil
+	return out
 }
 
 // call is one call; code is what it ended with.
@@ -142,11 +170,17 @@ func (p *Proxy) begin(part []string, method string) *call {
 
 // send passes the client's messages on; the first one says what the call is for.
 func (p *Proxy) send(c *call, method string, down grpc.ServerStream, up grpc.ClientStream) {
+	kept := p.keepCall(method)
 	for first := true; ; first = false {
 		var m []byte
 		if err := down.RecvMsg(&m); err != nil {
 			_ = up.CloseSend() // the other direction says how the call ends
 			return
+		}
+		if kept != nil {
+			p.mu.Lock()
+			kept.Messages = append(kept.Messages, m)
+			p.mu.Unlock()
 		}
 		if first {
 			p.mu.Lock()
@@ -157,6 +191,18 @@ func (p *Proxy) send(c *call, method string, down grpc.ServerStream, up grpc.Cli
 			return
 		}
 	}
+}
+
+// keepCall is where the messages of a call are kept; nil when they are not.
+func (p *Proxy) keepCall(method string) *Sent {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.keep {
+		return nil
+	}
+	s := &Sent{Method: method}
+	p.kept = append(p.kept, s)
+	return s
 }
 
 // receive passes the server's messages, headers and trailers on.
