@@ -45,6 +45,15 @@ func callerOf(ctx context.Context) (*caller, error) {
 	return c, nil
 }
 
+// agentOf is the program that makes the call, as it names itself; empty when nobody is known.
+func agentOf(ctx context.Context) string {
+	c, err := callerOf(ctx)
+	if err != nil {
+		return ""
+	}
+	return c.agent
+}
+
 const (
 	headerAuth = "authorization"
 	// headerLegacy is where clients put a token that they got in the payload of a handshake.

@@ -111,7 +111,11 @@ func mergeMetadata(a, b arrow.Metadata) arrow.Metadata {
 // parameterSchema has a field for each parameter, nullable all of them. Of a parameter that nothing is known of, text
 // is the type that drivers can bind anything as. Of numbers the widest is announced: database/sql has int64 and float64
 // alone, and arrow-go's driver fails to put them into less. What does not fit the real type is an error when it comes.
-func parameterSchema(types []manifest.Type) *arrow.Schema {
+//
+// The JDBC driver (18.3) puts milliseconds into a time or timestamp whatever the unit of the field, so that 2026 became
+// 1970 when microseconds were announced; and it has no way to bind the text of a UUID as 16 bytes.
+func parameterSchema(types []manifest.Type, agent string) *arrow.Schema {
+	java := strings.HasPrefix(agent, "grpc-java")
 	fields := make([]arrow.Field, len(types))
 	for i, t := range types {
 		switch t.Kind {
@@ -123,7 +127,24 @@ func parameterSchema(types []manifest.Type) *arrow.Schema {
 			t = kind(manifest.Double)
 		}
 		fields[i] = t.Field(strconv.Itoa(i+1), true)
+		if java {
+			fields[i].Type = javaType(fields[i].Type, t)
+		}
 		fields[i].Metadata = mergeMetadata(fields[i].Metadata, columnMetadata(t).Metadata())
 	}
 	return arrow.NewSchema(fields, nil)
+}
+
+func javaType(announced arrow.DataType, t manifest.Type) arrow.DataType {
+	switch t.Kind {
+	case manifest.Time:
+		return arrow.FixedWidthTypes.Time32ms
+	case manifest.Timestamp:
+		return &arrow.TimestampType{Unit: arrow.Millisecond}
+	case manifest.DateTime:
+		return &arrow.TimestampType{Unit: arrow.Millisecond, TimeZone: "UTC"}
+	case manifest.UUID:
+		return arrow.BinaryTypes.String
+	}
+	return announced
 }

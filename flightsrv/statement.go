@@ -241,7 +241,7 @@ func (s *Server) prepare(ctx context.Context,
 	update := c.schema.NumFields() == 0
 	return &pb.ActionCreatePreparedStatementResult{PreparedStatementHandle: id[:], IsUpdate: &update,
 		DatasetSchema:   c.wire,
-		ParameterSchema: flight.SerializeSchema(parameterSchema(c.Params), s.alloc)}, nil
+		ParameterSchema: flight.SerializeSchema(parameterSchema(c.Params, agentOf(ctx)), s.alloc)}, nil
 }
 
 // addStatement enters a statement under its handle, if the session has room.

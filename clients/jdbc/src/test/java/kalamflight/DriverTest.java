@@ -8,10 +8,8 @@ import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.math.BigDecimal;
-import java.net.URI;
 import java.sql.Connection;
 import java.sql.DatabaseMetaData;
-import java.sql.DriverManager;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
@@ -30,9 +28,7 @@ class DriverTest {
   private static Connection root;
 
   static Connection connect(String credentials) throws SQLException {
-    URI server = URI.create(System.getenv("KALAMFLIGHT_URL"));
-    return DriverManager.getConnection(
-        "jdbc:arrow-flight-sql://" + server.getHost() + ":" + server.getPort() + "/?useEncryption=false" + credentials);
+    return Server.connect(credentials);
   }
 
   @BeforeAll
@@ -102,6 +98,7 @@ class DriverTest {
       assertEquals(500, rows.getLong(1));
       assertEquals(124750, rows.getLong(2));
     }
+    Server.works("batches");
   }
 
   @Test
