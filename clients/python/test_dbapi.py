@@ -7,6 +7,7 @@ import adbc_driver_manager
 import pyarrow as pa
 import pytest
 from conftest import PASSWORD, SPACE, connect
+from results import works
 
 
 def test_ddl_and_dml_run_once(cur):
@@ -27,6 +28,7 @@ def test_parameters(cur):
     assert cur.fetchall() == [("Grüße 日本", decimal.Decimal("12.50"), at)]
     cur.execute(f"SELECT count(*) FROM {SPACE}.params WHERE price IS NULL AND id > ?", (1,))
     assert cur.fetchone() == (100,)
+    works("adbc-driver-flightsql", "parameters, batches")
 
 
 def test_types_come_back(cur):
@@ -51,6 +53,7 @@ def test_types_come_back(cur):
     assert got["clock"] == datetime.time(23, 59, 59, 999999)
     assert got["dt"] == datetime.datetime(2026, 1, 2, 2, 4, 5, tzinfo=datetime.timezone.utc)
     assert got["e"] == [1, 2.5, -3]
+    works("adbc-driver-flightsql", "every type read")
 
 
 def count(db, table):
@@ -83,6 +86,7 @@ def test_transactions(root):
         assert (count(db, "tx"), count(db, "tx_made"), count(root, "tx")) == (3, 2, 1)
         db.commit()
         assert (count(root, "tx"), count(root, "tx_made")) == (3, 2)
+    works("adbc-driver-flightsql", "transactions")
 
 
 def test_a_failed_statement_fails_the_transaction(root):
@@ -130,6 +134,7 @@ def test_metadata(root, cur):
     schema = root.adbc_get_table_schema("meta_a", db_schema_filter=SPACE)
     assert schema.field("id").type == pa.int64() and not schema.field("name").nullable
     assert "TABLE" in root.adbc_get_table_types()
+    works("adbc-driver-flightsql", "metadata")
 
 
 def test_errors_say_where(cur):

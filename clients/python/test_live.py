@@ -3,6 +3,7 @@
 import threading
 
 from conftest import SPACE, connect
+from results import works
 
 TIMEOUT = 20
 
@@ -49,3 +50,4 @@ def test_fetch_record_batch_over_subscribe(cur):
     assert data[4][:2] == ("delete", 2)
     sequences = [r["_seq"] for r in followed if r["_seq"] is not None]
     assert sequences == sorted(sequences)
+    works("adbc-driver-flightsql", "subscriptions")

@@ -1,7 +1,9 @@
 """pandas over the stock ADBC driver."""
 
 import pandas as pd
+import pytest
 from conftest import SPACE, connect
+from results import lacks, works
 
 
 def frame():
@@ -45,6 +47,7 @@ def test_to_sql_in_transactions():
         df[["id"]].to_sql("tx_frames", db, schema=SPACE, index=False, if_exists="replace")
         got = pd.read_sql(f"SELECT * FROM {SPACE}.tx_frames", db)
         assert list(got.columns) == ["id"] and len(got) == 3
+    works("pandas", "to_sql, read_sql, transactions")
 
 
 def test_read_sql_with_arrow_types(root):
@@ -66,3 +69,14 @@ def test_read_sql_over_a_subscription(root):
     changes = more[more._op.isin(["insert", "update", "delete"])]
     # Without a key a row has no name: an update is the end of one row and a new one.
     assert list(changes._op) == ["delete", "delete", "insert"] and list(changes.id) == [2, 1, 1]
+    works("pandas", "subscriptions")
+
+
+def test_read_sql_has_no_parameters(root):
+    """pandas (3.1) refuses them for every ADBC driver: a cursor takes them."""
+    with pytest.raises(NotImplementedError, match="params"):
+        pd.read_sql("SELECT ? AS x", root, params=(1,))
+    with root.cursor() as cur:
+        cur.execute("SELECT ? + 1 AS x", (1,))
+        assert list(cur.fetch_df().x) == [2]
+    lacks("pandas", "params of read_sql: cur.execute(sql, params), then cur.fetch_df()")

@@ -5,6 +5,7 @@ import pytest
 from pyarrow import flight
 
 from conftest import URL
+from results import works
 
 
 @pytest.fixture
@@ -36,6 +37,7 @@ def test_paths(plain):
     assert len(info.endpoints) == 1
     got = client.do_get(info.endpoints[0].ticket, options).read_all().sort_by("id")
     assert got.to_pydict() == ROWS.to_pydict()
+    works("pyarrow", "plain Flight: paths, ListFlights, DoPut")
 
 
 def test_errors(plain):
@@ -61,6 +63,7 @@ def test_formats(plain, codec):
     assert pyarrow.types.is_dictionary(got.schema.field("name").type)
     assert sorted(got["id"].to_pylist()) == [1, 2, 3]
     assert got["name"].cast(pyarrow.string()).to_pylist().count(None) == 1
+    works("pyarrow", "compression, dictionaries")
 
 
 def test_actions(plain):

@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from conftest import DATA_DIR, PASSWORD, SPACE, connect
+from results import lacks, works
 
 COLUMNS = "id BIGINT PRIMARY KEY, name TEXT, price DECIMAL(10,2), at TIMESTAMP, day DATE, ok BOOLEAN, u UUID, e EMBEDDING(2), x BYTES"
 
@@ -85,3 +86,23 @@ def test_bulk_rows_are_in_segments_at_once(cur):
     cur.adbc_ingest("bulk", rows, mode="create", db_schema_name=SPACE)
     files = str(folder("bulk") / "*.parquet")
     assert duckdb.sql(f"SELECT count(*), sum(v) FROM read_parquet('{files}')").fetchone() == (n, n * (n - 1) // 2)
+
+
+def test_the_calls_of_duckdbs_extension(cur):
+    """adbc_scanner asks for the schema, then executes the query twice: a stream that is left must leave nothing behind."""
+    import pyarrow as pa
+
+    cur.execute(f"CREATE SHARED TABLE {SPACE}.scanned (id BIGINT PRIMARY KEY)")
+    cur.executemany(f"INSERT INTO {SPACE}.scanned VALUES (?)", [(i,) for i in range(1000)])
+    for sql in (f"SELECT id FROM {SPACE}.scanned", f"SUBSCRIBE TO {SPACE}.scanned UP TO NOW"):
+        schema = cur.adbc_execute_schema(sql)
+        tables = []
+        for _ in range(2):
+            with connect() as db, db.cursor() as c:
+                c.execute(sql)
+                tables.append(pa.Table.from_batches(c.fetch_record_batch()))
+        assert tables[0].schema.names == schema.names
+        rows = tables[1]  # DuckDB finds it by its name
+        assert duckdb.sql("SELECT count(id), sum(id) FROM rows").fetchone() == (1000, 499500)
+    works("duckdb", "segments, results and subscriptions as Arrow; GetSchema and both executions of adbc_scanner")
+    lacks("duckdb", "its ADBC extension is not on npm or PyPI: not run here")
