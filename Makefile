@@ -13,7 +13,7 @@ N ?= 5000
 SEED ?=
 FUZZTIME ?= 60s
 
-.PHONY: all build test race assert simd fmt lint clients demo bench benchcmp golden trees differential nightly rewrite ci clean
+.PHONY: all build test race assert simd fmt lint vuln dist clients demo bench benchcmp golden trees differential nightly rewrite ci clean
 all: build test lint
 
 build:
@@ -44,6 +44,14 @@ lint:
 	go vet ./...
 	go tool $(TOOLS) staticcheck ./...
 	go test -count=1 ./internal/lint
+
+# Known vulnerabilities in what the binary calls. The list comes from vuln.go.dev, or from a copy: GOVULNDB=file:///path make vuln
+vuln:
+	go run golang.org/x/vuln/cmd/govulncheck@v1.1.4 $(if $(GOVULNDB),-db '$(GOVULNDB)') ./...
+
+# Archives for others, in dist: make dist TARGETS="linux/amd64 linux/arm64"
+dist:
+	packaging/dist $(TARGETS)
 
 # The stock drivers of Python and Java against a server of this source.
 clients:
@@ -83,4 +91,4 @@ ci:
 	.ci/run
 
 clean:
-	rm -rf bin clients/python/.venv clients/jdbc/target
+	rm -rf bin dist clients/python/.venv clients/jdbc/target

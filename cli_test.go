@@ -14,11 +14,11 @@ import (
 
 var rewrite = flag.Bool("rewrite", false, "write testdata/help.txt anew")
 
-// TestHelp keeps testdata/help.txt: the first page that people see, and that of exec.
+// TestHelp keeps testdata/help.txt: the first page that people see, and that of top.
 func TestHelp(t *testing.T) {
 	const path = "testdata/help.txt"
 	var got strings.Builder
-	for _, args := range [][]string{{"--help"}, {"exec", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"top", "--help"}} {
 		c := command(t, args...)
 		c.Env = append(c.Env, "COLUMNS=100")
 		out := finish(t, c)
@@ -130,8 +130,14 @@ func TestHTTPPort(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
+	if out := finish(t, command(t, "ready", "--http-listen", m[1])); out.code != 0 {
+		t.Errorf("ready: %+v", out)
+	}
 	if body, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusOK || string(body) != "ok\n" {
 		t.Errorf("/readyz: %d %q %v", res.StatusCode, body, err)
+	}
+	if out := finish(t, command(t, "ready", "--http-listen", "127.0.0.1:1")); out.code != exitFailed {
+		t.Errorf("ready without a server: %+v", out)
 	}
 	off := serve(t, t.TempDir(), "--http-listen", "off")
 	if serving8816.MatchString(off.head) {

@@ -74,6 +74,7 @@ type commandLine struct {
 	Version versionCommand `cmd:"" help:"Print the version."`
 
 	Doctor      doctorCommand      `cmd:"" help:"Examine a data folder or a server."`
+	Ready       readyCommand       `cmd:"" help:"Ask a server on this machine whether it takes work; exit code 1 when not."`
 	Top         topCommand         `cmd:"" help:"Watch what a server does."`
 	Users       usersCommand       `cmd:"" help:"List the users of a server."`
 	Tokens      tokensCommand      `cmd:"" help:"List, make and end access tokens."`
@@ -337,7 +338,7 @@ func (c *serveCommand) Run(ctx context.Context, p *process) error {
 		fmt.Fprintf(os.Stderr, "TLS: clients need the authority %s (--tls-ca)\n     SHA-256 %s\n", s.CAFile(),
 			s.Fingerprint())
 	}
-	return serveUntil(ctx, s)
+	return p.managed(ctx, s)
 }
 
 // limitHeap makes the collector work harder before the process is much larger than what it was told to hold, unless

@@ -2,12 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"time"
 
 	"kalamflight/engine"
 	"kalamflight/internal/server"
+	"kalamflight/internal/systemd"
 	"kalamflight/internal/tracing"
 )
 
@@ -59,4 +64,55 @@ func startTracing(ctx context.Context, log *slog.Logger) (trace traceCall, stop 
 			log.Warn("end tracing", "err", err)
 		}
 	}, nil
+}
+
+// managed serves until the end of ctx and tells the service manager, if there is one, how the server is.
+func (p *process) managed(ctx context.Context, s *server.Server) error {
+	manager := systemd.Open(os.LookupEnv, os.Getpid())
+	if err := manager.Ready(ctx, "listening on "+s.URL()); err != nil {
+		p.log.Warn("service manager", "err", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() { // ends with ctx, below
+		defer close(watched)
+		manager.Watch(ctx, s.Alive)
+		<-ctx.Done()
+		if err := manager.Stopping(context.WithoutCancel(ctx)); err != nil {
+			p.log.Warn("service manager", "err", err)
+		}
+	}()
+	err := serveUntil(ctx, s)
+	cancel()
+	<-watched
+	return err
+}
+
+type readyCommand struct {
+	HTTPListen string `help:"Address of the server's HTTP port." default:"127.0.0.1:8816" placeholder:"HOST:PORT" env:"KALAMFLIGHT_HTTP_LISTEN" name:"http-listen"`
+}
+
+// readyTime is how long a server may take to say that it is ready.
+const readyTime = 4 * time.Second
+
+// Run asks, and fails when the server is not ready: for the health checks of containers.
+func (c *readyCommand) Run(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTime)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.HTTPListen+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<10))
+	if err := errors.Join(err, res.Body.Close()); err != nil {
+		return err
+	}
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("not ready: %s", text)
+	}
+	return nil
 }

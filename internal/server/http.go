@@ -26,8 +26,8 @@ const HTTPOff = "off"
 // HTTP says what is served beside Flight, for whoever watches the server: /metrics for Prometheus, /livez, and /readyz.
 type HTTP struct {
 	// Listen is the address. "" means 127.0.0.1 and the port that follows Flight's, or any that is free when Flight's is
-	// any; HTTPOff means no such port. An address that is not loopback is refused without TLS and a Token, unless
-	// Options.Insecure is set.
+	// any; HTTPOff means no such port. A loopback address is in the clear, another one has the TLS of Flight's and is
+	// refused without that and a Token, unless Options.Insecure is set.
 	Listen string
 	// Token is what a scrape of /metrics must show as Authorization: Bearer; "" asks for nothing. /livez and /readyz say
 	// nothing of what is stored and are open.
@@ -105,6 +105,9 @@ func openHTTP(ctx context.Context, o Options, config *tls.Config, scrape http.Ha
 	l, err := listen(ctx, "--http-listen", address)
 	if err != nil {
 		return nil, err
+	}
+	if loopback("--http-listen", address) == nil {
+		config = nil // nobody listens in between, and probes have no certificates
 	}
 	p := &httpPort{listener: l, log: o.Logger, ended: make(chan struct{})}
 	p.server = &http.Server{Handler: routes(o.HTTP, scrape, ready), TLSConfig: config,

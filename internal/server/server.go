@@ -246,6 +246,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // Ready is nil while the server takes work, and else says why it does not.
 func (s *Server) Ready() error { return s.engine.Ready() }
 
+// Alive returns when the server has looked at all of its parts: never, when one of them hangs.
+func (s *Server) Alive() {
+	s.engine.Stats()
+	s.wire.Stats()
+}
+
 // HTTPAddr is the address of the HTTP port; nil without one.
 func (s *Server) HTTPAddr() net.Addr {
 	if s.http == nil {
