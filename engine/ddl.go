@@ -101,10 +101,6 @@ func definesInside(st plan.Statement) error {
 		Hint: "COMMIT or ROLLBACK first"}
 }
 
-func unsupported(what string) error {
-	return &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000", Message: what + " are not supported yet"}
-}
-
 // parseKind reads the session and ingest option table_type; "" is 0.
 func parseKind(s string) (manifest.Kind, error) {
 	switch strings.ToUpper(s) {

@@ -264,7 +264,7 @@ func TestTokensExpire(t *testing.T) {
 			t.Fatal(err)
 		}
 		p, until, err := c.LoginByToken(text)
-		if err != nil || until.Sub(time.Now()) != time.Hour {
+		if err != nil || time.Until(until) != time.Hour {
 			t.Fatalf("until %v, %v", until, err)
 		}
 		time.Sleep(time.Hour)
