@@ -37,7 +37,7 @@ type rowChecker struct {
 func (st *statement) checker(t *manifest.Table, command manifest.Privileges, seen bool) (*rowChecker, error) {
 	e, env := st.engine, st.expr
 	c := &rowChecker{table: t}
-	if st.security != nil && st.security.ID == t.ID {
+	if st.security != nil && st.security.ID == t.ID && !e.without(checkWrite) {
 		where, err := e.newRowPolicy(st.who, st.security, command, seen)
 		if err != nil {
 			return nil, err

@@ -19,6 +19,8 @@ type View struct {
 	server []Setting
 	// personal: an answer depended on who asks, and not on their role alone.
 	personal *bool
+	// unchecked leaves out the check of EXECUTE AS, for tests.
+	unchecked bool
 	// owners are those of the views around a text that is bound, whose rights count as well.
 	owners []access.Principal
 }
@@ -74,7 +76,8 @@ func dependsOnPerson(role access.Role, t access.Target) bool {
 // Catalog is what the session's caller may know of the definitions now, outside of transactions.
 func (e *Engine) Catalog(s *Session) *View {
 	snap := s.temporaries.over(e.catalog, e.catalog.Snapshot())
-	return &View{who: s.Principal(), snap: snap, server: e.opts.Settings, personal: new(bool)}
+	return &View{who: s.Principal(), snap: snap, server: e.opts.Settings, personal: new(bool),
+		unchecked: e.without(checkActor)}
 }
 
 // CatalogIn is Catalog in a transaction of the session: with the definitions that it has changed. An empty id means the
@@ -103,7 +106,8 @@ func (e *Engine) view(s *Session, tx *Transaction) *View {
 		tx.fail(err)
 		snap = e.catalog.Snapshot()
 	}
-	return &View{who: s.Principal(), snap: snap, server: e.opts.Settings, personal: new(bool)}
+	return &View{who: s.Principal(), snap: snap, server: e.opts.Settings, personal: new(bool),
+		unchecked: e.without(checkActor)}
 }
 
 // Table finds a table by name, exactly or by its only match without regard to case. It is ErrNotFound when there is

@@ -68,6 +68,8 @@ type Options struct {
 	// the log. Both are for crash tests.
 	LogFS        hotlog.FS
 	UnsafeNoSync bool
+	// UnsafeWithout, one of UnsafeChecks, leaves out a check of rights: for tests that show what depends on it.
+	UnsafeWithout string
 	// NoJobs leaves flush, compaction and eviction to whoever calls them: for tests.
 	NoJobs bool
 	// ExportDir is the folder that EXPORT USER writes in; it must be there. "" means that there are no exports.

@@ -25,6 +25,9 @@ func (e *Engine) authorize(s *Session, tx *Transaction, st plan.Statement) error
 	default:
 		return nil // it is checked where it is done
 	}
+	if e.without(checkStatement) {
+		return nil
+	}
 	var err error
 	if a.snap, err = e.definitions(s, tx).snapshot(); err != nil {
 		return err

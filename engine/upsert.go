@@ -117,7 +117,7 @@ func (u *upsert) guard(st *statement) (err error) {
 		return err
 	}
 	where, err := u.engine.policy(st.who, st.security, manifest.Select, manifest.Update)
-	if err != nil {
+	if err != nil || u.engine.without(checkReplaced) {
 		return err
 	}
 	u.there, err = st.rowGuard(u.ins.Table, where)

@@ -98,9 +98,11 @@ func (s *sink) Write(b []byte) (int, error) {
 type resident struct {
 	*client
 	name, canary string
-	rand         *rand.Rand
-	last         int64
-	words        int64
+	// other is the name of the other one.
+	other string
+	rand  *rand.Rand
+	last  int64
+	words int64
 }
 
 // value is a new text with the resident's canary in it.
@@ -113,7 +115,7 @@ func (u *resident) value() string {
 func (u *resident) act() error {
 	id := u.rand.Int64N(300) + 1
 	var err error
-	switch u.rand.IntN(16) {
+	switch u.rand.IntN(24) {
 	case 0, 1, 2:
 		u.last++
 		_, err = u.tryExec(fmt.Sprintf("INSERT INTO both.notes VALUES (%d, '%s', %d)", u.last, u.value(), id))
@@ -142,11 +144,59 @@ func (u *resident) act() error {
 		err = u.objects()
 	case 14:
 		_, err = u.tryExec("FLUSH TABLE both.notes")
+	case 16, 17, 18, 19, 20, 21, 22, 23:
+		return u.share(id)
 	case 15:
 		_, err = u.tryExec(fmt.Sprintf("INSERT INTO both.signals VALUES (%d, '%s')", id, u.value()))
 		if err == nil {
 			_, err = u.tryQuery("SELECT * FROM both.signals")
 		}
+	}
+	return expected(err)
+}
+
+// share does one random thing to tables that both may use, in which policies and grants hide what is the other's. What
+// is denied is a part of it.
+func (u *resident) share(id int64) error {
+	var err error
+	switch u.rand.IntN(14) {
+	case 0, 1:
+		u.last++
+		_, err = u.tryExec(fmt.Sprintf("INSERT INTO both.docs (id, body, n) VALUES (%d, '%s', %d)", id, u.value(), id%5))
+	case 2:
+		_, err = u.tryExec(fmt.Sprintf("UPDATE both.docs SET body = '%s', n = n + 1 WHERE id > %d", u.value(), id))
+	case 3:
+		_, err = u.tryExec(fmt.Sprintf("DELETE FROM both.docs WHERE 100 / n > 30 AND id < %d", id))
+	case 4:
+		_, err = u.tryQuery(fmt.Sprintf("INSERT INTO both.docs (id, body) VALUES (%d, '%s') ON CONFLICT (id) "+
+			"DO UPDATE SET body = both.docs.body || 'x', owner = CURRENT_USER() RETURNING body", id, u.value()))
+	case 5:
+		_, err = u.tryQuery(fmt.Sprintf("SELECT * FROM both.docs WHERE id = %d OR body > 'a' ORDER BY body LIMIT 9", id))
+	case 6:
+		_, err = u.tryQuery("SELECT count(*), min(body), max(body), min(id) FROM both.docs")
+	case 7:
+		_, err = u.tryQuery("SELECT CAST(body AS INT), 1 / n FROM both.docs")
+	case 8:
+		_, err = u.tryQuery("EXPLAIN ANALYZE SELECT a.body FROM both.docs a JOIN both.docs b ON a.n = b.n")
+	case 9:
+		_, err = u.tryQuery("SUBSCRIBE TO (SELECT * FROM both.docs WHERE 9 / n < 100) AS OF BEGINNING UP TO NOW " +
+			"OPTIONS (snapshot = false, on_gap = 'resync')")
+	case 10:
+		list := []string{"secret", "*", "id, name", "max(secret)", "id || secret"}
+		_, err = u.tryQuery("SELECT " + list[u.rand.IntN(len(list))] + " FROM both.parts ORDER BY 1")
+	case 11:
+		_, err = u.tryQuery(fmt.Sprintf("EXECUTE AS USER '%s' (SELECT * FROM both.notes)", u.other))
+	case 12:
+		list := []string{"system.grants", "system.policies", "system.audit_log", "system.tokens",
+			"information_schema.columns", "information_schema.table_privileges", "information_schema.column_privileges"}
+		_, err = u.tryQuery("SELECT * FROM " + list[u.rand.IntN(len(list))])
+	case 13:
+		_, err = u.tryQuery("SELECT body FROM both.bodies WHERE body <> 'x'")
+	}
+	var e adbc.Error
+	if errors.As(err, &e) && (e.Code == adbc.StatusUnauthorized || e.Code == adbc.StatusUnauthenticated ||
+		strings.Contains(e.Msg, "may be repeated") || strings.Contains(e.Msg, "repeat the statement")) {
+		return nil
 	}
 	return expected(err)
 }
@@ -223,7 +273,14 @@ func TestIsolation(t *testing.T) {
 		"CREATE USER TABLE both.notes (id BIGINT PRIMARY KEY, body TEXT, n INT) WITH (FLUSH_POLICY = 'rows:200')",
 		"CREATE STREAM TABLE both.signals (id BIGINT PRIMARY KEY, body TEXT) WITH (TTL_SECONDS = 60)",
 		"CREATE SHARED TABLE both.open (body TEXT) WITH (ACCESS_LEVEL = 'public')",
-		"INSERT INTO both.open VALUES ('"+canaries["amal"]+"')")
+		"INSERT INTO both.open VALUES ('"+canaries["amal"]+"')",
+		"CREATE SHARED TABLE both.docs (id BIGINT PRIMARY KEY, owner TEXT DEFAULT CURRENT_USER(), body TEXT, n INT) "+
+			"WITH (FLUSH_POLICY = 'rows:100')",
+		"GRANT ALL ON both.docs TO ROLE user", "CREATE POLICY own ON both.docs USING (owner = CURRENT_USER())",
+		"CREATE VIEW both.bodies AS SELECT body FROM both.docs",
+		"CREATE SHARED TABLE both.parts (id BIGINT, name TEXT, secret TEXT)",
+		"GRANT SELECT (id, name) ON both.parts TO ROLE user",
+		"INSERT INTO both.parts VALUES (1, 'one', '"+canaries["amal"]+" "+canaries["bilal"]+"')")
 	taps := map[string]*tap{}
 	var wg sync.WaitGroup
 	ctx, cancel := context.WithCancel(context.Background())
@@ -240,7 +297,8 @@ func TestIsolation(t *testing.T) {
 		p := newTap(t, s.URL(), other)
 		taps[name] = p
 		u := &resident{client: connect(t, p.url(), name), name: name, canary: canaries[name], last: 1000,
-			rand: rand.New(rand.NewPCG(r.Uint64(), 0))}
+			other: map[string]string{"amal": "bilal", "bilal": "amal"}[name],
+			rand:  rand.New(rand.NewPCG(r.Uint64(), 0))}
 		live.Go(func() {
 			if err := u.follow(ctx, p.url()); err != nil {
 				t.Errorf("%s follows: %v", name, err)
