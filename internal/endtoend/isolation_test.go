@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -21,6 +22,9 @@ import (
 	"kalamflight/internal/server"
 	"kalamflight/internal/testkit"
 )
+
+// isolationOperations is how many random things the residents of TestIsolation do together.
+var isolationOperations = flag.Int("isolation", 10_000, "the operations of TestIsolation")
 
 // tap is a TCP relay in front of a server that searches every byte sent to the client for words that must not be there.
 type tap struct {
@@ -262,7 +266,7 @@ func (u *resident) follow(ctx context.Context, url string) error {
 	}
 }
 
-// TestIsolation lets two users do 10,000 random things to the same names of tables, and searches every byte that the
+// TestIsolation lets two users do 10,000 random things (-isolation) to the same names of tables, and searches every byte that the
 // server sends to each of them for the canary of the other.
 func TestIsolation(t *testing.T) {
 	r, _ := testkit.Rand(t)
@@ -305,7 +309,7 @@ func TestIsolation(t *testing.T) {
 			}
 		})
 		wg.Go(func() {
-			for i := range size(5000, 300) {
+			for i := range size(*isolationOperations/2, 300) {
 				act := u.act
 				if i%500 == 250 {
 					act = u.bulk
