@@ -22,6 +22,9 @@ import (
 
 type doctorCommand struct {
 	Check doctorCheckCommand `cmd:"" default:"withargs" help:"Examine a data folder or, with --live, the server at --url. Nothing is changed."`
+
+	Audit   doctorAudit   `cmd:"" help:"Check every record of the audit log in a data folder that no server uses."`
+	Receipt doctorReceipt `cmd:"" help:"Check the receipt of an erasure."`
 }
 
 type doctorCheckCommand struct {

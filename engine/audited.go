@@ -90,6 +90,13 @@ func actOf(st plan.Statement) act {
 	case *plan.UseNamespace, *plan.SetOption:
 		return act{class: actRead, kind: "SET"} // of the session alone
 	}
+	if several, ok := st.(*plan.Several); ok && len(several.Statements) > 0 {
+		a := actOf(several.Statements[0])
+		for _, more := range several.Statements[1:] {
+			a.object += ", " + actOf(more).object
+		}
+		return a
+	}
 	a := act{class: actAdmin, kind: words(strings.TrimPrefix(fmt.Sprintf("%T", st), "*plan."))}
 	a.object, a.person = objectOf(st)
 	return a
@@ -251,6 +258,17 @@ func (e *Engine) auditedAct(ctx context.Context, s *Session, a act, f func() (Re
 	}
 	e.audit.Note(r)
 	return res, err
+}
+
+// noteEnd writes how a transaction has ended that has changed definitions: what its statements are written to have done
+// holds only if it was committed.
+func (t *Transaction) noteEnd(kind string, err error) {
+	if t.definitions.Steps() == 0 || !t.engine.audits(actAdmin) {
+		return
+	}
+	r := t.engine.recordOf(t.session, act{kind: kind})
+	r.Outcome = outcome(err)
+	t.engine.audit.Note(r)
 }
 
 // noteDenied writes that a statement asked for what its caller may not see; such a one is not even compiled.

@@ -445,7 +445,9 @@ func (t *Transaction) write(ctx context.Context) error {
 		if err := t.keepsRules(ctx); err != nil {
 			return err
 		}
-		return t.define(ctx, writes, drafts)
+		err := t.define(ctx, writes, drafts)
+		t.noteEnd("COMMIT", err)
+		return err
 	}
 	if len(writes) == 0 {
 		return nil
@@ -544,6 +546,9 @@ func (t *Transaction) rollback(ctx context.Context) error {
 	defer t.unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.state != over {
+		t.noteEnd("ROLLBACK", nil)
+	}
 	t.endLocked(false)
 	return nil
 }
