@@ -43,11 +43,11 @@ type events struct {
 	// without the first.
 	schema *arrow.Schema
 	data   int
-	// where finds the rows that match, project computes the data columns of rows that are known to.
-	where, project *exec.Transform
-	// seen, when not nil, finds the rows that the policies let the caller see; nothing else looks at the others.
-	seen    *rowGuard
-	columns []manifest.ColumnID
+	// transforms are made with the first rows, and there is policy for them: most followers get what another has made.
+	*transforms
+	statement *statement
+	policy    plan.Expr
+	columns   []manifest.ColumnID
 	// keys are the places of the key columns among the table's.
 	keys []int
 	// share is equal for subscriptions that make equal events.
@@ -56,8 +56,30 @@ type events struct {
 	policies string
 }
 
+// transforms are the expressions of a subscription, compiled.
+type transforms struct {
+	// where finds the rows that match, project computes the data columns of rows that are known to.
+	where, project *exec.Transform
+	// seen, when not nil, finds the rows that the policies let the caller see; nothing else looks at the others.
+	seen *rowGuard
+}
+
+// compile makes the transforms.
+func (x *events) compile() (t *transforms, err error) {
+	t, st := &transforms{}, x.statement
+	input := tableTypes(x.sub.Table)
+	if t.seen, err = st.rowGuard(x.sub.Table, x.policy); err != nil {
+		return nil, err
+	}
+	if t.where, err = exec.NewTransform(x.sub.Where, nil, nil, input, st.expr, x.engine.alloc); err != nil {
+		return nil, err
+	}
+	t.project, err = exec.NewTransform(nil, x.sub.Project, x.sub.DataColumns(), input, st.expr, x.engine.alloc)
+	return t, err
+}
+
 func newEvents(e *Engine, st *statement, sub *plan.Subscribe) (*events, error) {
-	x := &events{engine: e, sub: sub, data: len(sub.Cols)}
+	x := &events{engine: e, sub: sub, statement: st, data: len(sub.Cols)}
 	for _, c := range sub.Table.Columns {
 		x.columns = append(x.columns, c.ID)
 	}
@@ -73,26 +95,19 @@ func newEvents(e *Engine, st *statement, sub *plan.Subscribe) (*events, error) {
 			Message: "envelope = 'upsert' needs a table with a primary key"}
 	}
 	x.schema = plan.Schema(sub.Columns())
-	input := tableTypes(sub.Table)
 	now, ok := e.catalog.Snapshot().TableByID(sub.Table.ID)
 	if !ok {
 		return nil, noTable(sub.Table.Namespace, sub.Table.Name)
 	}
-	policy, err := e.policy(st.who, now, manifest.Select)
-	if err != nil {
+	var err error
+	if x.policy, err = e.policy(st.who, now, manifest.Select); err != nil {
 		return nil, err
 	}
 	if e.without(checkEvents) {
-		policy = nil
-	}
-	if x.seen, err = st.rowGuard(sub.Table, policy); err != nil {
-		return nil, err
+		x.policy = nil
 	}
 	x.policies = policyKey(st.who, now)
-	if x.where, err = exec.NewTransform(sub.Where, nil, nil, input, st.expr, e.alloc); err != nil {
-		return nil, err
-	}
-	if x.project, err = exec.NewTransform(nil, sub.Project, sub.DataColumns(), input, st.expr, e.alloc); err != nil {
+	if _, err := x.compile(); err != nil { // a mistake is said now and not with the first row
 		return nil, err
 	}
 	return x, nil
@@ -174,6 +189,13 @@ func (x *events) batch(ops func(i int) string, seq manifest.Seq, time int64,
 func (x *events) of(c *tablet.Change) ([]arrow.RecordBatch, error) {
 	if x.expired(c.Time) {
 		return nil, nil
+	}
+	if x.transforms == nil {
+		made, err := x.compile()
+		if err != nil {
+			return nil, err
+		}
+		x.transforms = made
 	}
 	before, err := x.matching(c.Old)
 	if err != nil {

@@ -47,6 +47,7 @@ func (e *Engine) Query(ctx context.Context, s *Session, c *plan.Compiled, o Quer
 			return nil, err
 		}
 	}
+	parent := ctx
 	ctx, r, err := e.begin(ctx, caller, s, c.Text, st, what)
 	if err != nil {
 		leave(err)
@@ -66,7 +67,7 @@ func (e *Engine) Query(ctx context.Context, s *Session, c *plan.Compiled, o Quer
 		return nil, err
 	}
 	r.measure(rows)
-	return &stream{engine: e, run: r, ctx: ctx, rows: rows, leave: leave, statement: st}, nil
+	return &stream{engine: e, run: r, parent: parent, ctx: ctx, rows: rows, leave: leave, statement: st}, nil
 }
 
 func (e *Engine) start(ctx context.Context, s *Session, tx *Transaction, st plan.Statement, o QueryOptions,
@@ -105,8 +106,9 @@ func (e *Engine) start(ctx context.Context, s *Session, tx *Transaction, st plan
 type stream struct {
 	engine *Engine
 	run    *run
-	ctx    context.Context
-	rows   Stream
+	// parent is what the query was started with, and ctx what it runs under, which ends with it.
+	parent, ctx context.Context
+	rows        Stream
 	// leave counts the statement out of its transaction, with its outcome.
 	leave func(error)
 	once  sync.Once
@@ -118,23 +120,41 @@ type stream struct {
 func (s *stream) Schema() *arrow.Schema { return s.rows.Schema() }
 
 func (s *stream) Next(ctx context.Context) (arrow.RecordBatch, error) {
-	ctx, stop := merge(ctx, s.ctx)
-	defer stop()
-	b, err := s.rows.Next(ctx)
-	if err != nil {
-		if errors.Is(err, io.EOF) {
-			return nil, io.EOF
-		}
-		why := cause(ctx, expr.Locate(err, s.run.text))
-		if ctx.Err() == nil || s.ctx.Err() != nil { // else only this call of Next has ended
-			s.leave(err)
-			s.run.fail(why)
-		}
-		s.failed = why
-		return nil, why
+	if ctx == s.parent { // the run's context ends with it
+		return s.next(ctx, s.ctx)
 	}
-	s.run.note(b.NumRows(), util.TotalRecordSize(b), 0)
+	both, stop := merge(ctx, s.ctx)
+	defer stop()
+	return s.next(ctx, both)
+}
+
+// next is Next for a caller whose context is ctx; both ends with that or with the run.
+func (s *stream) next(ctx, both context.Context) (arrow.RecordBatch, error) {
+	b, err := s.rows.Next(both)
+	if err != nil {
+		return nil, s.fail(ctx, both, err)
+	}
+	s.deliver(b)
 	return b, nil
+}
+
+// deliver counts rows. It is no part of next, whose frame an idle subscription keeps.
+//
+//go:noinline
+func (s *stream) deliver(b arrow.RecordBatch) { s.run.note(b.NumRows(), util.TotalRecordSize(b), 0) }
+
+// fail is what a caller is told when Next has failed.
+func (s *stream) fail(ctx, both context.Context, err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.EOF
+	}
+	why := cause(both, expr.Locate(err, s.run.text))
+	if ctx.Err() == nil || s.ctx.Err() != nil { // else only this call of Next has ended
+		s.leave(err)
+		s.run.fail(why)
+	}
+	s.failed = why
+	return why
 }
 
 func (s *stream) Close() (err error) {

@@ -8,6 +8,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/flight/flightsql/schema_ref"
 	pb "github.com/apache/arrow-go/v18/arrow/flight/gen/flight"
+	"google.golang.org/protobuf/proto"
 
 	"kalamflight/engine"
 	"kalamflight/engine/plan"
@@ -30,25 +31,40 @@ func (s *Server) DoGet(wire *pb.Ticket, stream pb.FlightService_DoGetServer) err
 	if err != nil {
 		return err
 	}
-	switch m := m.(type) {
-	case *pb.TicketStatementQuery:
-		t, err := s.openTicket(m.StatementHandle, c.principal)
-		if err != nil {
-			return err
-		}
-		return s.read(ctx, stream, &t)
-	case *pb.CommandPreparedStatementQuery:
-		st, leave, err := s.statementOf(ctx, m.PreparedStatementHandle)
+	if t, leave, err := s.ticketIn(ctx, m, c); t != nil || err != nil {
 		if err != nil {
 			return err
 		}
 		defer leave()
+		if t.kind == ticketQuery {
+			return s.readQuery(ctx, stream, t)
+		}
+		return s.readKept(ctx, stream, t)
+	}
+	return s.readListing(ctx, stream, m)
+}
+
+// ticketIn is the ticket that a client reads, its own or that of a prepared statement; nil for a metadata command.
+func (s *Server) ticketIn(ctx context.Context, m proto.Message, c *caller) (_ *ticket, leave func(), err error) {
+	switch m := m.(type) {
+	case *pb.TicketStatementQuery:
+		t, err := s.openTicket(m.StatementHandle, c.principal)
+		return &t, func() {}, err
+	case *pb.CommandPreparedStatementQuery:
+		st, leave, err := s.statementOf(ctx, m.PreparedStatementHandle)
+		if err != nil {
+			return nil, nil, err
+		}
 		t, err := s.preparedTicket(ctx, st)
 		if err != nil {
-			return err
+			leave()
 		}
-		return s.read(ctx, stream, &t)
+		return &t, leave, err
 	}
+	return nil, nil, nil
+}
+
+func (s *Server) readListing(ctx context.Context, stream flightdata.Sender, m proto.Message) error {
 	rows, err := s.listing(ctx, m)
 	if err != nil {
 		return err
@@ -57,11 +73,9 @@ func (s *Server) DoGet(wire *pb.Ticket, stream pb.FlightService_DoGetServer) err
 	return s.sendAll(ctx, stream, rows.Schema(), []arrow.RecordBatch{rows})
 }
 
-// read streams what a ticket stands for.
-func (s *Server) read(ctx context.Context, stream pb.FlightService_DoGetServer, t *ticket) error {
+// readKept streams what a statement that has run returned.
+func (s *Server) readKept(ctx context.Context, stream flightdata.Sender, t *ticket) error {
 	switch t.kind {
-	case ticketQuery:
-		return s.readQuery(ctx, stream, t)
 	case ticketOutcome:
 		return s.sendAll(ctx, stream, arrow.NewSchema(nil, nil), nil)
 	case ticketKept:
@@ -84,29 +98,62 @@ func (s *Server) read(ctx context.Context, stream pb.FlightService_DoGetServer, 
 }
 
 // readQuery compiles the ticket's statement again, as its definitions may have changed, and runs it.
-func (s *Server) readQuery(ctx context.Context, stream pb.FlightService_DoGetServer, t *ticket) error {
+func (s *Server) readQuery(ctx context.Context, stream flightdata.Sender, t *ticket) error {
+	ctx, leave := s.running.enter(ctx, t.id)
+	defer leave()
+	w, rows, err := s.follow(ctx, stream, t)
+	if err == nil && w != nil { // with no more on the stack than need be: that of each that waits is kept
+		err = closeRows(rows, w.copy(ctx, rows))
+	}
+	return cause(ctx, err)
+}
+
+func closeRows(rows engine.Stream, err error) error { return errors.Join(err, rows.Close()) }
+
+// follow starts a subscription, which readQuery follows; other queries have been read when it returns no writer.
+func (s *Server) follow(ctx context.Context, stream flightdata.Sender, t *ticket) (*writer, engine.Stream, error) {
+	x, c, err := s.recompile(ctx, t)
+	if err != nil {
+		return nil, nil, err
+	}
+	w, err := s.newWriter(ctx, stream, c.schema)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !c.subscribes() {
+		return nil, nil, s.run(ctx, x, c, t, func(rows engine.Stream) error { return w.copy(ctx, rows) })
+	}
+	w.hash, w.shares = c.hash, !w.compressed
+	rows, err := s.start(ctx, x, c, t, nil)
+	return w, rows, err
+}
+
+// recompile compiles the ticket's statement, and refuses other columns than were promised.
+func (s *Server) recompile(ctx context.Context, t *ticket) (*session, *compiled, error) {
 	x, err := s.sessionOf(ctx)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	c, err := x.compile(t.transaction, t.namespace, t.text)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	if c = c.in(t.shape); c.eager || c.hash != t.schema {
-		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "0A000",
+		return nil, nil, &fault.SQL{Kind: fault.ErrPrecondition, Code: "0A000",
 			Message: "the result has other columns than when it was described",
 			Hint:    "a definition was changed in between; run the statement again"}
 	}
-	ctx, leave := s.running.enter(ctx, t.id)
-	defer leave()
-	w, err := s.newWriter(ctx, stream, c.schema)
-	if err != nil {
-		return err
+	return x, c, nil
+}
+
+// start starts a query with a row of values; nil is the only one of the ticket, if it has any.
+func (s *Server) start(ctx context.Context, x *session, c *compiled, t *ticket, row []plan.Literal) (engine.Stream,
+	error) {
+	if row == nil && len(t.params) > 0 {
+		row = t.params[0]
 	}
-	w.hash, w.shares = c.hash, c.subscribes() && !w.compressed
-	send := func(rows engine.Stream) error { return w.copy(ctx, rows) }
-	return cause(ctx, s.run(ctx, x, c, t, send))
+	return s.backend.Query(ctx, x.engine, c.Compiled,
+		engine.QueryOptions{Params: row, AsOf: t.asOf, Transaction: t.transaction, Rows: t.rows})
 }
 
 // run runs a query once for each row of its values, or once when it has none, and gives each stream to f.
@@ -116,8 +163,7 @@ func (s *Server) run(ctx context.Context, x *session, c *compiled, t *ticket, f 
 		params = [][]plan.Literal{nil}
 	}
 	for _, row := range params {
-		rows, err := s.backend.Query(ctx, x.engine, c.Compiled,
-			engine.QueryOptions{Params: row, AsOf: t.asOf, Transaction: t.transaction, Rows: t.rows})
+		rows, err := s.start(ctx, x, c, t, row)
 		if err != nil {
 			return err
 		}

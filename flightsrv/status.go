@@ -131,7 +131,11 @@ func (s *Server) handleUnary(ctx context.Context, req any, info *grpc.UnaryServe
 // stream is the interceptor of streaming calls.
 func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 	ctx, c := s.begin(ss.Context(), info.FullMethod)
-	err := s.handleStream(ctx, srv, ss, info, next)
+	return c.answer(ss, s.handleStream(ctx, srv, ss, info, next))
+}
+
+// answer counts a call that has ended, and makes its error what the client sees.
+func (c *call) answer(ss grpc.ServerStream, err error) error {
 	if err == nil {
 		c.end(codes.OK)
 		return nil
