@@ -266,8 +266,8 @@ func (u *resident) follow(ctx context.Context, url string) error {
 	}
 }
 
-// TestIsolation lets two users do 10,000 random things (-isolation) to the same names of tables, and searches every byte that the
-// server sends to each of them for the canary of the other.
+// TestIsolation lets two users do 10,000 random things (-isolation) to the same names of tables, and searches every
+// byte that the server sends to each of them for the canary of the other.
 func TestIsolation(t *testing.T) {
 	r, _ := testkit.Rand(t)
 	s := start(t, server.Options{})
