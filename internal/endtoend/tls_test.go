@@ -156,7 +156,8 @@ func TestProbesNeedNoCertificate(t *testing.T) {
 	if err := os.WriteFile(caFile, []byte(caPEM), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, server.Options{HTTP: server.HTTP{Listen: "127.0.0.1:0"},
+	// On a loopback address the port is in the clear.
+	s := start(t, server.Options{HTTP: server.HTTP{Listen: "0.0.0.0:0", Token: "for the scraper"},
 		TLS: server.TLS{Auto: true, ClientCAFile: caFile, ClientRequired: true}})
 	trusting := map[string]string{adbc.OptionKeyURI: s.URL(), driver.OptionSSLRootCerts: readFile(t, s.CAFile())}
 	if _, err := dialWith(trusting); err == nil {
@@ -169,7 +170,11 @@ func TestProbesNeedNoCertificate(t *testing.T) {
 	roots.NextProtos = []string{"http/1.1"}
 	web := http.Client{Transport: &http.Transport{TLSClientConfig: roots}, Timeout: 5 * time.Second}
 	defer web.CloseIdleConnections()
-	answer, err := web.Get("https://" + s.HTTPAddr().String() + "/livez")
+	_, port, err := net.SplitHostPort(s.HTTPAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := web.Get("https://127.0.0.1:" + port + "/livez")
 	if err != nil {
 		t.Fatal(err)
 	}
