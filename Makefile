@@ -53,7 +53,7 @@ vuln:
 dist:
 	packaging/dist $(TARGETS)
 
-# The stock drivers of Python and Java against a server of this source.
+# Stock clients against servers of this source: Python, Java, npm, usql, and Rust where there is cargo.
 clients:
 	clients/run
 
@@ -91,4 +91,4 @@ ci:
 	.ci/run
 
 clean:
-	rm -rf bin dist clients/python/.venv clients/jdbc/target
+	rm -rf bin dist clients/python/.venv clients/jdbc/target clients/npm/node_modules clients/.cache
