@@ -279,6 +279,10 @@ func checkOverload(t *testing.T, r *rand.Rand, b functions.Bound) {
 			return
 		}
 	}
+	// The limits of a batch count its rows together, and so may refuse what each row alone may have.
+	if !failed && errors.Is(err, fault.ErrExhausted) {
+		return
+	}
 	if failed != (err != nil) {
 		t.Errorf("%s%v: error %v, row by row %v (rows %v)", b.Name, b.Args, err, failed, rows)
 	}
