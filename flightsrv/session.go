@@ -13,6 +13,7 @@ import (
 	pb "github.com/apache/arrow-go/v18/arrow/flight/gen/flight"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
 
 	"kalamflight/internal/fault"
 	"kalamflight/manifest"
@@ -77,6 +78,14 @@ func newSessions(b Backend, o Options) *sessions {
 		held:  newQuota("bytes of prepared statements", "53400", o.StatementBytes, o.StatementBytesPerUser),
 		byKey: map[sessionKey]*session{}, byConn: map[uint64][]sessionKey{}, all: map[*session]struct{}{},
 		cookies: map[string]manifest.UserID{}, statements: map[string]*statement{}}
+}
+
+// sessionAsked is the session of a call whose body is a request, which it reads.
+func (s *Server) sessionAsked(ctx context.Context, body []byte, req proto.Message) (*session, error) {
+	if err := unpackTo(body, req); err != nil {
+		return nil, err
+	}
+	return s.sessionOf(ctx)
 }
 
 // sessionOf is the caller's session, made on the first call that needs one. It stays in use until the call is over.

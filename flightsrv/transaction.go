@@ -26,10 +26,7 @@ func (s *Server) beginTransaction(ctx context.Context, body []byte) (proto.Messa
 // endTransaction commits one of them, or rolls it back.
 func (s *Server) endTransaction(ctx context.Context, body []byte) error {
 	req := &pb.ActionEndTransactionRequest{}
-	if err := unpackTo(body, req); err != nil {
-		return err
-	}
-	x, err := s.sessionOf(ctx)
+	x, err := s.sessionAsked(ctx, body, req)
 	if err != nil {
 		return err
 	}
@@ -44,10 +41,7 @@ func (s *Server) endTransaction(ctx context.Context, body []byte) error {
 
 func (s *Server) beginSavepoint(ctx context.Context, body []byte) (proto.Message, error) {
 	req := &pb.ActionBeginSavepointRequest{}
-	if err := unpackTo(body, req); err != nil {
-		return nil, err
-	}
-	x, err := s.sessionOf(ctx)
+	x, err := s.sessionAsked(ctx, body, req)
 	if err != nil {
 		return nil, err
 	}
@@ -60,10 +54,7 @@ func (s *Server) beginSavepoint(ctx context.Context, body []byte) (proto.Message
 
 func (s *Server) endSavepoint(ctx context.Context, body []byte) error {
 	req := &pb.ActionEndSavepointRequest{}
-	if err := unpackTo(body, req); err != nil {
-		return err
-	}
-	x, err := s.sessionOf(ctx)
+	x, err := s.sessionAsked(ctx, body, req)
 	if err != nil {
 		return err
 	}
