@@ -3,7 +3,7 @@
 const assert = require("node:assert/strict");
 const { test } = require("node:test");
 const { FlightSQLClient } = require("@gizmodata/gizmosql-client");
-const { objects, plain, results, sample, sampleRows, tls, tlsPassword } = require("./server.js");
+const { objects, plain, recorded, results, sample, sampleRows, tls, tlsPassword } = require("./server.js");
 
 const { works, lacks } = results("@gizmodata/gizmosql-client");
 
@@ -68,3 +68,13 @@ test("TLS", async () => {
   assert.deepEqual(objects(await using({ ...secure, host: "localhost" }, (c) => c.execute(sample))), sampleRows);
   works("TLS");
 });
+
+test("the calls, for clients/rpcs", () => using(recorded("GIZMOSQL"), async (c) => {
+  await c.execute("CREATE SHARED TABLE npm.gizmo_calls (id BIGINT)");
+  await c.execute("SELECT * FROM npm.gizmo_calls");
+  await c.getCatalogs();
+  await c.getSchemas();
+  await c.getTables(undefined, "npm");
+  await c.getTableTypes();
+  await c.getSqlInfo();
+}));

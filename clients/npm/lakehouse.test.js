@@ -4,7 +4,7 @@ const assert = require("node:assert/strict");
 const { test } = require("node:test");
 const { tableFromIPC } = require("apache-arrow");
 const { createFlightSqlClient } = require("@lakehouse-rs/flight-sql-client");
-const { objects, plain, results, sample, sampleRows, tls, tlsPassword } = require("./server.js");
+const { objects, plain, recorded, results, sample, sampleRows, tls, tlsPassword } = require("./server.js");
 
 const { works, lacks } = results("@lakehouse-rs/flight-sql-client");
 
@@ -50,4 +50,13 @@ test("what the client does not do", async () => {
   await assert.rejects(connect({ tls: true, host: "localhost", port: tls.port, username: "root", password: tlsPassword }),
     /failed setting up/);
   lacks("no authority but those built in for TLS");
+});
+
+test("the calls, for clients/rpcs", async () => {
+  const c = await connect({ ...login, ...recorded("LAKEHOUSE") });
+  await c.query("CREATE SHARED TABLE npm.lake_calls (id BIGINT)");
+  await c.query("SELECT * FROM npm.lake_calls");
+  await c.getCatalogs();
+  await c.getDbSchemas({});
+  await c.getTables({ dbSchemaFilterPattern: "npm" });
 });

@@ -3,7 +3,7 @@
 const assert = require("node:assert/strict");
 const { test } = require("node:test");
 const { Client } = require("@lancedb/arrow-flight-sql-client");
-const { plain, results, sample, sampleRows, tls, tlsPassword } = require("./server.js");
+const { plain, recorded, results, sample, sampleRows, tls, tlsPassword } = require("./server.js");
 
 const { works, lacks } = results("@lancedb/arrow-flight-sql-client");
 
@@ -40,4 +40,10 @@ test("TLS", async () => {
   await assert.rejects(rows(sample, { host: `localhost:${tls.port}`, password: tlsPassword, insecure: false }),
     /this port speaks TLS/);
   lacks("TLS");
+});
+
+test("the calls, for clients/rpcs", async () => {
+  const host = at(recorded("LANCEDB"));
+  await rows("CREATE SHARED TABLE npm.lance_calls (id BIGINT)", { host });
+  await rows("SELECT * FROM npm.lance_calls", { host });
 });

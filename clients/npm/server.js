@@ -11,6 +11,8 @@ function address(variable) {
 
 exports.plain = address("KALAMFLIGHT_URL");
 exports.tls = address("KALAMFLIGHT_TLS_URL");
+// The proxy that writes down the calls of one client.
+exports.recorded = (client) => address("KALAMFLIGHT_RECORDED_" + client);
 exports.tlsPassword = process.env.KALAMFLIGHT_TLS_PASSWORD;
 
 // A test notes for its package that an area works, or what the client itself lacks.

@@ -30,7 +30,7 @@ func record(t *testing.T, url string) (*rpcs.Proxy, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := rpcs.New(strings.TrimPrefix(url, "grpc://"))
+	p := rpcs.New(strings.TrimPrefix(url, "grpc://"), "")
 	served := make(chan error, 1)
 	go func() { served <- p.Serve(l) }()
 	t.Cleanup(func() {

@@ -3,6 +3,7 @@
 package rpcs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,8 +26,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// Header is the header with which a client names the part of the record that its calls belong to; calls without it are
-// passed on and not recorded.
+// Header is the header with which a client names the part of the record that its calls belong to.
 const Header = "x-recorded"
 
 // messageBytesMax bounds a message that is passed on.
@@ -35,6 +35,8 @@ const messageBytesMax = 256 << 20
 // Proxy records the calls that it passes on. It is safe for concurrent use.
 type Proxy struct {
 	target string
+	// part is what calls without Header belong to.
+	part   string
 	server *grpc.Server
 
 	mu sync.Mutex
@@ -76,9 +78,11 @@ type call struct {
 	code codes.Code
 }
 
-// New makes a proxy in front of a plaintext server at an address. Serve starts it, Close ends it.
-func New(target string) *Proxy {
-	p := &Proxy{target: target, parts: map[string][]*call{}}
+// New makes a proxy in front of a plaintext server at an address. Calls without Header belong to part: drivers that
+// send no headers of their callers get a proxy each. Without part they are passed on and not recorded. Serve starts the
+// proxy, Close ends it.
+func New(target, part string) *Proxy {
+	p := &Proxy{target: target, part: part, parts: map[string][]*call{}}
 	p.server = grpc.NewServer(grpc.ForceServerCodecV2(raw{}), grpc.UnknownServiceHandler(p.handle),
 		grpc.StatsHandler(conns{p}), grpc.MaxRecvMsgSize(messageBytesMax), grpc.MaxSendMsgSize(messageBytesMax))
 	return p
@@ -137,7 +141,7 @@ func (p *Proxy) handle(_ any, down grpc.ServerStream) error {
 		}
 	}
 	delete(out, Header)
-	c := p.begin(md.Get(Header), method)
+	c := p.begin(cmp.Or(strings.Join(md.Get(Header), ""), p.part), method)
 	ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(down.Context(), out))
 	defer cancel()
 	upstream, err := upstreamOf(down.Context())
@@ -158,12 +162,12 @@ func (p *Proxy) handle(_ any, down grpc.ServerStream) error {
 }
 
 // begin writes a call down, unless it belongs to no part.
-func (p *Proxy) begin(part []string, method string) *call {
+func (p *Proxy) begin(part, method string) *call {
 	c := &call{text: method[strings.LastIndexByte(method, '/')+1:]}
-	if len(part) > 0 {
+	if part != "" {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.parts[part[0]] = append(p.parts[part[0]], c)
+		p.parts[part] = append(p.parts[part], c)
 	}
 	return c
 }
