@@ -306,13 +306,9 @@ func (c *compiler) set(e *plan.In) (*members, bool, error) {
 		return m, len(e.List) == 0, nil
 	}
 	for _, item := range e.List {
-		n, err := c.node(item)
-		if err != nil {
-			return nil, false, err
-		}
-		v, ok := literal(n)
-		if !ok {
-			return m, false, nil
+		v, ok, err := c.member(item)
+		if err != nil || !ok {
+			return m, false, err
 		}
 		it := item.ExprType()
 		if v != nil && (it.Scale != t.Scale || it.Kind != t.Kind && !(it.Textual() && t.Textual())) {
@@ -337,6 +333,23 @@ func (c *compiler) set(e *plan.In) (*members, bool, error) {
 		}
 	}
 	return m, true, nil
+}
+
+// member is the value of an item of a list that is a constant. A literal needs no node: lists have tens of thousands,
+// and every evaluator would have a frame for each.
+func (c *compiler) member(item plan.Expr) (any, bool, error) {
+	if l, ok := item.(*plan.Literal); ok {
+		switch l.Value.(type) {
+		case nil, int64, string:
+			return l.Value, true, nil
+		}
+	}
+	n, err := c.node(item)
+	if err != nil {
+		return nil, false, err
+	}
+	v, ok := literal(n)
+	return v, ok, nil
 }
 
 // hasInt tells whether an integer is a member.

@@ -90,9 +90,13 @@ func mapExpr(e plan.Expr, fn exprFunc) (plan.Expr, error) {
 func mapRest(e plan.Expr, fn exprFunc) (plan.Expr, error) {
 	switch x := e.(type) {
 	case *plan.In:
-		args, changed, err := mapList(append([]plan.Expr{x.Arg}, x.List...), fn)
-		if err == nil && changed {
-			e = &plan.In{Arg: args[0], List: args[1:], Negate: x.Negate}
+		arg, err := mapExpr(x.Arg, fn)
+		if err != nil {
+			return nil, err
+		}
+		list, changed, err := mapList(x.List, fn)
+		if err == nil && (changed || arg != x.Arg) {
+			e = &plan.In{Arg: arg, List: list, Negate: x.Negate}
 		}
 		return e, err
 	case *plan.Coalesce:
@@ -311,7 +315,8 @@ func writeKey(b *strings.Builder, e plan.Expr) {
 		writeKeys(b, x.Args...)
 		b.WriteString(x.Type.String())
 	case *plan.Compare:
-		fmt.Fprintf(b, "cmp%d", x.Op)
+		b.WriteString("cmp")
+		b.WriteString(strconv.Itoa(int(x.Op)))
 		writeKeys(b, x.Left, x.Right)
 	case *plan.And:
 		b.WriteString("and")

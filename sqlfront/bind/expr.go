@@ -398,7 +398,7 @@ func all(n int, term func(i int) plan.Expr) plan.Expr {
 }
 
 func anyOf(n int, term func(i int) plan.Expr) plan.Expr {
-	var args []plan.Expr
+	args := make([]plan.Expr, 0, n)
 	for i := range n {
 		t := term(i)
 		if o, ok := t.(*plan.Or); ok {
@@ -407,6 +407,10 @@ func anyOf(n int, term func(i int) plan.Expr) plan.Expr {
 			args = append(args, t)
 		}
 	}
+	return anyOfList(args)
+}
+
+func anyOfList(args []plan.Expr) plan.Expr {
 	if len(args) == 1 {
 		return args[0]
 	}
@@ -434,9 +438,58 @@ func and(terms ...plan.Expr) plan.Expr {
 func (e *env) logic(n *ast.Logic) plan.Expr {
 	term := func(i int) plan.Expr { return e.condition(n.Args[i]) }
 	if n.Or {
-		return anyOf(len(n.Args), term)
+		out := anyOf(len(n.Args), term)
+		if or, ok := out.(*plan.Or); ok {
+			return anyOfList(oneList(or.Args, plan.Eq))
+		}
+		return out
 	}
-	return all(len(n.Args), term)
+	out := all(len(n.Args), term)
+	if a, ok := out.(*plan.And); ok {
+		return and(oneList(a.Args, plan.Ne)...)
+	}
+	return out
+}
+
+// oneList makes one IN of the terms of a disjunction that compare one column with literals (x = 1 OR x = 2), or with Ne
+// one NOT IN of those of a conjunction (x <> 1 AND x <> 2). Programs write lists of tens of thousands so, and every
+// pass over a plan would look at each. The terms are the caller's own; they are written over.
+func oneList(terms []plan.Expr, op plan.CompareOp) []plan.Expr {
+	type list struct {
+		at int
+		in *plan.In
+	}
+	var lists map[int]list
+	kept := terms[:0]
+	for _, t := range terms {
+		c, ok := t.(*plan.Compare)
+		if !ok || c.Op != op {
+			kept = append(kept, t)
+			continue
+		}
+		column, isColumn := c.Left.(*plan.ColumnRef)
+		value, isLiteral := c.Right.(*plan.Literal)
+		if !isColumn || !isLiteral {
+			kept = append(kept, t)
+			continue
+		}
+		l, again := lists[column.Index]
+		if !again {
+			if lists == nil {
+				lists = map[int]list{}
+			}
+			lists[column.Index] = list{at: len(kept)}
+			kept = append(kept, t)
+			continue
+		}
+		if l.in == nil {
+			first := kept[l.at].(*plan.Compare)
+			l.in = &plan.In{Arg: first.Left, List: []plan.Expr{first.Right}, Negate: op == plan.Ne}
+			kept[l.at], lists[column.Index] = l.in, l
+		}
+		l.in.List = append(l.in.List, value)
+	}
+	return kept
 }
 
 // negated is NOT x, inside x where x has a place for it.
