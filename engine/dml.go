@@ -568,7 +568,7 @@ func (f *found) result() Stream {
 
 func (e *Engine) collect(ctx context.Context, st *statement, q *exec.Query, c change,
 	ref func(int64) manifest.RowRef) (*found, error) {
-	f := &found{seen: map[int64]bool{}, budget: exec.NewBudget("query", e.opts.QueryBytes, e.budget)}
+	f := &found{seen: map[int64]bool{}, budget: exec.NewBudget("query", e.opts.QueryBytes, e.budgetOf(st.who))}
 	input := make([]manifest.Type, len(c.source.Columns()))
 	for i, col := range c.source.Columns() {
 		input[i] = col.Type

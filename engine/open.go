@@ -41,7 +41,8 @@ type Options struct {
 	Default func(manifest.Column) (plan.Expr, error)
 	// Check compiles the condition of a CHECK to a BOOLEAN over the table's columns, by their places. Required.
 	Check func(*manifest.Table, manifest.Check) (plan.Expr, error)
-	// QueryBytes bounds the memory of one query; 0 means 1 GiB. ServerBytes bounds that of all together; 0 means 4 GiB.
+	// QueryBytes bounds the memory of one query; 0 means 1 GiB. ServerBytes bounds that of all together, their results
+	// that nobody has read yet included; 0 means 4 GiB. One user has three quarters of it, unless their quota says less.
 	QueryBytes, ServerBytes int64
 	// SpillDir is the folder for rows that queries cannot hold; "" means the folder spill in Dir. SpillBytes bounds what
 	// is there; 0 means 32 GiB.

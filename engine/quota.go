@@ -51,17 +51,26 @@ type userRuns struct {
 	what string
 }
 
-// userBudgets are the budgets of users with a quota of memory. It is safe for concurrent use.
+// userBudgets are the budgets of users. It is safe for concurrent use.
 type userBudgets struct {
 	mu  sync.Mutex
 	all map[manifest.UserID]*exec.Budget
 }
 
+// userBudgetsMin is from how many users on the budgets of those who do nothing are looked for.
+const userBudgetsMin = 64
+
+// userBytes is what one user without a quota may hold of the memory of all: three quarters of it, so that nobody keeps
+// the others from running, or as much as one query may when that is more.
+func (o *Options) userBytes() int64 {
+	return max(o.ServerBytes-o.ServerBytes/4, min(o.QueryBytes, o.ServerBytes))
+}
+
 // budgetOf is the budget that a user's statements take their memory from.
 func (e *Engine) budgetOf(p access.Principal) *exec.Budget {
-	most := e.quotaOf(p.ID).MemoryBytes
+	name, most := `quota "memory"`, e.quotaOf(p.ID).MemoryBytes
 	if most <= 0 {
-		return e.budget
+		name, most = "user", e.opts.userBytes()
 	}
 	b := &e.budgets
 	b.mu.Lock()
@@ -72,12 +81,15 @@ func (e *Engine) budgetOf(p access.Principal) *exec.Budget {
 		if b.all == nil {
 			b.all = map[manifest.UserID]*exec.Budget{}
 		}
-		for id, other := range b.all { // those of users who do nothing now
+		for id, other := range b.all {
+			if len(b.all) < userBudgetsMin {
+				break
+			}
 			if other.Used() == 0 {
 				delete(b.all, id)
 			}
 		}
-		known = exec.NewBudget(`quota "memory"`, most, e.budget)
+		known = exec.NewBudget(name, most, e.budget)
 		b.all[p.ID] = known
 	}
 	return known

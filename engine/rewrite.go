@@ -174,7 +174,7 @@ func (e *Engine) rewriteTablet(ctx context.Context, st *statement, old, next *ma
 	if err != nil || len(refs) == 0 {
 		return err
 	}
-	budget := exec.NewBudget("query", e.opts.QueryBytes, e.budget)
+	budget := exec.NewBudget("query", e.opts.QueryBytes, e.budgetOf(st.who))
 	held := int64(len(refs)) * rewrittenBytes
 	if err := budget.Reserve(held, "the statement"); err != nil {
 		return err

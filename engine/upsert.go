@@ -70,7 +70,7 @@ func (st *statement) replacing(ins *plan.Insert) *plan.Insert {
 
 func (e *Engine) upsert(ctx context.Context, st *statement, ins *plan.Insert,
 	next func() (arrow.RecordBatch, error)) (Result, error) {
-	u := &upsert{engine: e, ins: ins, budget: exec.NewBudget("query", e.opts.QueryBytes, e.budget)}
+	u := &upsert{engine: e, ins: ins, budget: exec.NewBudget("query", e.opts.QueryBytes, e.budgetOf(st.who))}
 	defer u.release()
 	for _, x := range ins.Table.Keys() {
 		if x.Unique && (ins.Arbiter == nil || *ins.Arbiter == x.ID) {

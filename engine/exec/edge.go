@@ -13,7 +13,7 @@ import (
 )
 
 // edgeBatches bounds the result batches that wait to be read: with 2 MiB each, a slow reader holds the query up at 8
-// MiB.
+// MiB, and sooner when memory is tight (see unread).
 const edgeBatches = 4
 
 // edge is where rows leave the query: workers push vectors, the reader takes Arrow batches.
@@ -21,14 +21,21 @@ type edge struct {
 	exec    *execution
 	schema  *arrow.Schema
 	types   []manifest.Type
-	batches chan arrow.RecordBatch
+	batches chan made
+	unread  *unread
 	// err is why the query ended; it is set before batches is closed.
 	err error
 }
 
+// made is a batch with the bytes that were taken for it.
+type made struct {
+	rows  arrow.RecordBatch
+	bytes int64
+}
+
 func newEdge(x *execution, cols []plan.Column) *edge {
 	return &edge{exec: x, schema: plan.Schema(cols), types: columnTypes(cols),
-		batches: make(chan arrow.RecordBatch, edgeBatches)}
+		batches: make(chan made, edgeBatches), unread: newUnread(x.env.Server)}
 }
 
 func (e *edge) open(context.Context) (stage, error) {
@@ -46,7 +53,7 @@ func (s *edgeStage) push(ctx context.Context, b *expr.Batch) error {
 	n := b.Rows()
 	full := s.edge.exec.env.BatchRows
 	if s.rows.rows == 0 && 2*n >= full {
-		return s.split(b)
+		return s.split(ctx, b)
 	}
 	for done := 0; done < n; {
 		step := min(n-done, full-int(s.rows.rows))
@@ -55,7 +62,7 @@ func (s *edgeStage) push(ctx context.Context, b *expr.Batch) error {
 		}
 		done += step
 		if int(s.rows.rows) >= full || s.rows.size() >= s.edge.exec.env.BatchBytes {
-			if err := s.flush(); err != nil {
+			if err := s.flush(ctx); err != nil {
 				return err
 			}
 		}
@@ -63,20 +70,20 @@ func (s *edgeStage) push(ctx context.Context, b *expr.Batch) error {
 	return nil
 }
 
-func (s *edgeStage) finish(context.Context) error {
-	err := s.flush()
+func (s *edgeStage) finish(ctx context.Context) error {
+	err := s.flush(ctx)
 	s.rows.free()
 	return err
 }
 
 // flush sends what was collected.
-func (s *edgeStage) flush() error {
+func (s *edgeStage) flush(ctx context.Context) error {
 	if s.rows.rows == 0 {
 		return nil
 	}
 	var vectors [16]*expr.Vector
 	for _, c := range s.rows.chunks {
-		if err := s.split(c.batch(vectors[:0])); err != nil {
+		if err := s.split(ctx, c.batch(vectors[:0])); err != nil {
 			return err
 		}
 	}
@@ -91,20 +98,29 @@ func (s *edgeStage) flush() error {
 	return nil
 }
 
+// tightPart is which part of a batch's bytes a batch may have while memory is tight.
+const tightPart = 8
+
 // split sends b in pieces of bounded rows and bytes.
-func (s *edgeStage) split(b *expr.Batch) error {
+func (s *edgeStage) split(ctx context.Context, b *expr.Batch) error {
 	env := s.edge.exec.env
 	n := b.Rows()
 	for from := 0; from < n; {
+		most := env.BatchBytes
+		if s.edge.unread.tight(most) {
+			most /= tightPart
+		}
 		to := min(from+env.BatchRows, n)
-		for to-from > 1 && batchBytes(b, from, to) > env.BatchBytes {
+		bytes := batchBytes(b, from, to)
+		for to-from > 1 && bytes > most {
 			to = from + (to-from)/2
+			bytes = batchBytes(b, from, to)
 		}
 		part := *b
 		if from > 0 || to < n {
 			part.Sel = cut(&s.sel, b, from, to)
 		}
-		if err := s.send(&part); err != nil {
+		if err := s.send(ctx, &part, bytes); err != nil {
 			return err
 		}
 		from = to
@@ -159,18 +175,22 @@ func varBytes(v *expr.Vector, sel []uint16, from, to int) int64 {
 	return n
 }
 
-// send converts and hands over; it waits for the reader, or for the end of the query.
-func (s *edgeStage) send(b *expr.Batch) error {
-	rec, err := toRecord(b, s.edge.schema, s.edge.types, s.edge.exec.env.Alloc)
+// send converts rows of about so many bytes and hands them over; it waits for the reader, or for the end of the query.
+func (s *edgeStage) send(ctx context.Context, b *expr.Batch, bytes int64) error {
+	e, bytes := s.edge, max(bytes, 1)
+	if err := e.unread.take(ctx, bytes); err != nil {
+		return err
+	}
+	rec, err := toRecord(b, e.schema, e.types, e.exec.env.Alloc)
 	if err != nil {
 		return err
 	}
 	select {
-	case s.edge.batches <- rec:
+	case e.batches <- made{rec, bytes}:
 		return nil
-	case <-s.edge.exec.ctx.Done():
+	case <-e.exec.ctx.Done():
 		rec.Release()
-		return context.Cause(s.edge.exec.ctx)
+		return context.Cause(e.exec.ctx)
 	}
 }
 

@@ -106,6 +106,8 @@ type Query struct {
 	schema *arrow.Schema
 	cols   []plan.Column
 	edge   *edge
+	// last is what was taken for the batch that Next returned last.
+	last int64
 
 	start  sync.Once
 	closed sync.Once
@@ -130,16 +132,21 @@ func Build(ctx context.Context, node plan.Node, env Env) (*Query, error) {
 func (q *Query) Schema() *arrow.Schema { return q.schema }
 
 // Next returns the next batch, never empty, which the caller releases; io.EOF ends the stream. When ctx ends first, its
-// error is returned and Next may be called again.
+// error is returned and Next may be called again. A batch counts against Env.Server until the next call or Close.
 func (q *Query) Next(ctx context.Context) (arrow.RecordBatch, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	q.start.Do(q.run)
+	if q.last > 0 {
+		q.edge.unread.give(q.last)
+		q.last = 0
+	}
 	select {
 	case b, ok := <-q.edge.batches:
 		if ok {
-			return b, nil
+			q.last = b.bytes
+			return b.rows, nil
 		}
 		if q.edge.err != nil {
 			return nil, q.edge.err
@@ -175,8 +182,9 @@ func (q *Query) Close() error {
 		q.start.Do(func() { close(q.edge.batches) })
 		q.exec.cancel(context.Canceled)
 		for b := range q.edge.batches {
-			b.Release()
+			b.rows.Release()
 		}
+		q.edge.unread.close()
 		q.exec.close()
 	})
 	return nil

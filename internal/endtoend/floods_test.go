@@ -295,3 +295,31 @@ func TestConnectionChurn(t *testing.T) {
 	wg.Wait()
 	b.survives(t, 384)
 }
+
+// TestUnreadResults: hundreds of large results that nobody reads hold little each, and go with their connection.
+func TestUnreadResults(t *testing.T) {
+	b := besiege(t)
+	conn, c := b.attacker(t)
+	info, err := c.GetFlightInfo(as(b.token), sqlDescriptor(t,
+		"SELECT i, repeat('x', 1000) AS s FROM generate_series(1, 100000000) g(i)"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(as(b.token))
+	defer cancel()
+	var open []pb.FlightService_DoGetClient
+	n := size(300, 50)
+	for range n {
+		s, err := c.DoGet(ctx, info.Endpoint[0].Ticket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, s)
+	}
+	time.Sleep(3 * time.Second) // they fill what they fill
+	answersHonestly(t, b.url)
+	t.Logf("%d results are open, peak %d MiB", len(open), peakBytes(t, b.child)>>20)
+	cancel()
+	conn.Close()
+	b.survives(t, 1024)
+}
