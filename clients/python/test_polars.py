@@ -18,6 +18,7 @@ def frame():
             "at": [datetime.datetime(2026, 1, 2, 3, 4, 5, 6)] * 3,
             "price": [1.5, None, -2.0],
             "kind": pl.Series(["x", "y", "x"], dtype=pl.Categorical),
+            "size": pl.Series(["s", None, "l"], dtype=pl.Enum(["s", "m", "l"])),
             "small": pl.Series([1, 2, None], dtype=pl.UInt8),
         }
     )

@@ -98,8 +98,9 @@ type verifier struct {
 	text    int
 }
 
-// table is a flatbuffer table whose vtable and inline part lie in the buffer.
-type table struct{ pos, vtable, slots, inline int }
+// table is a flatbuffer table whose vtable lies in the buffer. How long the vtable says that the table is must not be
+// believed: writers in Go give a vtable that agrees in its offsets to tables of different sizes.
+type table struct{ pos, vtable, slots int }
 
 var (
 	errBounds = errors.New("an offset points outside")
@@ -124,8 +125,8 @@ func (v *verifier) at(pos int) (table, error) {
 	if vtable < 0 || vtable > len(v.b)-4 {
 		return table{}, errBounds
 	}
-	t := table{pos: pos, vtable: vtable, slots: v.u16(vtable), inline: v.u16(vtable + 2)}
-	if t.slots < 4 || t.slots%2 != 0 || t.slots > len(v.b)-vtable || t.inline < 4 || t.inline > len(v.b)-pos {
+	t := table{pos: pos, vtable: vtable, slots: v.u16(vtable)}
+	if t.slots < 4 || t.slots%2 != 0 || t.slots > len(v.b)-vtable {
 		return table{}, errBounds
 	}
 	return t, nil
@@ -141,7 +142,7 @@ func (v *verifier) slot(t table, i, bytes int) (int, error) {
 	if offset == 0 {
 		return 0, nil
 	}
-	if offset < 4 || offset+bytes > t.inline {
+	if offset < 4 || bytes > len(v.b)-t.pos-offset {
 		return 0, errBounds
 	}
 	return t.pos + offset, nil
