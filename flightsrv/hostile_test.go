@@ -2,6 +2,7 @@ package flightsrv_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -14,7 +15,10 @@ import (
 	pb "github.com/apache/arrow-go/v18/arrow/flight/gen/flight"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -207,4 +211,88 @@ func TestBadPuts(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantCode(t, "a million executions of nothing", r.put(none.all), codes.ResourceExhausted)
+}
+
+// TestUnsupportedColumns: columns of types that no table has are refused with what they are and what to send instead.
+func TestUnsupportedColumns(t *testing.T) {
+	s := start(t, flightsrv.Options{})
+	r := s.raw(t)
+	for want, dt := range map[string]arrow.DataType{
+		"columns that are run-end encoded are not supported": arrow.RunEndEncodedOf(arrow.PrimitiveTypes.Int32,
+			arrow.PrimitiveTypes.Int64),
+		"columns that are list views are not supported": arrow.ListViewOf(arrow.PrimitiveTypes.Int64),
+		"columns that are unions are not supported": arrow.SparseUnionOf([]arrow.Field{{Name: "a",
+			Type: arrow.PrimitiveTypes.Int64}}, []arrow.UnionTypeCode{0}),
+	} {
+		good := goodStream(t)
+		odd := arrow.NewSchema([]arrow.Field{{Name: "odd", Type: dt, Nullable: true}}, nil)
+		p := ipc.GetSchemaPayload(odd, memory.DefaultAllocator)
+		meta := p.Meta()
+		good[0].DataHeader = meta.Bytes()
+		err := r.put(good[:1])
+		if status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", dt, err, want)
+		}
+	}
+}
+
+// TestNoProtobuf: what is no protobuf is the client's fault and is said to be, by every kind of call.
+func TestNoProtobuf(t *testing.T) {
+	s := start(t, flightsrv.Options{})
+	conn := s.conn(t)
+	const service = "/arrow.flight.protocol.FlightService/"
+	bad := []byte{0xff, 0xff, 0xff}
+	for _, method := range []string{"GetFlightInfo", "GetSchema", "PollFlightInfo", "DoGet", "DoAction", "DoPut",
+		"ListFlights"} {
+		stream, err := conn.NewStream(annCtx(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true},
+			service+method, grpc.ForceCodecV2(plainBytes{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.SendMsg(&bad); err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.CloseSend(); err != nil {
+			t.Fatal(err)
+		}
+		var out []byte
+		if err := stream.RecvMsg(&out); status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%s: %v, want InvalidArgument", method, err)
+		}
+	}
+}
+
+// TestStrangersSendNothing: the message of a call by somebody unknown is not read, however long it says it is.
+func TestStrangersSendNothing(t *testing.T) {
+	s := start(t, flightsrv.Options{MessageBytesMax: 1 << 20})
+	r := s.raw(t)
+	large := make([]byte, 2<<20) // more than is read: who is known is told so
+	nobody := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer nobody")
+	for _, ctx := range []context.Context{nobody, annCtx()} {
+		_, err := r.GetFlightInfo(ctx, &pb.FlightDescriptor{Cmd: large})
+		want := codes.ResourceExhausted
+		if ctx == nobody {
+			want = codes.Unauthenticated
+		}
+		if status.Code(err) != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
+// plainBytes leaves messages as bytes.
+type plainBytes struct{}
+
+// Name implements encoding.CodecV2.
+func (plainBytes) Name() string { return "proto" }
+
+// Marshal implements encoding.CodecV2.
+func (plainBytes) Marshal(v any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.SliceBuffer(*v.(*[]byte))}, nil
+}
+
+// Unmarshal implements encoding.CodecV2.
+func (plainBytes) Unmarshal(data mem.BufferSlice, v any) error {
+	*v.(*[]byte) = data.Materialize()
+	return nil
 }

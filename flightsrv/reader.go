@@ -12,6 +12,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"kalamflight/flightsrv/flightdata"
+	"kalamflight/internal/fault"
 )
 
 // putStream is the client's half of a DoPut.
@@ -134,7 +135,9 @@ func (m *messages) Message() (*ipc.Message, error) {
 		}
 	}
 	if _, err := m.verifier.Check(fd.DataHeader, fd.DataBody); err != nil {
-		m.err = invalid("%s", err)
+		if m.err = err; !errors.Is(err, fault.ErrUnsupported) {
+			m.err = invalid("%s", err)
+		}
 		return nil, m.err
 	}
 	m.last = ipc.NewMessage(memory.NewBufferBytes(fd.DataHeader), memory.NewBufferBytes(fd.DataBody))

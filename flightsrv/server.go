@@ -211,7 +211,7 @@ func New(o Options) (*Server, error) {
 		callers:   newRates("calls of this user", o.CallsPerUser)}
 	s.conns = &conns{ended: s.sessions.connEnded}
 	s.grpc = grpc.NewServer(s.serverOptions()...)
-	pb.RegisterFlightServiceServer(s.grpc, s)
+	s.grpc.RegisterService(flightService(), s)
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc) // for callers that are known, as every method but those of health
 	s.health.SetServingStatus(pb.FlightService_ServiceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)
@@ -224,7 +224,7 @@ func New(o Options) (*Server, error) {
 func (s *Server) serverOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.Creds(newDoor(s.o)),
-		grpc.ForceServerCodecV2(flightdata.NewCodec()),
+		grpc.ForceServerCodecV2(flightdata.NewServerCodec()),
 		grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream), grpc.StatsHandler(s.conns),
 		grpc.MaxRecvMsgSize(s.o.MessageBytesMax), grpc.MaxSendMsgSize(1<<31 - 1), grpc.MaxHeaderListSize(s.o.HeaderBytesMax),
 		grpc.MaxConcurrentStreams(s.o.StreamsPerConn),

@@ -7,15 +7,18 @@ import (
 	"errors"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
+	pb "github.com/apache/arrow-go/v18/arrow/flight/gen/flight"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"kalamflight/engine"
+	"kalamflight/flightsrv/flightdata"
 	"kalamflight/internal/fault"
 )
 
@@ -125,6 +128,9 @@ func (s *Server) handleUnary(ctx context.Context, req any, info *grpc.UnaryServe
 		return nil, err
 	}
 	defer done()
+	if err := flightdata.Readable(req); err != nil {
+		return nil, err
+	}
 	return next(ctx, req)
 }
 
@@ -164,6 +170,36 @@ type admitted struct {
 
 // Context implements grpc.ServerStream.
 func (a *admitted) Context() context.Context { return a.ctx }
+
+// RecvMsg implements grpc.ServerStream.
+func (a *admitted) RecvMsg(m any) error {
+	if err := a.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	return flightdata.Readable(m)
+}
+
+// flightService is the service with its unary methods changed so that they admit a call before they read its message,
+// as streams do: gRPC reads first, up to MessageBytesMax from somebody who is nobody.
+func flightService() *grpc.ServiceDesc {
+	d := pb.FlightService_ServiceDesc
+	d.Methods = slices.Clone(d.Methods)
+	for i, m := range d.Methods {
+		info := &grpc.UnaryServerInfo{FullMethod: "/" + d.ServiceName + "/" + m.MethodName}
+		d.Methods[i].Handler = func(srv any, ctx context.Context, read func(any) error,
+			interceptor grpc.UnaryServerInterceptor) (any, error) {
+			return interceptor(ctx, nil, info, func(ctx context.Context, _ any) (any, error) {
+				return m.Handler(srv, ctx, func(v any) error {
+					if err := read(v); err != nil {
+						return err
+					}
+					return flightdata.Readable(v)
+				}, nil)
+			})
+		}
+	}
+	return &d
+}
 
 // sqlState is the SQLSTATE of a failure that has one.
 func sqlState(err error) string {

@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+
+	"kalamflight/internal/fault"
 )
 
 // The fields of the FlightData message in Flight.proto.
@@ -26,10 +28,36 @@ const (
 
 // Codec is gRPC's protobuf codec, except that a Frame is sent from the buffers of its batch and that a FlightData is
 // received with one copy, into memory aligned for Arrow. It is safe for concurrent use.
-type Codec struct{ proto encoding.CodecV2 }
+type Codec struct {
+	proto encoding.CodecV2
+	// marks: see NewServerCodec.
+	marks bool
+}
 
 // NewCodec makes a Codec.
-func NewCodec() Codec { return Codec{encoding.GetCodecV2(grpcproto.Name)} }
+func NewCodec() Codec { return Codec{proto: encoding.GetCodecV2(grpcproto.Name)} }
+
+// NewServerCodec makes a Codec that marks a message it cannot read, for Readable, and does not fail: gRPC would answer
+// with a failure of the server what is one of the client.
+func NewServerCodec() Codec {
+	c := NewCodec()
+	c.marks = true
+	return c
+}
+
+// unreadable is what is left of a message that a server's codec could not read: the field of the highest number.
+var unreadable = string(protowire.AppendTag(nil, protowire.MaxValidNumber, protowire.VarintType)) + "\x00"
+
+// Readable is nil for a message that a server's codec has read, and else says that it could not.
+func Readable(v any) error {
+	if m, ok := v.(proto.Message); ok && string(m.ProtoReflect().GetUnknown()) == unreadable {
+		return errUnreadable
+	}
+	return nil
+}
+
+var errUnreadable = &fault.SQL{Kind: fault.ErrInvalid, Code: "08P01",
+	Message: "the message is not the protobuf message that the call takes"}
 
 // Name is "proto": peers cannot tell this codec from the stock one.
 func (c Codec) Name() string { return grpcproto.Name }
@@ -44,6 +72,16 @@ func (c Codec) Marshal(v any) (mem.BufferSlice, error) {
 
 // Unmarshal implements encoding.CodecV2.
 func (c Codec) Unmarshal(data mem.BufferSlice, v any) error {
+	err := c.unmarshal(data, v)
+	if m, ok := v.(proto.Message); ok && err != nil && c.marks {
+		proto.Reset(m)
+		m.ProtoReflect().SetUnknown([]byte(unreadable))
+		return nil
+	}
+	return err
+}
+
+func (c Codec) unmarshal(data mem.BufferSlice, v any) error {
 	fd, ok := v.(*flight.FlightData)
 	if !ok {
 		return c.proto.Unmarshal(data, v)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"unicode/utf8"
+
+	"kalamflight/internal/fault"
 )
 
 // Limits bound what a client's message may ask of the reader behind the verifier. A zero field means its default.
@@ -82,6 +84,9 @@ func (c *Verifier) Check(header, body []byte) (Kind, error) {
 	}
 	v := verifier{Verifier: c, b: header, body: body, fields: l.Fields, tables: 16 * l.Fields, text: 2 * len(header)}
 	kind, err := v.message()
+	if errors.Is(err, fault.ErrUnsupported) {
+		return 0, err
+	}
 	if err != nil {
 		return 0, fmt.Errorf("the Arrow metadata is malformed: %w", err)
 	}
@@ -387,7 +392,7 @@ const (
 func (v *verifier) dataType(number int, t table) (shape, error) {
 	known, ok := arrowTypes[number]
 	if !ok {
-		return shape{}, fmt.Errorf("it has a field of type number %d, which is not supported", number)
+		return shape{}, unsupported(number)
 	}
 	for i, bytes := range known.fields {
 		var err error
@@ -405,6 +410,21 @@ func (v *verifier) dataType(number int, t table) (shape, error) {
 		s.variadic = 1
 	}
 	return s, nil
+}
+
+// unsupported says of a type that no table can hold what to send in its place.
+func unsupported(number int) error {
+	name, instead := fmt.Sprintf("of the Arrow type number %d", number), "cast them to another type"
+	switch number {
+	case 14:
+		name, instead = "that are unions", "send one column for each member, or JSON as text"
+	case 22:
+		name, instead = "that are run-end encoded", "decode them first, or send a dictionary"
+	case 25, 26:
+		name, instead = "that are list views", "cast them to list"
+	}
+	return &fault.SQL{Kind: fault.ErrUnsupported, Code: "0A000",
+		Message: "columns " + name + " are not supported", Hint: instead}
 }
 
 // encoding checks a DictionaryEncoding: id, index type, ordered, kind. The batch then has the indices, and the
