@@ -35,6 +35,8 @@ import (
 type Options struct {
 	// Dir is the data folder; it is made when it is missing. Required.
 	Dir string
+	// Version is what version() returns, the product's name included; "" means kalamflight.
+	Version string
 	// Durability is what an acknowledged write means; the zero value is hotlog.Sync.
 	Durability hotlog.Durability
 	// Default compiles a column's default expression, when an ingest leaves the column out. Required.

@@ -298,6 +298,7 @@ func (e *Engine) exprEnv(s *Session) *expr.Env {
 		Namespace: s.Namespace(),
 		Zone:      s.zone(),
 		NewID:     e.newID,
+		Version:   e.opts.Version,
 	}
 }
 

@@ -134,7 +134,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 
 func start(ctx context.Context, o Options, listener net.Listener) (*Server, error) {
 	e, err := engine.Open(ctx, engine.Options{Dir: o.DataDir, Durability: o.Durability, Default: compileDefault,
-		Check:      compileCheck,
+		Check: compileCheck, Version: "kalamflight " + o.Version,
 		QueryBytes: o.QueryBytes, SpillDir: o.SpillDir, SpillBytes: o.SpillBytes,
 		ServerBytes: o.TotalBytes, Workers: o.Workers, QueriesMax: o.QueriesMax, HotBytes: o.HotBytes, LogBytes: o.LogBytes,
 		CacheBytes:      o.CacheBytes,

@@ -28,21 +28,24 @@ func commands() []metaCommand {
 		{[]string{`\q`, `\quit`}, "", "quit", func(*Shell, context.Context, string) error { return errQuit }},
 		{[]string{`\d`}, "[NAME]", "list the tables, or describe one", (*Shell).describe},
 		{[]string{`\dt`}, "[NAME]", "list the tables, or describe one", (*Shell).describe},
+		{[]string{`\dp`, `\z`}, "", "list who may do what to tables", query(grantsQuery)},
 		{[]string{`\dv`}, "", "list the views", query(viewsQuery)},
 		{[]string{`\di`}, "", "list the indexes", query("SHOW INDEXES")},
-		{[]string{`\dn`}, "", "list the namespaces", query("SHOW NAMESPACES")},
+		{[]string{`\dn`, `\l`}, "", "list the namespaces", query("SHOW NAMESPACES")},
 		{[]string{`\du`}, "", "list the users", query(usersQuery)},
 		{[]string{`\df`}, "[WORD]", "list the functions whose names have a word in them", (*Shell).functions},
 		{[]string{`\subscribe`, `\live`}, "QUERY", "follow a table or a SELECT: its rows, then every change",
 			(*Shell).subscribe},
 		{[]string{`\unsubscribe`}, "[N]", "stop following: the newest, or number N", (*Shell).unsubscribe},
+		{[]string{`\g`}, "", "run the last statement again; behind a statement, instead of a semicolon", (*Shell).again},
+		{[]string{`\gx`}, "", `as \g, with its rows expanded`, (*Shell).againExpanded},
 		{[]string{`\watch`}, "[SECONDS]", "run the last statement again and again, until Ctrl-C", (*Shell).watch},
 		{[]string{`\as`}, "USER STATEMENT", "run a statement as somebody else", (*Shell).runAs},
 		{[]string{`\format`}, "FORMAT", "print rows as " + formats, (*Shell).setFormat},
-		{[]string{`\x`}, "", "switch between table and expanded", (*Shell).toggleExpanded},
+		{[]string{`\x`}, "[on|off]", "switch between table and expanded", (*Shell).toggleExpanded},
 		{[]string{`\rows`}, "N", "show at most N rows of a table, the first and the last; 0 shows all", (*Shell).setRows},
-		{[]string{`\timing`}, "", "say how long each statement took, or stop saying it", (*Shell).toggleTiming},
-		{[]string{`\pager`}, "", "show long tables in the pager, or stop doing so", (*Shell).togglePager},
+		{[]string{`\timing`}, "[on|off]", "say how long each statement took, or stop saying it", (*Shell).toggleTiming},
+		{[]string{`\pager`}, "[on|off]", "show long tables in the pager, or stop doing so", (*Shell).togglePager},
 		{[]string{`\o`}, "[FILE]", "write rows to a file, or to the screen again", (*Shell).output},
 		{[]string{`\copy`}, "TABLE FROM FILE | TABLE TO FILE | (SELECT) TO FILE",
 			"rows from or to a CSV, JSON, Parquet or Arrow file", (*Shell).copy},
@@ -58,6 +61,8 @@ func commands() []metaCommand {
 const (
 	viewsQuery = "SELECT table_schema AS namespace, table_name AS name, view_definition AS definition " +
 		"FROM information_schema.views ORDER BY 1, 2"
+	grantsQuery = "SELECT namespace, table_name, grantee, privilege, columns, grantable FROM system.grants " +
+		"ORDER BY 1, 2, 3, 4"
 	usersQuery = "SELECT name, role, created_at FROM system.users WHERE dropped_at IS NULL ORDER BY name"
 	whoQuery   = "SELECT current_user() AS \"user\", current_schema() AS namespace, version() AS server"
 )
@@ -75,6 +80,9 @@ func (s *Shell) command(ctx context.Context, text string) error {
 	}
 	argument = strings.TrimSuffix(strings.TrimSpace(argument), ";")
 	name = strings.TrimSuffix(name, ";")
+	if strings.HasPrefix(name, `\d`) {
+		name = strings.TrimSuffix(name, "+") // psql's longer lists: ours are as long as they get
+	}
 	for _, c := range commands() {
 		for _, n := range c.names {
 			if n == name {
@@ -139,6 +147,7 @@ func (s *Shell) describe(ctx context.Context, name string) error {
 }
 
 func (s *Shell) functions(ctx context.Context, word string) error {
+	word = strings.Trim(word, "*")
 	return s.Statement(ctx, "SELECT name, \"group\", description FROM system.functions WHERE contains(lower(name), '"+
 		strings.ReplaceAll(strings.ToLower(word), "'", "''")+"') ORDER BY name")
 }
@@ -161,10 +170,13 @@ func (s *Shell) setFormat(_ context.Context, argument string) error {
 	return nil
 }
 
-func (s *Shell) toggleExpanded(context.Context, string) error {
-	if s.o.Format == FormatExpanded {
-		s.o.Format = FormatTable
-	} else {
+func (s *Shell) toggleExpanded(_ context.Context, argument string) error {
+	on, err := switched(argument, s.o.Format == FormatExpanded)
+	if err != nil {
+		return err
+	}
+	s.o.Format = FormatTable
+	if on {
 		s.o.Format = FormatExpanded
 	}
 	return s.say("format is %s", s.o.Format)
@@ -179,17 +191,38 @@ func (s *Shell) setRows(_ context.Context, argument string) error {
 	return nil
 }
 
-func (s *Shell) toggleTiming(context.Context, string) error {
-	s.o.Timing = !s.o.Timing
+func (s *Shell) toggleTiming(_ context.Context, argument string) error {
+	on, err := switched(argument, s.o.Timing)
+	if err != nil {
+		return err
+	}
+	s.o.Timing = on
 	return s.say("timing is %s", onOff(s.o.Timing))
 }
 
-func (s *Shell) togglePager(context.Context, string) error {
+func (s *Shell) togglePager(_ context.Context, argument string) error {
 	if s.o.Pager == "" {
 		return commandError("there is no pager: the variable PAGER names none")
 	}
-	s.paging = !s.paging
+	on, err := switched(argument, s.paging)
+	if err != nil {
+		return err
+	}
+	s.paging = on
 	return s.say("pager is %s", onOff(s.paging))
+}
+
+// switched is what a switch becomes by its argument: on, off, or the other way without one.
+func switched(argument string, now bool) (bool, error) {
+	switch strings.ToLower(argument) {
+	case "":
+		return !now, nil
+	case "on":
+		return true, nil
+	case "off":
+		return false, nil
+	}
+	return now, commandError("on or off, not %q", argument)
 }
 
 func onOff(on bool) string {

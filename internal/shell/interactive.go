@@ -53,6 +53,12 @@ func (s *Shell) Interactive(ctx context.Context, reader LineReader) error {
 
 // typed runs the statements of what was typed at once.
 func (s *Shell) typed(ctx context.Context, text string) error {
+	switch plainWord(text) {
+	case "exit", "quit":
+		return errQuit
+	case "help":
+		return s.help(ctx, "")
+	}
 	statements, rest := Split(text)
 	if rest != "" {
 		statements = append(statements, Statement{Text: strings.TrimSpace(rest)})
@@ -81,12 +87,22 @@ func (s *Shell) Prompt() string {
 	return "kalamflight:" + printable(s.namespace) + mark + "> "
 }
 
-// Whole tells whether a text ends a statement or is a backslash command.
+// Whole tells whether a text ends a statement, is a backslash command, or is exit, quit or help.
 func Whole(text string) bool {
 	trimmed := strings.TrimSpace(text)
-	if trimmed == "" || trimmed[0] == '\\' {
+	if trimmed == "" || trimmed[0] == '\\' || plainWord(trimmed) != "" {
 		return true
 	}
 	_, rest := Split(text)
 	return rest == ""
+}
+
+// plainWord is the word, of those that people type at other shells to leave or to find their way, that is all of a
+// text; "" when it is something else. None begins a statement.
+func plainWord(text string) string {
+	switch word := strings.ToLower(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(text), ";"))); word {
+	case "exit", "quit", "help":
+		return word
+	}
+	return ""
 }

@@ -203,7 +203,39 @@ func (s *Shell) run(ctx context.Context, statement Statement) error {
 		return s.command(ctx, statement.Text)
 	}
 	s.lastStatement = statement.Text
+	if statement.Sent != "" {
+		return s.send(ctx, statement.Sent)
+	}
 	return s.Statement(ctx, statement.Text)
+}
+
+// send runs the last statement as the command that stands behind it says.
+func (s *Shell) send(ctx context.Context, command string) error {
+	switch name, _, _ := strings.Cut(command, " "); strings.TrimSuffix(name, ";") {
+	case `\g`, `\gx`, `\watch`:
+		return s.command(ctx, command)
+	default:
+		return commandError(`%s cannot end a statement: put a semicolon and a new line before it`, name)
+	}
+}
+
+// again runs the last statement.
+func (s *Shell) again(ctx context.Context, argument string) error {
+	switch {
+	case argument != "":
+		return commandError(`\g takes no argument; \o writes rows to a file`)
+	case s.lastStatement == "":
+		return commandError("there is no statement to run yet")
+	}
+	return s.Statement(ctx, s.lastStatement)
+}
+
+// againExpanded runs the last statement and prints its rows expanded.
+func (s *Shell) againExpanded(ctx context.Context, argument string) error {
+	format := s.o.Format
+	s.o.Format = FormatExpanded
+	defer func() { s.o.Format = format }()
+	return s.again(ctx, argument)
 }
 
 // Statement runs one statement and prints its rows, or how many rows it changed.
@@ -321,20 +353,26 @@ func (s *Shell) print(ctx context.Context, rows Rows, live bool) error {
 }
 
 // pour writes rows as they come, and at once when there is nothing more to come for now. What has arrived is printed
-// also when the statement fails or is cancelled behind it.
+// also when the statement fails or is cancelled behind it; when nothing has, not even a heading is.
 func pour(ctx context.Context, rows Rows, w *bufio.Writer, o Options) error {
 	live := o.RowsShown == 0 && isSubscription(rows.Schema())
 	var hidden []string
 	if live && o.HideProgress {
 		hidden = []string{"progress"}
 	}
-	p, err := newPrinter(w, rows.Schema(), o, live)
-	if err != nil {
-		return err
+	batch, err := rows.Next()
+	if err != nil && !errors.Is(err, io.EOF) {
+		return statementError(ctx, err)
+	}
+	p, printErr := newPrinter(w, rows.Schema(), o, live)
+	if printErr != nil {
+		if batch != nil {
+			batch.Release()
+		}
+		return printErr
 	}
 	var failure error
-	for {
-		batch, err := rows.Next()
+	for ; ; batch, err = rows.Next() {
 		if errors.Is(err, io.EOF) {
 			break
 		}

@@ -256,6 +256,19 @@ func TestScriptStopsAtAFailure(t *testing.T) {
 	}
 }
 
+// A statement that fails before its first row has nothing to print but its failure, in any format.
+func TestFailureBeforeTheFirstRowPrintsNoHeading(t *testing.T) {
+	for _, format := range []shell.Format{shell.FormatTable, shell.FormatExpanded, shell.FormatCSV, shell.FormatMarkdown} {
+		c := &conn{answers: map[string]func() (shell.Rows, error){"q": func() (shell.Rows, error) {
+			return &rows{schema: numbers(memory.DefaultAllocator, 1).Schema(), failure: errors.New("division by zero")}, nil
+		}}}
+		out, messages, err := run(t, shell.Options{Conn: c, Format: format})
+		if out != "" || !strings.Contains(messages, "division by zero") || !errors.Is(err, shell.ErrStatement) {
+			t.Errorf("%s: printed %q, said %q, %v", format, out, messages, err)
+		}
+	}
+}
+
 func TestInterruptCancelsTheStatement(t *testing.T) {
 	alloc := testkit.Alloc(t)
 	interrupts := make(chan struct{}, 1)
@@ -314,7 +327,17 @@ func TestCommands(t *testing.T) {
 		{`\format csv`, "", ""},
 		{`\x`, "", "format is expanded"},
 		{`\timing`, "", "timing is on"},
+		{`\timing off`, "", "timing is off"},
+		{`\x sideways`, "", "on or off"},
 		{`\rows -1`, "", "needs a number"},
+		{`\dt+`, "SHOW TABLES", ""},
+		{`q \g`, "q", ""},
+		{"q; \n\\g", "q|q", ""},
+		{`q \gx`, "q", ""},
+		{`q \o f`, "", "cannot end a statement"},
+		{`\g`, "", "no statement to run yet"},
+		{"help", "", `\subscribe, \live QUERY`},
+		{"Quit;", "", ""},
 		{`\nonsense`, "", "unknown command"},
 		{`\?`, "", `\subscribe, \live QUERY`},
 		{`\i a.sql`, "in a|in b", ""},

@@ -6,6 +6,8 @@ import "strings"
 type Statement struct {
 	// Text has no semicolon behind it and no blank or comment before it.
 	Text string
+	// Sent is the backslash command that stands behind it instead of a semicolon, such as \gx; "" most of the time.
+	Sent string
 	// Line is that of its first word in the script, from 1.
 	Line int
 	// Command says that it is a backslash command, which ends with its line.
@@ -25,14 +27,16 @@ func Split(script string) (statements []Statement, rest string) {
 		start, line := s.at, s.line
 		if s.text[s.at] == '\\' {
 			s.skipTo("\n")
-			statements = append(statements, Statement{strings.TrimSpace(s.text[start:s.at]), line, true})
+			statements = append(statements, Statement{Text: strings.TrimSpace(s.text[start:s.at]), Line: line, Command: true})
 			continue
 		}
-		if !s.statement() {
+		end, ok := s.statement()
+		if !ok {
 			return statements, s.text[start:]
 		}
-		if text := strings.TrimSpace(s.text[start : s.at-1]); text != "" {
-			statements = append(statements, Statement{Text: text, Line: line})
+		if text := strings.TrimSpace(s.text[start:end]); text != "" {
+			sent := strings.TrimSpace(strings.TrimPrefix(s.text[end:s.at], ";"))
+			statements = append(statements, Statement{Text: text, Sent: sent, Line: line})
 		}
 	}
 }
@@ -82,36 +86,41 @@ func (s *splitter) blank() {
 	}
 }
 
-// statement moves behind the next semicolon that ends a statement; false when there is none.
-func (s *splitter) statement() bool {
+// statement moves behind what ends a statement and returns where its text ends: at the next semicolon, or at a
+// backslash command, which ends with its line. ok is false when there is neither.
+func (s *splitter) statement() (end int, ok bool) {
 	for s.at < len(s.text) {
 		switch c := s.text[s.at]; {
 		case c == ';':
 			s.step(1)
-			return true
+			return s.at - 1, true
+		case c == '\\':
+			end = s.at
+			s.skipTo("\n")
+			return end, true
 		case c == '\'':
 			if !s.quoted('\'', s.escaping()) {
-				return false
+				return 0, false
 			}
 		case c == '"' || c == '`':
 			if !s.quoted(c, false) {
-				return false
+				return 0, false
 			}
 		case c == '-' && strings.HasPrefix(s.text[s.at:], "--"):
 			s.skipTo("\n")
 		case c == '/' && strings.HasPrefix(s.text[s.at:], "/*"):
 			if !s.comment() {
-				return false
+				return 0, false
 			}
 		case c == '$':
 			if !s.dollar() {
-				return false
+				return 0, false
 			}
 		default:
 			s.step(1)
 		}
 	}
-	return false
+	return 0, false
 }
 
 // escaping tells whether the quote here opens an E'...' string, in which a backslash hides the next character.
