@@ -201,8 +201,10 @@ func (e *Engine) readAll(s *Session, t *manifest.Table, schema *arrow.Schema,
 		return nil, err
 	}
 	kept, bytes := newRows(conv.schema, nil), int64(0)
+	from := newPieces(next, len(t.Columns))
+	defer from.Close()
 	for {
-		b, err := next()
+		b, err := from.Next()
 		if errors.Is(err, io.EOF) {
 			return kept, nil
 		}
@@ -328,8 +330,10 @@ func (e *Engine) ingestRows(ctx context.Context, s *Session, tx *Transaction, to
 	if err != nil {
 		return 0, err
 	}
+	from := newPieces(next, len(to.table.Columns))
+	defer from.Close()
 	converted := func() (arrow.RecordBatch, error) {
-		b, err := next()
+		b, err := from.Next()
 		if err != nil {
 			return nil, err
 		}

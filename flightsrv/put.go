@@ -92,8 +92,8 @@ func (s *Server) putUpdate(ctx context.Context, m *pb.CommandStatementUpdate) (p
 
 // readParams reads the rows of parameters that follow. There may be no message with a schema at all; bound is then
 // false.
-func (s *Server) readParams(first *pb.FlightData, stream putStream, types []manifest.Type) (params [][]plan.Literal,
-	bound bool, err error) {
+func (s *Server) readParams(ctx context.Context, first *pb.FlightData, stream putStream,
+	types []manifest.Type) (params [][]plan.Literal, bound bool, err error) {
 	if len(first.DataHeader) == 0 {
 		next, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -104,7 +104,7 @@ func (s *Server) readParams(first *pb.FlightData, stream putStream, types []mani
 		}
 		first = next
 	}
-	b, err := newBatches(first, stream, s.alloc, s.o.Limits)
+	b, err := newBatches(first, stream, s.alloc, s.o.Limits, s.receive(ctx))
 	if err != nil {
 		return nil, false, err
 	}
@@ -131,8 +131,8 @@ func (s *Server) readParams(first *pb.FlightData, stream putStream, types []mani
 }
 
 // readPreparedParams compiles a prepared statement and reads the rows of values for it; see readParams.
-func (s *Server) readPreparedParams(st *statement, first *pb.FlightData, stream putStream) (c *compiled,
-	params [][]plan.Literal, bound bool, err error) {
+func (s *Server) readPreparedParams(ctx context.Context, st *statement, first *pb.FlightData,
+	stream putStream) (c *compiled, params [][]plan.Literal, bound bool, err error) {
 	r, err := st.request(nil)
 	if err != nil {
 		return nil, nil, false, err
@@ -140,7 +140,7 @@ func (s *Server) readPreparedParams(st *statement, first *pb.FlightData, stream 
 	if c, err = st.session.compile(r.transaction, st.namespace, st.text); err != nil {
 		return nil, nil, false, err
 	}
-	params, bound, err = s.readParams(first, stream, c.Params)
+	params, bound, err = s.readParams(ctx, first, stream, c.Params)
 	return c, params, bound, err
 }
 
@@ -153,7 +153,7 @@ func (s *Server) putPreparedUpdate(ctx context.Context, m *pb.CommandPreparedSta
 		return nil, err
 	}
 	defer leave()
-	c, params, bound, err := s.readPreparedParams(st, first, stream)
+	c, params, bound, err := s.readPreparedParams(ctx, st, first, stream)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +182,7 @@ func (s *Server) putBind(ctx context.Context, m *pb.CommandPreparedStatementQuer
 		return nil, err
 	}
 	defer leave()
-	_, params, _, err := s.readPreparedParams(st, first, stream)
+	_, params, _, err := s.readPreparedParams(ctx, st, first, stream)
 	if err != nil {
 		return nil, err
 	}
@@ -234,7 +234,7 @@ func (s *Server) putIngest(ctx context.Context, m *pb.CommandStatementIngest, fi
 	if o.Namespace == "" && !o.Temporary {
 		o.Namespace = x.engine.Namespace()
 	}
-	b, err := newBatches(first, stream, s.alloc, s.o.Limits)
+	b, err := newBatches(first, stream, s.alloc, s.o.Limits, s.receive(ctx))
 	if err != nil {
 		return nil, err
 	}

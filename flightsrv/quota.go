@@ -1,8 +1,10 @@
 package flightsrv
 
 import (
+	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"kalamflight/internal/fault"
 	"kalamflight/manifest"
@@ -43,6 +45,32 @@ func (q *quota) takeSome(user manifest.UserID, n int64) error {
 		return nil
 	}
 	return &fault.SQL{Kind: fault.ErrExhausted, Code: q.sqlState, Message: message}
+}
+
+const (
+	// quotaWait is how long takeWaiting waits, and quotaPoll how often it looks.
+	quotaWait = 30 * time.Second
+	quotaPoll = 10 * time.Millisecond
+)
+
+// takeWaiting is takeSome for what others give back soon: it waits for that, until ctx ends, but not for long. Who asks
+// for more than a user may have gets as much as that. It returns what was taken.
+func (q *quota) takeWaiting(ctx context.Context, user manifest.UserID, n int64) (int64, error) {
+	n = min(n, q.userMax, q.max)
+	for began := time.Now(); ; {
+		err := q.takeSome(user, n)
+		if err == nil {
+			return n, nil
+		}
+		if time.Since(began) > quotaWait {
+			return 0, err
+		}
+		select {
+		case <-time.After(quotaPoll):
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
 }
 
 // more says of what is counted in bulk how much was asked for.

@@ -1,6 +1,7 @@
 package flightsrv
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 
 	"kalamflight/flightsrv/flightdata"
 	"kalamflight/internal/fault"
+	"kalamflight/manifest"
 )
 
 // putStream is the client's half of a DoPut.
@@ -31,10 +33,66 @@ type batches struct {
 	plain    *arrow.Schema
 }
 
+// receipt is where the bytes of messages that are being read are counted, and for whom. The zero value counts nothing.
+type receipt struct {
+	quota *quota
+	user  manifest.UserID
+	ctx   context.Context
+	// message is what the last message took, dictionaries what those took that stay with the stream, by their ids.
+	message      int64
+	dictionaries map[int64]int64
+}
+
+// receive begins to count what the caller of a stream sends.
+func (s *Server) receive(ctx context.Context) receipt {
+	c, err := callerOf(ctx)
+	if err != nil { // nobody gets as far as a batch
+		return receipt{}
+	}
+	return receipt{quota: s.incoming, user: c.principal.ID, ctx: ctx}
+}
+
+// take counts the n bytes of a message; it waits while there is no room.
+func (r *receipt) take(n int64, kind flightdata.Kind, id int64) error {
+	if r.quota == nil || n == 0 {
+		return nil
+	}
+	n, err := r.quota.takeWaiting(r.ctx, r.user, n)
+	if err != nil || kind != flightdata.Dictionary {
+		r.message = n
+		return err
+	}
+	if r.dictionaries == nil {
+		r.dictionaries = map[int64]int64{}
+	}
+	if before := r.dictionaries[id]; before > 0 { // this one takes its place
+		r.quota.giveSome(r.user, before)
+	}
+	r.dictionaries[id] = n
+	return nil
+}
+
+// next takes back what the last message took.
+func (r *receipt) next() {
+	if r.message > 0 {
+		r.quota.giveSome(r.user, r.message)
+		r.message = 0
+	}
+}
+
+// close takes all back.
+func (r *receipt) close() {
+	r.next()
+	for _, n := range r.dictionaries {
+		r.quota.giveSome(r.user, n)
+	}
+	r.dictionaries = nil
+}
+
 // newBatches reads on after the first message, which had the descriptor and perhaps the schema.
-func newBatches(first *pb.FlightData, stream putStream, alloc memory.Allocator,
-	limits flightdata.Limits) (b *batches, err error) {
-	m := &messages{stream: stream, verifier: flightdata.NewVerifier(limits)}
+func newBatches(first *pb.FlightData, stream putStream, alloc memory.Allocator, limits flightdata.Limits,
+	counted receipt) (b *batches, err error) {
+	m := &messages{stream: stream, verifier: flightdata.NewVerifier(limits), receipt: counted}
 	if len(first.DataHeader) > 0 {
 		m.next = first
 	}
@@ -42,6 +100,10 @@ func newBatches(first *pb.FlightData, stream putStream, alloc memory.Allocator,
 	defer func() {
 		if p := recover(); p != nil {
 			b, err = nil, m.fault(fmt.Errorf("panic: %v", p))
+		}
+		if err != nil {
+			m.Release()
+			m.receipt.close()
 		}
 	}()
 	if b.reader, err = ipc.NewReaderFromMessageReader(m, ipc.WithAllocator(alloc)); err != nil {
@@ -84,6 +146,10 @@ func (b *batches) Next() (rows arrow.RecordBatch, err error) {
 			c.Release()
 		}
 	}()
+	limits := b.limits
+	if limits.DecodedBytes <= 0 {
+		limits.DecodedBytes = hydrateBytesMax
+	}
 	for i, c := range raw.Columns() {
 		if int64(c.Len()) != raw.NumRows() {
 			return nil, b.messages.fault(fmt.Errorf("column %q has %d values, not %d", raw.ColumnName(i), c.Len(),
@@ -94,11 +160,14 @@ func (b *batches) Next() (rows arrow.RecordBatch, err error) {
 				return nil, b.messages.fault(fmt.Errorf("column %q: %w", raw.ColumnName(i), err))
 			}
 		}
-		plain, err := hydrate(b.alloc, c, b.limits)
+		plain, err := hydrate(b.alloc, c, limits)
 		if err != nil {
 			return nil, fmt.Errorf("column %q: %w", raw.ColumnName(i), err)
 		}
 		columns = append(columns, plain)
+		if plain != c { // all columns of dictionaries together have one bound
+			limits.DecodedBytes = max(limits.DecodedBytes-int64(plain.Data().SizeInBytes()), 1)
+		}
 	}
 	return array.NewRecordBatch(b.plain, columns, raw.NumRows()), nil
 }
@@ -108,6 +177,8 @@ func (b *batches) Release() {
 	if b.reader != nil {
 		b.reader.Release()
 	}
+	b.messages.Release()
+	b.messages.receipt.close()
 }
 
 // messages is the verifier as arrow-go's source of messages. It is for one goroutine.
@@ -116,6 +187,7 @@ type messages struct {
 	verifier *flightdata.Verifier
 	next     *pb.FlightData
 	last     *ipc.Message
+	receipt  receipt
 	// err is what the stream or the verifier said; arrow-go wraps it beyond recognition.
 	err error
 }
@@ -134,10 +206,15 @@ func (m *messages) Message() (*ipc.Message, error) {
 			return nil, err
 		}
 	}
-	if _, err := m.verifier.Check(fd.DataHeader, fd.DataBody); err != nil {
+	kind, err := m.verifier.Check(fd.DataHeader, fd.DataBody)
+	if err != nil {
 		if m.err = err; !errors.Is(err, fault.ErrUnsupported) {
 			m.err = invalid("%s", err)
 		}
+		return nil, m.err
+	}
+	size := int64(len(fd.DataBody)) + m.verifier.Decoded()
+	if m.err = m.receipt.take(size, kind, m.verifier.DictionaryID()); m.err != nil {
 		return nil, m.err
 	}
 	m.last = ipc.NewMessage(memory.NewBufferBytes(fd.DataHeader), memory.NewBufferBytes(fd.DataBody))
@@ -161,4 +238,5 @@ func (m *messages) Release() {
 		m.last.Release()
 		m.last = nil
 	}
+	m.receipt.next()
 }

@@ -347,7 +347,7 @@ func (s *scenario) DoPut(stream pb.FlightService_DoPutServer) error {
 
 // countRows reads the batches of a DoPut through the verifier.
 func countRows(data *pb.FlightData, stream putStream) (n int64, err error) {
-	b, err := newBatches(data, stream, memory.DefaultAllocator, flightdata.Limits{})
+	b, err := newBatches(data, stream, memory.DefaultAllocator, flightdata.Limits{}, receipt{})
 	if err != nil {
 		return 0, err
 	}

@@ -59,7 +59,15 @@ type Verifier struct {
 	// schema.
 	columns      *shape
 	dictionaries map[int64]shape
+	decoded, id  int64
 }
+
+// Decoded is how many bytes the buffers of the message that was checked last become when they are decompressed; 0 when
+// they are not compressed.
+func (c *Verifier) Decoded() int64 { return c.decoded }
+
+// DictionaryID is which dictionary the message that was checked last is, when it is one.
+func (c *Verifier) DictionaryID() int64 { return c.id }
 
 // shape counts what a batch must have at least: arrow-go takes as many as the schema says, wherever that leads.
 type shape struct{ nodes, buffers, variadic int }
@@ -82,6 +90,7 @@ func (c *Verifier) Check(header, body []byte) (Kind, error) {
 	if len(header) > l.HeaderBytes {
 		return 0, fmt.Errorf("the Arrow metadata has %d bytes, more than %d", len(header), l.HeaderBytes)
 	}
+	c.decoded = 0
 	v := verifier{Verifier: c, b: header, body: body, fields: l.Fields, tables: 16 * l.Fields, text: 2 * len(header)}
 	kind, err := v.message()
 	if errors.Is(err, fault.ErrUnsupported) {
@@ -468,6 +477,7 @@ func (v *verifier) dictionary(t table) error {
 	if err != nil {
 		return err
 	}
+	v.id = id
 	values, ok := v.dictionaries[id]
 	if !ok {
 		return fmt.Errorf("the schema has no dictionary %d", id)
@@ -578,6 +588,7 @@ func (v *verifier) buffers(t table, compressed bool) (int, error) {
 		}
 		decoded += size
 	}
+	v.decoded = decoded
 	return n, nil
 }
 

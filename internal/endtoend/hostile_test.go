@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -203,28 +202,7 @@ func spoil(r *rand.Rand, b []byte) []byte {
 }
 
 func put(client pb.FlightServiceClient, messages []*pb.FlightData) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	stream, err := client.DoPut(ctx)
-	if err != nil {
-		return err
-	}
-	for _, m := range messages {
-		if err := stream.Send(m); err != nil {
-			break // the status comes from Recv
-		}
-	}
-	if err := stream.CloseSend(); err != nil {
-		return err
-	}
-	for {
-		if _, err := stream.Recv(); err != nil {
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return err
-		}
-	}
+	return putAs(context.Background(), client, messages)
 }
 
 // TestHostilePuts sends 1,000 mutated ingest streams: each is refused with a clear error, or was still valid, and the

@@ -168,6 +168,7 @@ func serve(ctx context.Context, o Options, e *engine.Engine, listener net.Listen
 	}
 	options := flightsrv.Options{Backend: flightsrv.Engine(e), Version: o.Version, TLS: config,
 		Plaintext: o.Insecure, SessionTTL: o.SessionIdle, Trace: o.Trace, Logger: o.Logger}
+	options.IncomingBytes, options.Limits.DecodedBytes = o.incoming()
 	if err := o.Logins.wire(&options); err != nil {
 		return nil, err
 	}
@@ -187,6 +188,16 @@ func serve(ctx context.Context, o Options, e *engine.Engine, listener net.Listen
 		}
 	}()
 	return s, nil
+}
+
+// incoming are the bytes of all messages that are being read, a quarter of TotalBytes, and of one batch when it is
+// decompressed, which is what one user has of them; of a small server a little more.
+func (o *Options) incoming() (all, batch int64) {
+	if o.TotalBytes <= 0 {
+		return 0, 0
+	}
+	all = max(o.TotalBytes/4, 128<<20)
+	return all, min(all/2, 512<<20)
 }
 
 func compileDefault(c manifest.Column) (plan.Expr, error) {
