@@ -69,12 +69,15 @@ func columnMetadata(t manifest.Type) *flightsql.ColumnMetadataBuilder {
 	b.IsAutoIncrement(false)
 	b.IsCaseSensitive(t.Textual())
 	b.IsReadOnly(false)
-	b.IsSearchable(t.Kind != manifest.Embedding)
+	b.IsSearchable(t.Kind != manifest.Embedding && t.Kind != manifest.List)
 	return b
 }
 
 // typeName is the name of a type without its parameters: those are the precision and the scale.
 func typeName(t manifest.Type) string {
+	if t.Kind == manifest.List && t.Elem != nil {
+		return typeName(*t.Elem) + "[]"
+	}
 	name, _, _ := strings.Cut(t.String(), "(")
 	return name
 }

@@ -13,13 +13,22 @@ import (
 	"kalamflight/manifest"
 )
 
-// appendLiteral encodes a value with its type: kind, precision, scale and length as varints, then 0 for NULL, or 1
-// and the value.
-func appendLiteral(b []byte, l plan.Literal) ([]byte, error) {
-	b = append(b, byte(l.Type.Kind))
-	for _, n := range []int32{l.Type.Precision, l.Type.Scale, l.Type.Length} {
+// appendType encodes a type: kind, precision, scale and length as varints, and then, of a list, that of its elements.
+func appendType(b []byte, t manifest.Type) []byte {
+	b = append(b, byte(t.Kind))
+	for _, n := range []int32{t.Precision, t.Scale, t.Length} {
 		b = binary.AppendVarint(b, int64(n))
 	}
+	if t.Kind == manifest.List {
+		b = appendType(b, *t.Elem)
+	}
+	return b
+}
+
+// appendLiteral encodes a value with its type: the type, then 0 for NULL, or 1 and the value. A list is the number of
+// its elements, and each of them as such.
+func appendLiteral(b []byte, l plan.Literal) ([]byte, error) {
+	b = appendType(b, l.Type)
 	if l.Value == nil {
 		return append(b, 0), nil
 	}
@@ -47,6 +56,15 @@ func appendLiteral(b []byte, l plan.Literal) ([]byte, error) {
 		b = binary.AppendUvarint(b, uint64(len(v)))
 		for _, f := range v {
 			b = binary.BigEndian.AppendUint32(b, math.Float32bits(f))
+		}
+		return b, nil
+	case []any:
+		b = binary.AppendUvarint(b, uint64(len(v)))
+		for _, x := range v {
+			var err error
+			if b, err = appendLiteral(b, plan.Literal{Type: *l.Type.Elem, Value: x}); err != nil {
+				return nil, err
+			}
 		}
 		return b, nil
 	case arrow.MonthDayNanoInterval:
@@ -138,9 +156,31 @@ func (c *cursor) count() uint64 {
 
 func (c *cursor) string() string { return string(c.take(c.uvarint())) }
 
-func (c *cursor) literal() plan.Literal {
-	l := plan.Literal{Type: manifest.Type{Kind: manifest.TypeKind(c.byte())}}
-	l.Type.Precision, l.Type.Scale, l.Type.Length = c.int32(), c.int32(), c.int32()
+// listDepth is how deep the lists of parameters may nest.
+const listDepth = 4
+
+func (c *cursor) typ(depth int) manifest.Type {
+	t := manifest.Type{Kind: manifest.TypeKind(c.byte())}
+	t.Precision, t.Scale, t.Length = c.int32(), c.int32(), c.int32()
+	if t.Kind == manifest.List {
+		if depth == listDepth {
+			c.fail(errors.New("its lists are too deep"))
+			return manifest.Type{}
+		}
+		elem := c.typ(depth + 1)
+		t.Elem = &elem
+	}
+	return t
+}
+
+func (c *cursor) literal() plan.Literal { return c.literalAt(0) }
+
+// literalAt reads a literal that stands in so many lists.
+func (c *cursor) literalAt(depth int) plan.Literal {
+	if depth > listDepth {
+		c.fail(errors.New("its lists are too deep"))
+	}
+	l := plan.Literal{Type: c.typ(0)}
 	if c.byte() == 0 || c.err != nil {
 		return l
 	}
@@ -165,6 +205,13 @@ func (c *cursor) literal() plan.Literal {
 		l.Value = id
 	case manifest.Embedding:
 		l.Value = c.floats()
+	case manifest.List:
+		n := c.count()
+		list := make([]any, 0, n)
+		for i := uint64(0); i < n && c.err == nil; i++ {
+			list = append(list, c.literalAt(depth+1).Value)
+		}
+		l.Value = list
 	case manifest.Interval:
 		l.Value = arrow.MonthDayNanoInterval{Months: c.int32(), Days: c.int32(), Nanoseconds: c.varint()}
 	default:

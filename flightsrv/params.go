@@ -80,8 +80,14 @@ func valueAt(a arrow.Array, i int) (any, manifest.Type, error) {
 		return valueAt(a.Dictionary(), a.GetValueIndex(i))
 	case array.ExtensionArray:
 		return valueAt(a.Storage(), i)
+	case *array.FixedSizeList:
+		if id := a.ListValues().DataType().ID(); id == arrow.FLOAT32 || id == arrow.FLOAT64 {
+			return embeddingAt(a, i)
+		}
+		return listAt(a, i)
+	case *array.Map:
 	case array.ListLike:
-		return embeddingAt(a, i)
+		return listAt(a, i)
 	}
 	if d, ok := a.DataType().(arrow.DecimalType); ok && (d.GetScale() < 0 || d.GetScale() > 38) {
 		return nil, manifest.Type{}, fmt.Errorf("a value of Arrow type %s cannot be bound", a.DataType())
@@ -245,6 +251,9 @@ func coerce(v any, from, want manifest.Type) (any, manifest.Type, error) {
 		return nil, want, nil
 	}
 	if want.Kind == manifest.Null || want.Kind == 0 {
+		if list, ok := v.(boundList); ok {
+			return list.plain(from)
+		}
 		return v, from, nil
 	}
 	out, err := convert(v, from, want)
@@ -282,6 +291,8 @@ func convert(v any, from, want manifest.Type) (any, error) {
 		return toTime(v, from, want)
 	case manifest.Embedding:
 		return toEmbedding(v, want)
+	case manifest.List:
+		return toList(v, want)
 	case manifest.Interval:
 		if i, ok := v.(arrow.MonthDayNanoInterval); ok {
 			return i, nil
@@ -523,6 +534,8 @@ func toEmbedding(v any, want manifest.Type) (any, error) {
 	switch v := v.(type) {
 	case []float32:
 		list = v
+	case boundList:
+		return v.embedding(want)
 	case string:
 		if err := json.Unmarshal([]byte(v), &list); err != nil {
 			return nil, fmt.Errorf("%q is not a list of numbers", clip(v))

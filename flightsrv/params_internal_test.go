@@ -91,6 +91,17 @@ func TestCoerce(t *testing.T) {
 		{[]float32{1}, manifest.Type{Kind: manifest.Embedding, Length: 1},
 			manifest.Type{Kind: manifest.Embedding, Length: 2}, nil},
 		{"x", text, kind(manifest.JSON), "x"},
+		{boundList{[]any{1.0, int64(2)}, []manifest.Type{kind(manifest.Double), big}}, listOf(kind(manifest.Double)),
+			manifest.Type{Kind: manifest.Embedding, Length: 2}, []float32{1, 2}},
+		{boundList{[]any{int64(2), nil}, []manifest.Type{big, kind(manifest.Null)}}, listOf(big),
+			listOf(kind(manifest.Int)), []any{int64(2), nil}},
+		{boundList{[]any{int64(1) << 40}, []manifest.Type{big}}, listOf(big), listOf(kind(manifest.Int)), nil},
+		{boundList{[]any{"x"}, []manifest.Type{text}}, listOf(text), kind(manifest.Null), []any{"x"}},
+		{boundList{[]any{"x"}, []manifest.Type{text}}, listOf(text), big, nil},
+		{`["a", null]`, text, listOf(text), []any{"a", nil}},
+		{"[9007199254740993]", text, listOf(big), []any{int64(9007199254740993)}},
+		{"[[1]]", text, listOf(big), nil},
+		{"{1}", text, listOf(big), nil},
 		{int64(5), big, kind(manifest.Null), int64(5)},
 	} {
 		got, _, err := coerce(test.value, test.from, test.want)
@@ -100,6 +111,37 @@ func TestCoerce(t *testing.T) {
 	}
 	if v, _, err := coerce(nil, kind(manifest.Null), big); v != nil || err != nil {
 		t.Errorf("NULL became %v, %v", v, err)
+	}
+}
+
+func listOf(elem manifest.Type) manifest.Type { return manifest.Type{Kind: manifest.List, Elem: &elem} }
+
+// TestListLiterals: what tickets carry comes back, and what is not one is refused.
+func TestListLiterals(t *testing.T) {
+	big := kind(manifest.BigInt)
+	for _, l := range []plan.Literal{{Type: listOf(big)}, {Type: listOf(big), Value: []any{}},
+		{Type: listOf(kind(manifest.Text)), Value: []any{"a", nil, "b"}},
+		{Type: listOf(listOf(big)), Value: []any{nil, []any{int64(1), nil}}}} {
+		b, err := appendLiteral(nil, l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := cursor{b: b}
+		if got := c.literal(); c.err != nil || len(c.b) > 0 || !reflect.DeepEqual(got, l) {
+			t.Errorf("%v came back as %v, %v", l, got, c.err)
+		}
+		c = cursor{b: b[:len(b)-1]}
+		if c.literal(); c.err == nil {
+			t.Errorf("%v without its end was read", l)
+		}
+	}
+	deep := big
+	for range 200 {
+		deep = listOf(deep)
+	}
+	c := cursor{b: appendType(nil, deep)}
+	if c.literal(); c.err == nil {
+		t.Error("a list of 200 levels was read")
 	}
 }
 
@@ -126,7 +168,10 @@ func TestValuesOfArrowTypes(t *testing.T) {
 		{&arrow.Decimal128Type{Precision: 5, Scale: 2}, "1.50", decimal128.FromI64(150), manifest.Decimal},
 		{&arrow.Decimal256Type{Precision: 50, Scale: 2}, "1.50", decimal128.FromI64(150), manifest.Decimal},
 		{arrow.FixedSizeListOf(2, arrow.PrimitiveTypes.Float32), "[1,2]", []float32{1, 2}, manifest.Embedding},
-		{arrow.ListOf(arrow.PrimitiveTypes.Float64), "[1,2]", []float32{1, 2}, manifest.Embedding},
+		{arrow.ListOf(arrow.PrimitiveTypes.Float64), "[1,null]", boundList{[]any{1.0, nil},
+			[]manifest.Type{kind(manifest.Double), kind(manifest.Null)}}, manifest.List},
+		{arrow.LargeListOf(arrow.PrimitiveTypes.Int8), "[1]", boundList{[]any{int64(1)},
+			[]manifest.Type{kind(manifest.SmallInt)}}, manifest.List},
 		{&arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: arrow.BinaryTypes.String}, "x", "x",
 			manifest.Text},
 		{extensions.NewUUIDType(), "00112233-4455-6677-8899-aabbccddeeff",

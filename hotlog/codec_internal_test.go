@@ -22,13 +22,22 @@ import (
 )
 
 func storedTypes() []manifest.Type {
+	scalars := scalarTypes()
+	types := append(scalars, manifest.Type{Kind: manifest.Embedding, Length: 3})
+	for i := range scalars {
+		types = append(types, manifest.Type{Kind: manifest.List, Elem: &scalars[i]})
+	}
+	return types
+}
+
+func scalarTypes() []manifest.Type {
 	return []manifest.Type{{Kind: manifest.Boolean}, {Kind: manifest.SmallInt}, {Kind: manifest.Int},
 		{Kind: manifest.BigInt},
 		{Kind: manifest.Float}, {Kind: manifest.Double}, {Kind: manifest.Decimal, Precision: 10, Scale: 2},
 		{Kind: manifest.Text}, {Kind: manifest.Text, Length: 20}, {Kind: manifest.Bytes}, {Kind: manifest.UUID},
 		{Kind: manifest.JSON},
 		{Kind: manifest.Date}, {Kind: manifest.Time}, {Kind: manifest.Timestamp}, {Kind: manifest.DateTime},
-		{Kind: manifest.Embedding, Length: 3}, {Kind: manifest.File}}
+		{Kind: manifest.File}}
 }
 
 func storedSchema(types []manifest.Type) *arrow.Schema {
@@ -91,6 +100,15 @@ func appendValueTo(b array.Builder, rng *rand.Rand) {
 		b.Append(arrow.Time64(rng.IntN(86400e6)))
 	case *array.TimestampBuilder:
 		b.Append(arrow.Timestamp(rng.Int64N(2e15)))
+	case *array.ListBuilder:
+		b.Append(true)
+		for range []int{0, 1, 2, 30}[rng.IntN(4)] {
+			if rng.IntN(4) == 0 {
+				b.ValueBuilder().AppendNull()
+			} else {
+				appendValueTo(b.ValueBuilder(), rng)
+			}
+		}
 	case *array.FixedSizeListBuilder:
 		b.Append(true)
 		for range b.Type().(*arrow.FixedSizeListType).Len() {
@@ -290,7 +308,7 @@ func TestTypeCodes(t *testing.T) {
 		manifest.Float:  5,
 		manifest.Double: 6, manifest.Decimal: 7, manifest.Text: 8, manifest.Bytes: 9, manifest.UUID: 10, manifest.JSON: 11,
 		manifest.Date: 12, manifest.Time: 13, manifest.Timestamp: 14, manifest.DateTime: 15, manifest.Embedding: 16,
-		manifest.File: 17}
+		manifest.File: 17, manifest.List: 20}
 	for kind, code := range want {
 		if int(kind) != code {
 			t.Errorf("%v has code %d, want %d", manifest.Type{Kind: kind}, kind, code)

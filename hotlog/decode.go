@@ -166,6 +166,8 @@ type cursor struct {
 	lengths []byte
 	values  []byte
 	width   int
+	// elements is how many the lists have.
+	elements int
 }
 
 // openChunk reads a chunk's header.
@@ -194,7 +196,8 @@ func (c *cursor) take(n int) ([]byte, bool) {
 	return taken, true
 }
 
-// parse finds the next column's parts and returns the bytes of its variable values.
+// parse finds the next column's parts and returns the bytes of its variable values, or the number of its lists'
+// elements, which follow as a column of their own.
 func (c *cursor) parse(col *column) (varBytes int, err error) {
 	c.valid, c.lengths = nil, nil
 	flag, ok := c.take(1)
@@ -212,25 +215,37 @@ func (c *cursor) parse(col *column) (varBytes int, err error) {
 	case formFixed, formEmbedding:
 		c.values, ok = c.take(c.rows * col.width)
 	case formVar:
-		width, found := c.take(1)
-		if !found || width[0] != 1 && width[0] != 2 && width[0] != 4 {
-			return 0, corrupt("length width")
-		}
-		c.width = int(width[0])
-		if c.lengths, ok = c.take(c.rows * c.width); !ok {
-			return 0, corrupt("lengths")
-		}
-		for i := range c.rows {
-			if varBytes += c.length(i); varBytes > len(c.rest) {
-				return 0, corrupt("lengths")
-			}
+		if varBytes, err = c.parseLengths(1); err != nil {
+			return 0, err
 		}
 		c.values, ok = c.take(varBytes)
+	case formList:
+		// An element takes a bit or more.
+		c.elements, err = c.parseLengths(8)
+		return c.elements, err
 	}
 	if !ok {
 		return 0, corrupt("values")
 	}
 	return varBytes, nil
+}
+
+// parseLengths finds the lengths of variable values and adds them up; at most so many times the bytes that are left.
+func (c *cursor) parseLengths(perByte int) (total int, err error) {
+	width, ok := c.take(1)
+	if !ok || width[0] != 1 && width[0] != 2 && width[0] != 4 {
+		return 0, corrupt("length width")
+	}
+	c.width = int(width[0])
+	if c.lengths, ok = c.take(c.rows * c.width); !ok {
+		return 0, corrupt("lengths")
+	}
+	for i := range c.rows {
+		if total += c.length(i); total > perByte*len(c.rest) {
+			return 0, corrupt("lengths")
+		}
+	}
+	return total, nil
 }
 
 func (c *cursor) length(i int) int {
@@ -345,7 +360,7 @@ func (d *decoder) column(col *column, dt arrow.DataType, rows int) (arrow.Array,
 			return nil, err
 		}
 		if total += n; total > varBytesMax {
-			return nil, fmt.Errorf("%d bytes of strings in a batch: %w", total, fault.ErrExhausted)
+			return nil, fmt.Errorf("%d bytes of strings, or elements of lists, in a batch: %w", total, fault.ErrExhausted)
 		}
 		nullable = nullable || d.cursors[i].valid != nil
 	}
@@ -372,8 +387,10 @@ func (d *decoder) column(col *column, dt arrow.DataType, rows int) (arrow.Array,
 		}
 		return array.MakeFromData(data), nil
 	}
-	offsets, values := d.variable(rows, total)
-	return finish(dt, rows, nulls, valid, offsets, values), nil
+	if col.form == formList {
+		return d.list(col, dt, rows, nulls, total, valid)
+	}
+	return finish(dt, rows, nulls, valid, d.offsets(rows), d.variable(total)), nil
 }
 
 // finish makes an array of buffers, which it takes.
@@ -445,9 +462,10 @@ func (d *decoder) fixed(rows, width int) *memory.Buffer {
 	return b
 }
 
-func (d *decoder) variable(rows, total int) (offsets, values *memory.Buffer) {
-	offsets, values = d.buffer(4*(rows+1)), d.buffer(total)
-	o, to := words[int32](offsets), values.Bytes()
+// offsets are where variable values begin, by their lengths.
+func (d *decoder) offsets(rows int) *memory.Buffer {
+	offsets := d.buffer(4 * (rows + 1))
+	o := words[int32](offsets)
 	o[0] = 0
 	at, end := 1, int32(0)
 	for i := range d.cursors {
@@ -457,9 +475,17 @@ func (d *decoder) variable(rows, total int) (offsets, values *memory.Buffer) {
 			o[at] = end
 			at++
 		}
-		to = to[copy(to, c.values):]
 	}
-	return offsets, values
+	return offsets
+}
+
+func (d *decoder) variable(total int) *memory.Buffer {
+	values := d.buffer(total)
+	to := values.Bytes()
+	for i := range d.cursors {
+		to = to[copy(to, d.cursors[i].values):]
+	}
+	return values
 }
 
 // words views a buffer as integers; the allocator aligns it to 64 bytes.

@@ -33,6 +33,9 @@ func appendChunk(b []byte, l *layout, rows arrow.RecordBatch) ([]byte, error) {
 }
 
 func appendColumn(b []byte, c *column, a arrow.Array, n int) ([]byte, error) {
+	if n == 0 {
+		return appendNothing(b, c), nil
+	}
 	d := a.Data()
 	offset, buffers := d.Offset(), d.Buffers()
 	if err := checkBuffers(d, c, offset+n); err != nil {
@@ -62,8 +65,19 @@ func appendColumn(b []byte, c *column, a arrow.Array, n int) ([]byte, error) {
 		}
 		values := child.Buffers()[1].Bytes()[4*first:][:n*c.width]
 		return appendFixed(b, values, valid, offset, c.width), nil
+	case formList:
+		return appendList(b, c, d, valid, n)
 	}
 	return appendVar(b, buffers, valid, offset, n)
+}
+
+// appendNothing writes a column of no rows, which the elements of lists may be: whatever its buffers are.
+func appendNothing(b []byte, c *column) []byte {
+	b = append(b, 0)
+	if c.form == formVar {
+		b = append(b, 1)
+	}
+	return b
 }
 
 // checkBuffers refuses arrays whose buffers are shorter than their length says, which a client's bytes may be.
@@ -77,6 +91,8 @@ func checkBuffers(d arrow.ArrayData, c *column, end int) error {
 		short = short || buffers[1] == nil || buffers[1].Len() < end*c.width
 	case formVar:
 		short = short || len(buffers) < 3 || buffers[1] == nil || buffers[1].Len() < 4*(end+1)
+	case formList:
+		short = short || buffers[1] == nil || buffers[1].Len() < 4*(end+1) || len(d.Children()) != 1
 	case formEmbedding:
 		short = short || len(d.Children()) != 1
 		if !short {
@@ -167,38 +183,9 @@ func appendVar(b []byte, buffers []*memory.Buffer, valid []byte, offset, n int) 
 	if offsets[0] < 0 || int(offsets[n]) > len(values) {
 		return b, fmt.Errorf("string offsets outside of their buffer: %w", fault.ErrInvalid)
 	}
-	longest, contiguous := int32(0), true
-	for i := range n {
-		if offsets[i+1] < offsets[i] {
-			return b, fmt.Errorf("string offsets decrease: %w", fault.ErrInvalid)
-		}
-		if valid != nil && !bitutil.BitIsSet(valid, offset+i) {
-			contiguous = contiguous && offsets[i+1] == offsets[i]
-			continue
-		}
-		longest = max(longest, offsets[i+1]-offsets[i])
-	}
-	width := 1
-	switch {
-	case longest > 0xFFFF:
-		width = 4
-	case longest > 0xFF:
-		width = 2
-	}
-	b = append(b, byte(width))
-	for i := range n {
-		length := offsets[i+1] - offsets[i]
-		if valid != nil && !bitutil.BitIsSet(valid, offset+i) {
-			length = 0
-		}
-		switch width {
-		case 1:
-			b = append(b, byte(length))
-		case 2:
-			b = binary.LittleEndian.AppendUint16(b, uint16(length))
-		default:
-			b = binary.LittleEndian.AppendUint32(b, uint32(length))
-		}
+	b, contiguous, err := appendLengths(b, offsets, valid, offset, n)
+	if err != nil {
+		return b, err
 	}
 	if contiguous {
 		return append(b, values[offsets[0]:offsets[n]]...), nil

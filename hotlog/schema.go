@@ -23,6 +23,8 @@ type column struct {
 	form form
 	// width is the bytes of a value of a fixed form; of an embedding, those of all its dimensions.
 	width int
+	// elem is the elements of a list.
+	elem *column
 }
 
 // form is how the values of a column lie in a chunk.
@@ -33,6 +35,7 @@ const (
 	formFixed
 	formVar
 	formEmbedding
+	formList
 )
 
 func columnOf(id manifest.ColumnID, t manifest.Type) column {
@@ -50,6 +53,9 @@ func columnOf(id manifest.ColumnID, t manifest.Type) column {
 		c.width = 16
 	case manifest.Embedding:
 		c.form, c.width = formEmbedding, 4*int(t.Length)
+	case manifest.List:
+		elem := columnOf(id, *t.Elem)
+		c.form, c.elem = formList, &elem
 	default:
 		c.form = formVar
 	}
@@ -64,18 +70,25 @@ type layout struct {
 	schema     *arrow.Schema
 }
 
-// appendDescriptor writes the columns as a chunk names them: for each its id, the code of its type, and the type's
-// parameters.
+// appendDescriptor writes the columns as a chunk names them: for each its id and its type.
 func appendDescriptor(b []byte, columns []column) []byte {
 	for _, c := range columns {
 		b = binary.AppendUvarint(b, uint64(c.id))
-		b = append(b, byte(c.typ.Kind))
-		switch c.typ.Kind {
-		case manifest.Decimal:
-			b = append(b, byte(c.typ.Precision), byte(c.typ.Scale))
-		case manifest.Text, manifest.Embedding:
-			b = binary.AppendUvarint(b, uint64(c.typ.Length))
-		}
+		b = appendType(b, c.typ)
+	}
+	return b
+}
+
+// appendType writes the code of a type and its parameters; the parameter of a list is the type of its elements.
+func appendType(b []byte, t manifest.Type) []byte {
+	b = append(b, byte(t.Kind))
+	switch t.Kind {
+	case manifest.Decimal:
+		b = append(b, byte(t.Precision), byte(t.Scale))
+	case manifest.Text, manifest.Embedding:
+		b = binary.AppendUvarint(b, uint64(t.Length))
+	case manifest.List:
+		b = appendType(b, *t.Elem)
 	}
 	return b
 }
@@ -84,27 +97,14 @@ func parseDescriptor(b []byte) ([]column, error) {
 	var columns []column
 	for len(b) > 0 {
 		id, n := binary.Uvarint(b)
-		if n <= 0 || id == 0 || id > uint64(^uint32(0)) || len(b) < n+1 {
+		if n <= 0 || id == 0 || id > uint64(^uint32(0)) {
 			return nil, corrupt("column id")
 		}
-		t := manifest.Type{Kind: manifest.TypeKind(b[n])}
-		b = b[n+1:]
-		switch t.Kind {
-		case manifest.Decimal:
-			if len(b) < 2 || b[0] < 1 || b[0] > 38 || b[1] > b[0] {
-				return nil, corrupt("decimal parameters")
-			}
-			t.Precision, t.Scale, b = int32(b[0]), int32(b[1]), b[2:]
-		case manifest.Text, manifest.Embedding:
-			length, n := binary.Uvarint(b)
-			if n <= 0 || length > 1<<31-1 {
-				return nil, corrupt("length parameter")
-			}
-			t.Length, b = int32(length), b[n:]
+		t, rest, err := parseType(b[n:])
+		if err != nil {
+			return nil, err
 		}
-		if !t.Storable() || t.Kind == manifest.Embedding && (t.Length < 1 || t.Length > embeddingMax) {
-			return nil, corrupt("column type")
-		}
+		b = rest
 		if columns = append(columns, columnOf(manifest.ColumnID(id), t)); len(columns) > columnsMax {
 			return nil, corrupt("number of columns")
 		}
@@ -113,6 +113,41 @@ func parseDescriptor(b []byte) ([]column, error) {
 		return nil, corrupt("column twice")
 	}
 	return columns, nil
+}
+
+// parseType is the inverse of appendType; rest is what follows.
+func parseType(b []byte) (t manifest.Type, rest []byte, err error) {
+	if len(b) == 0 {
+		return t, nil, corrupt("column type")
+	}
+	t = manifest.Type{Kind: manifest.TypeKind(b[0])}
+	b = b[1:]
+	switch t.Kind {
+	case manifest.Decimal:
+		if len(b) < 2 || b[0] < 1 || b[0] > 38 || b[1] > b[0] {
+			return t, nil, corrupt("decimal parameters")
+		}
+		t.Precision, t.Scale, b = int32(b[0]), int32(b[1]), b[2:]
+	case manifest.Text, manifest.Embedding:
+		length, n := binary.Uvarint(b)
+		if n <= 0 || length > 1<<31-1 {
+			return t, nil, corrupt("length parameter")
+		}
+		t.Length, b = int32(length), b[n:]
+	case manifest.List:
+		if len(b) > 0 && manifest.TypeKind(b[0]) == manifest.List {
+			return t, nil, corrupt("list of lists")
+		}
+		elem, rest, err := parseType(b)
+		if err != nil {
+			return t, nil, err
+		}
+		t.Elem, b = &elem, rest
+	}
+	if !t.Storable() || t.Kind == manifest.Embedding && (t.Length < 1 || t.Length > embeddingMax) {
+		return t, nil, corrupt("column type")
+	}
+	return t, b, nil
 }
 
 func duplicateColumn(columns []column) manifest.ColumnID {
@@ -182,8 +217,12 @@ func inputLayout(s *arrow.Schema) (*layout, error) {
 			return nil, fmt.Errorf("column %q is a system column: %w", f.Name, fault.ErrInvalid)
 		}
 		t, ok := manifest.TypeOf(f)
-		if !ok || !t.Storable() || t.Kind == manifest.Decimal && (t.Precision < 1 || t.Precision > 38 || t.Scale < 0 ||
-			t.Scale > t.Precision) {
+		of := t
+		if t.Kind == manifest.List {
+			of = *t.Elem
+		}
+		if !ok || !t.Storable() || of.Kind == manifest.Decimal && (of.Precision < 1 || of.Precision > 38 || of.Scale < 0 ||
+			of.Scale > of.Precision) {
 			return nil, fmt.Errorf("column %q of type %s cannot be stored: %w", f.Name, f.Type, fault.ErrInvalid)
 		}
 		columns[i] = columnOf(manifest.ColumnID(id), t)

@@ -13,7 +13,8 @@ import (
 // TypeKind is the family of a logical type.
 type TypeKind uint8
 
-// The families. The first seventeen are those of columns (FEATURES.md section 2); the rest exist only in expressions.
+// The families. The first seventeen are those of columns (FEATURES.md section 2); of the rest, a column may be a List,
+// and Null and Interval exist only in expressions.
 const (
 	Boolean TypeKind = iota + 1
 	SmallInt
@@ -121,8 +122,13 @@ func (t Type) Widens(to Type) bool {
 	return t.Integer() && to.Integer() && t.Kind < to.Kind || t.Kind == Float && to.Kind == Double
 }
 
-// Storable tells whether a column may have this type.
-func (t Type) Storable() bool { return t.Kind >= Boolean && t.Kind <= File }
+// Storable tells whether a column may have this type: a scalar type, EMBEDDING, or a list of a scalar type.
+func (t Type) Storable() bool {
+	if t.Kind == List {
+		return t.Elem != nil && t.Elem.Kind != Embedding && t.Elem.Kind >= Boolean && t.Elem.Kind <= File
+	}
+	return t.Kind >= Boolean && t.Kind <= File
+}
 
 // Numeric tells whether arithmetic works on it.
 func (t Type) Numeric() bool { return t.Kind >= SmallInt && t.Kind <= Decimal }
@@ -234,7 +240,12 @@ func TypeOf(f arrow.Field) (t Type, ok bool) {
 	case *arrow.MonthDayNanoIntervalType:
 		return Type{Kind: Interval}, true
 	case *arrow.ListType:
-		elem, ok := TypeOf(dt.ElemField())
+		field := dt.ElemField()
+		if of, found := strings.CutSuffix(name, "[]"); found && field.Metadata.FindKey(MetadataKey) < 0 {
+			// The field of a column says what its elements are called.
+			field.Metadata = arrow.NewMetadata([]string{MetadataKey}, []string{of})
+		}
+		elem, ok := TypeOf(field)
 		return Type{Kind: List, Elem: &elem}, ok
 	case *arrow.NullType:
 		return Type{Kind: Null}, true

@@ -230,8 +230,47 @@ func valueJSON(t Type, v any) (json.RawMessage, error) {
 		if u, ok := v.([16]byte); ok {
 			return json.Marshal(formatUUID(u))
 		}
+	case List:
+		if list, ok := v.([]any); ok && t.Elem != nil {
+			return listJSON(*t.Elem, list)
+		}
 	}
 	return nil, mismatch
+}
+
+// listJSON writes a list as an array of its elements, null for NULL.
+func listJSON(elem Type, list []any) (json.RawMessage, error) {
+	raw := make([]json.RawMessage, len(list))
+	for i, v := range list {
+		raw[i] = json.RawMessage("null")
+		if v == nil {
+			continue
+		}
+		var err error
+		if raw[i], err = valueJSON(elem, v); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(raw)
+}
+
+// parseListJSON is the inverse of listJSON.
+func parseListJSON(elem Type, text json.RawMessage) (any, error) {
+	var raw []json.RawMessage
+	if err := json.Unmarshal(text, &raw); err != nil {
+		return nil, err
+	}
+	list := make([]any, len(raw))
+	for i, r := range raw {
+		if string(r) == "null" {
+			continue
+		}
+		var err error
+		if list[i], err = parseValueJSON(elem, r); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
 }
 
 // parseValueJSON is the inverse of valueJSON.
@@ -245,6 +284,11 @@ func parseValueJSON(t Type, raw json.RawMessage) (any, error) {
 		var n int64
 		err := json.Unmarshal(raw, &n)
 		return n, err
+	case List:
+		if t.Elem == nil {
+			return nil, fmt.Errorf("list without a type of elements: %w", fault.ErrCorrupt)
+		}
+		return parseListJSON(*t.Elem, raw)
 	}
 	var s string
 	if err := json.Unmarshal(raw, &s); err != nil {

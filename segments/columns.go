@@ -84,6 +84,12 @@ func encoding(t manifest.Type) (pqenc.Column, error) {
 		return pqenc.Column{Physical: parquet.Types.FixedLenByteArray, Width: 16, Plain: true}, nil
 	case manifest.Embedding:
 		return pqenc.Column{Physical: parquet.Types.Float, List: int(t.Length), Plain: true}, nil
+	case manifest.List:
+		if t.Storable() {
+			c, err := encoding(*t.Elem)
+			c.Nested = true
+			return c, err
+		}
 	}
 	return pqenc.Column{}, fmt.Errorf("%s cannot be stored: %w", t, fault.ErrInvalid)
 }
@@ -136,11 +142,11 @@ func (c *stored) node() (schema.Node, error) {
 	if c.enc.Optional {
 		repetition = parquet.Repetitions.Optional
 	}
-	if c.enc.List == 0 {
+	if c.enc.List == 0 && !c.enc.Nested {
 		return schema.NewPrimitiveNodeLogical(c.Name, repetition, logicalType(c.Type), c.enc.Physical, c.enc.Width,
 			fieldID(c.ID))
 	}
-	element, err := schema.NewPrimitiveNode("element", parquet.Repetitions.Required, c.enc.Physical, -1, -1)
+	element, err := c.elementNode()
 	if err != nil {
 		return nil, err
 	}
@@ -149,6 +155,15 @@ func (c *stored) node() (schema.Node, error) {
 		return nil, err
 	}
 	return schema.NewGroupNodeLogical(c.Name, repetition, schema.FieldList{list}, schema.ListLogicalType{}, fieldID(c.ID))
+}
+
+// elementNode is the elements of a column of lists: only those of lists of any length may be NULL.
+func (c *stored) elementNode() (schema.Node, error) {
+	if c.enc.Nested {
+		return schema.NewPrimitiveNodeLogical("element", parquet.Repetitions.Optional, logicalType(*c.Type.Elem),
+			c.enc.Physical, c.enc.Width, -1)
+	}
+	return schema.NewPrimitiveNode("element", parquet.Repetitions.Required, c.enc.Physical, -1, -1)
 }
 
 // fileSchema is the schema of a file with these columns.

@@ -70,6 +70,10 @@ func appendConstant(b array.Builder, value any) bool {
 			b.Append(v)
 			return true
 		}
+	case []any:
+		if b, ok := b.(*array.ListBuilder); ok {
+			return appendConstants(b, v)
+		}
 	case [16]byte:
 		if b, ok := b.(*array.FixedSizeBinaryBuilder); ok {
 			b.Append(v[:])
@@ -77,6 +81,19 @@ func appendConstant(b array.Builder, value any) bool {
 		}
 	}
 	return false
+}
+
+// appendConstants appends a list.
+func appendConstants(b *array.ListBuilder, list []any) bool {
+	b.Append(true)
+	for _, v := range list {
+		if v == nil {
+			b.ValueBuilder().AppendNull()
+		} else if !appendConstant(b.ValueBuilder(), v) {
+			return false
+		}
+	}
+	return true
 }
 
 func appendInteger(b array.Builder, v int64) bool {

@@ -228,6 +228,9 @@ func newColumnBounds(c *stored, v *pqenc.Values, chunk *pqenc.Chunk) columnBound
 	if c.enc.List > 0 {
 		b.entries = int64((v.Rows-v.Nulls)*c.enc.List + v.Nulls)
 	}
+	if v.Lists != nil {
+		return newListBounds(b, v, chunk)
+	}
 	first, bounded := true, true
 	for i, p := range chunk.Pages {
 		s := &b.pages[i]
@@ -256,6 +259,30 @@ func newColumnBounds(c *stored, v *pqenc.Values, chunk *pqenc.Chunk) columnBound
 		b.whole.SetMin(b.bounds.least).SetMax(b.bounds.most)
 	}
 	b.bloom = bloomOf(c, v, chunk)
+	return b
+}
+
+// newListBounds counts what lists have; their elements have no bounds, as nothing is asked of an element alone. To the
+// file NULLs are all entries without an element, to the manifest they are rows.
+func newListBounds(b columnBounds, v *pqenc.Values, chunk *pqenc.Chunk) columnBounds {
+	entries := func(first, rows int) int64 {
+		n, from := int64(0), int32(v.Lists.Elements(first))
+		for _, end := range v.Lists.Ends[first : first+rows] {
+			n += max(1, int64(end-from))
+			from = end
+		}
+		return n
+	}
+	b.entries = 0
+	missing := int64(0)
+	for i, p := range chunk.Pages {
+		n := entries(p.FirstRow, p.Rows)
+		b.pages[i].SetNullCount(n - int64(p.Values))
+		b.pages[i].AllNullValue = p.Values == 0
+		b.entries += n
+		missing += n - int64(p.Values)
+	}
+	b.whole.SetNullCount(missing)
 	return b
 }
 
@@ -297,6 +324,8 @@ func (t *columnTotals) add(c *stored, chunk *pqenc.Chunk, b *columnBounds) {
 func distinct(c *stored, chunk *pqenc.Chunk, n int64) int64 {
 	seen := float64(chunk.Distinct)
 	switch {
+	case c.enc.Nested:
+		return 0 // the dictionary is of elements
 	case seen == 0 && (c.Type.Kind == manifest.Text || c.Type.Kind == manifest.UUID):
 		return n // no dictionary was worth it: nearly all are different
 	case seen == 0:

@@ -71,6 +71,9 @@ type chunkInfo struct {
 	offsetsBytes        int32
 }
 
+// nestedLevels is the greatest definition level of a column of lists of any length.
+const nestedLevels = 3
+
 // maxFooterBytes bounds footers and page indexes.
 const maxFooterBytes = 256 << 20
 
@@ -163,7 +166,8 @@ func newFile(meta *metadata.FileMetaData, size int64) (*file, error) {
 			}
 			if s := m.Statistics; s != nil {
 				info.least, info.most = s.MinValue, s.MaxValue
-				if s.NullCount != nil {
+				// In lists of any length it counts empty lists and elements as well.
+				if s.NullCount != nil && int(meta.Schema.Column(i).MaxDefinitionLevel()) < nestedLevels {
 					info.nulls = *s.NullCount
 				}
 			}

@@ -28,6 +28,9 @@ type part struct {
 
 // gather puts the parts of one column together into the form that pages are made of.
 func gather(c *stored, parts []part) (*pqenc.Values, error) {
+	if c.enc.Nested {
+		return gatherLists(c, parts)
+	}
 	v := &pqenc.Values{}
 	for _, p := range parts {
 		v.Rows += p.rows

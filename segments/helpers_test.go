@@ -31,6 +31,9 @@ func everyType() *manifest.Table {
 		{Kind: manifest.UUID}, {Kind: manifest.JSON}, {Kind: manifest.Date}, {Kind: manifest.Time},
 		{Kind: manifest.Timestamp},
 		{Kind: manifest.DateTime}, {Kind: manifest.Embedding, Length: 3}, {Kind: manifest.File}}
+	for _, i := range []int{1, 2, 7, 8, 9, 12, 17} {
+		types = append(types, manifest.Type{Kind: manifest.List, Elem: &types[i]})
+	}
 	for i, ty := range types {
 		t.Columns = append(t.Columns, manifest.Column{ID: manifest.ColumnID(i + 1), Name: fmt.Sprintf("c%d", i+1), Type: ty,
 			NotNull: i == 0})
@@ -90,6 +93,14 @@ func value(r *rand.Rand, t manifest.Type, s shape) any {
 		return fmt.Sprintf("%0*d ü", int(uint64(n)%90), n)
 	case manifest.Bytes:
 		return []byte(fmt.Sprintf("%x\x00%d", n, n))
+	case manifest.List:
+		list := make([]any, []int{0, 0, 1, 2, 3, 40}[r.IntN(6)])
+		for i := range list {
+			if r.IntN(100) >= s.distinct%7 {
+				list[i] = value(r, *t.Elem, s)
+			}
+		}
+		return list
 	case manifest.UUID:
 		return [16]byte{byte(n), byte(n >> 8), byte(n >> 16), 15: byte(n >> 24)}
 	}
@@ -130,6 +141,11 @@ func appendValue(b array.Builder, v any) {
 		b.(*array.StringBuilder).Append(v)
 	case []byte:
 		b.(*array.BinaryBuilder).Append(v)
+	case []any:
+		b.(*array.ListBuilder).Append(true)
+		for _, x := range v {
+			appendValue(b.(*array.ListBuilder).ValueBuilder(), x)
+		}
 	case [16]byte:
 		b.(*array.FixedSizeBinaryBuilder).Append(v[:])
 	}

@@ -16,6 +16,7 @@ import (
 	"kalamflight/internal/blob"
 	"kalamflight/internal/fault"
 	"kalamflight/manifest"
+	"kalamflight/segments/pqdec"
 	"kalamflight/segments/pqenc"
 )
 
@@ -409,7 +410,19 @@ func pageRows(c *stored, v *pqenc.Values) int {
 	for perRow := bytes / v.Rows; rows > 64 && rows*perRow > pageBytes; {
 		rows /= 2
 	}
+	for v.Lists != nil && rows > 64 && mostElements(v.Lists, v.Rows, rows) > pqdec.PageElements/64 {
+		rows /= 2
+	}
 	return rows
+}
+
+// mostElements is how many elements the page with the most has.
+func mostElements(l *pqenc.Lists, rows, pageRows int) int {
+	most := 0
+	for first := 0; first < rows; first += pageRows {
+		most = max(most, l.Elements(min(first+pageRows, rows))-l.Elements(first))
+	}
+	return most
 }
 
 // join waits for the row group that is being encoded and writes it to the file.

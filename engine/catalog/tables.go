@@ -230,7 +230,8 @@ func checkTable(t *manifest.Table) error {
 		if !ok || !col.NotNull {
 			return bad("42P16", "a key column must be a NOT NULL column of the table")
 		}
-		if col.Type.Kind == manifest.Embedding || col.Type.Kind == manifest.JSON {
+		switch col.Type.Kind {
+		case manifest.Embedding, manifest.JSON, manifest.List:
 			return bad("42P16", "column %q: a %s cannot be a key", col.Name, col.Type)
 		}
 	}

@@ -276,7 +276,12 @@ func TestIngestType(t *testing.T) {
 		{&arrow.Decimal256Type{Precision: 30, Scale: 3}, "DECIMAL(30,3)"},
 		{&arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int32, ValueType: arrow.BinaryTypes.String}, "TEXT"},
 		{arrow.FixedSizeListOf(4, arrow.PrimitiveTypes.Float64), "EMBEDDING(4)"}, {arrow.PrimitiveTypes.Date64, "DATE"},
-		{arrow.ListOf(arrow.PrimitiveTypes.Int64), ""}, {arrow.StructOf(), ""},
+		{arrow.ListOf(arrow.PrimitiveTypes.Int64), "BIGINT[]"}, {arrow.StructOf(), ""},
+		{arrow.LargeListOf(arrow.BinaryTypes.LargeString), "TEXT[]"},
+		{arrow.ListOf(arrow.PrimitiveTypes.Uint8), "SMALLINT[]"},
+		{arrow.FixedSizeListOf(2, arrow.PrimitiveTypes.Int32), "INT[]"},
+		{arrow.ListOf(arrow.ListOf(arrow.PrimitiveTypes.Int32)), ""}, {arrow.ListOf(arrow.StructOf()), ""},
+		{arrow.MapOf(arrow.BinaryTypes.String, arrow.PrimitiveTypes.Int32), ""},
 		{&arrow.Decimal256Type{Precision: 60, Scale: 3}, ""},
 	} {
 		got, err := expr.IngestType(arrow.Field{Name: "x", Type: c.dt})

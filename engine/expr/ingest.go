@@ -55,6 +55,9 @@ func IngestType(f arrow.Field) (manifest.Type, error) {
 		if id := dt.Elem().ID(); (id == arrow.FLOAT64 || id == arrow.FLOAT16) && dt.Len() >= 1 && dt.Len() <= 8192 {
 			return manifest.Type{Kind: manifest.Embedding, Length: dt.Len()}, nil
 		}
+		return ingestList(f)
+	case *arrow.ListType, *arrow.LargeListType, *arrow.ListViewType, *arrow.LargeListViewType:
+		return ingestList(f)
 	case *arrow.DictionaryType:
 		return IngestType(arrow.Field{Type: dt.ValueType, Metadata: f.Metadata})
 	case arrow.ExtensionType:
@@ -83,6 +86,9 @@ func CastArrow(arr arrow.Array, to manifest.Type, alloc memory.Allocator) (arrow
 		}
 		arr.Retain()
 		return arr, nil
+	}
+	if list, ok := arr.(array.ListLike); ok && to.Kind == manifest.List && arr.DataType().ID() != arrow.MAP {
+		return castList(list, to, alloc)
 	}
 	c, err := newIngest(arr.DataType(), to)
 	if err != nil {
@@ -142,6 +148,8 @@ func checkArray(arr arrow.Array, t manifest.Type) error {
 		return check(func(i int) error { return checkTime(int64(a.Value(i))) })
 	case *array.Timestamp:
 		return check(func(i int) error { _, err := checkMicros(int64(a.Value(i)), true); return err })
+	case *array.List:
+		return checkList(a, t)
 	case *array.FixedSizeList:
 		values, n := a.ListValues(), a.DataType().(*arrow.FixedSizeListType).Len()
 		if values.NullN() == 0 {

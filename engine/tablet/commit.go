@@ -465,6 +465,13 @@ func arrayBytes(a arrow.Array) int64 {
 		n += textBytes(a.ValueOffsets())
 	case *array.Binary:
 		n += textBytes(a.ValueOffsets())
+	case *array.List:
+		if a.Len() > 0 {
+			offsets := a.Offsets()[:a.Len()+1]
+			part := array.NewSlice(a.ListValues(), int64(offsets[0]), int64(offsets[a.Len()]))
+			n += 4*int64(a.Len()) + arrayBytes(part)
+			part.Release()
+		}
 	case *array.FixedSizeList:
 		n += int64(a.Len()) * 4 * int64(a.DataType().(*arrow.FixedSizeListType).Len())
 	default:

@@ -29,7 +29,7 @@ type Column struct {
 	// one more for the repetition, and one for an optional element.
 	MaxDef int
 	// Type is that of the arrays: BOOL, INT16, INT32, INT64, FLOAT32, FLOAT64, DATE32, TIME64, TIMESTAMP, DECIMAL64,
-	// DECIMAL128, FIXED_SIZE_BINARY, STRING, BINARY, or FIXED_SIZE_LIST of FLOAT32.
+	// DECIMAL128, FIXED_SIZE_BINARY, STRING, BINARY, FIXED_SIZE_LIST of FLOAT32, or LIST of any of the others.
 	Type arrow.DataType
 	// KeepDict gives rows of dictionary-coded pages as dictionary<int32, Type>, when Type is STRING or BINARY.
 	KeepDict bool
@@ -41,7 +41,10 @@ type Chunk struct {
 	column Column
 	codecs *Codecs
 	alloc  memory.Allocator
+	// class is that of the elements when nested is not nil: then it is the type of the lists, and column.Type that of
+	// the elements.
 	class  class
+	nested *arrow.ListType
 	convert
 	// width is the bytes of one value in arrays of class fixed; physical in the pages.
 	width, physical int
@@ -172,6 +175,12 @@ func (c *Chunk) plan() error {
 	if c.column.Physical == parquet.Types.FixedLenByteArray && (c.physical <= 0 || c.physical > 1<<20) {
 		return unsupported
 	}
+	if t, ok := c.column.Type.(*arrow.ListType); ok {
+		c.nested, c.column.Type, c.column.KeepDict = t, t.Elem(), false
+		if c.column.MaxDef != nestedElement {
+			return unsupported
+		}
+	}
 	switch t := c.column.Type.(type) {
 	case *arrow.BooleanType:
 		c.class = classBits
@@ -188,7 +197,7 @@ func (c *Chunk) plan() error {
 	case *arrow.FixedSizeListType:
 		c.class = classList
 		c.width = 4
-		if c.column.Physical != parquet.Types.Float || t.Elem().ID() != arrow.FLOAT32 || t.Len() < 1 {
+		if c.nested != nil || c.column.Physical != parquet.Types.Float || t.Elem().ID() != arrow.FLOAT32 || t.Len() < 1 {
 			return unsupported
 		}
 		return nil
@@ -289,7 +298,7 @@ func (c *Chunk) uncompressed(body []byte, want int, compressed bool) (*memory.Bu
 }
 
 func (c *Chunk) dataPage(h header, body []byte) error {
-	if c.class == classList {
+	if c.lists() {
 		// Such pages may end in the middle of a list.
 		return fmt.Errorf("lists in pages of version 1: %w", fault.ErrUnsupported)
 	}
@@ -340,8 +349,11 @@ func (c *Chunk) dataPageV2(h header, body []byte) error {
 // startPage sets up the decoder of the page's encoding.
 func (c *Chunk) startPage(h header, rep, def []byte) error {
 	p := &c.page
-	if most := c.column.Rows * max(1, c.listLength()); int(h.values) > most {
+	if most := c.mostValues(); int(h.values) > most {
 		return corrupt("page of %d values in a chunk of %d", h.values, most)
+	}
+	if c.nested != nil {
+		return c.startNested(int(h.values), rep, def)
 	}
 	if c.column.MaxDef > 0 && c.class != classList {
 		// The header's count of NULLs is not to be trusted: some writers put 0 there.
@@ -464,7 +476,7 @@ func (c *Chunk) Read(n int) (arrow.Array, error) {
 	if left == 0 || err != nil {
 		return nil, err
 	}
-	if c.class == classList {
+	if c.lists() {
 		return c.readList(n)
 	}
 	out := c.newOutput(n)
@@ -517,7 +529,7 @@ func (c *Chunk) Skip(n int) (skipped int, err error) {
 
 // skipPages passes whole data pages of flat columns, as long as they have no more than n rows together.
 func (c *Chunk) skipPages(n int) (skipped int, err error) {
-	for len(c.data) > 0 && c.class != classList {
+	for len(c.data) > 0 && !c.lists() {
 		h, size, err := parseHeader(c.data)
 		if err != nil {
 			return skipped, err
@@ -564,7 +576,18 @@ func (c *Chunk) readList(n int) (arrow.Array, error) {
 	return array.Concatenate(parts, c.alloc)
 }
 
-// listLength is the length of lists, 0 in flat columns.
+// lists tells whether the rows are lists, which are decoded by the page.
+func (c *Chunk) lists() bool { return c.class == classList || c.nested != nil }
+
+// mostValues bounds the values that a page may claim.
+func (c *Chunk) mostValues() int {
+	if c.nested != nil {
+		return PageElements
+	}
+	return c.column.Rows * max(1, c.listLength())
+}
+
+// listLength is the length of lists that all have the same, 0 in other columns.
 func (c *Chunk) listLength() int {
 	if t, ok := c.column.Type.(*arrow.FixedSizeListType); ok {
 		return int(t.Len())

@@ -27,6 +27,8 @@ type Column struct {
 	Optional bool
 	// List is the length of the lists of a column of fixed-size lists, whose elements are required; 0 in flat columns.
 	List int
+	// Nested: the rows are lists of any length whose elements may be NULL. Optional is set then.
+	Nested bool
 	// PageRows is the number of rows of a page, a multiple of 64; the last page has the rest.
 	PageRows int
 	Codec    compress.Compression
@@ -51,13 +53,41 @@ type Values struct {
 	Fixed   []byte
 	Offsets []int32
 	Bytes   []byte
+	// Lists says where the lists of a Nested column are; nil in others.
+	Lists *Lists
+}
+
+// Lists are the rows of a Nested column; the values are the elements that are not NULL.
+type Lists struct {
+	// Ends are where the elements of each row end, NULL elements counted; a row that is NULL has none.
+	Ends []int32
+	// Nulls is how many elements are NULL; Valid, a bitmap of the elements, is nil when none is.
+	Nulls int
+	Valid []byte
+}
+
+// Elements is how many elements the rows before one have.
+func (l *Lists) Elements(row int) int {
+	if row == 0 {
+		return 0
+	}
+	return int(l.Ends[row-1])
+}
+
+// dense is how many values there are that are not NULL.
+func (v *Values) dense() int {
+	if v.Lists != nil {
+		return v.Lists.Elements(v.Rows) - v.Lists.Nulls
+	}
+	return v.Rows - v.Nulls
 }
 
 // Page says where a data page of a chunk is.
 type Page struct {
 	// Offset counts from the start of the chunk; Bytes includes the header.
 	Offset, Bytes int
-	// FirstRow counts from the start of the chunk; FirstValue counts the values that are not NULL.
+	// FirstRow counts from the start of the chunk; FirstValue counts the values that are not NULL, which are elements in a
+	// column of lists of any length.
 	FirstRow, Rows     int
 	FirstValue, Values int
 }
@@ -87,6 +117,7 @@ type Encoder struct {
 	codes      []uint32
 	table      []uint32
 	wide       []int64
+	reps, defs []uint32
 }
 
 // NewEncoder makes an encoder.
@@ -115,7 +146,10 @@ func (e *Encoder) Encode(c Column, v *Values) (*Chunk, error) {
 	for first := 0; first < v.Rows; first += c.PageRows {
 		rows := min(c.PageRows, v.Rows-first)
 		values := rows
-		if v.Valid != nil {
+		switch {
+		case v.Lists != nil:
+			values = v.Lists.values(first, rows)
+		case v.Valid != nil:
 			values = countBits(v.Valid, first, rows)
 		}
 		p := Page{Offset: len(out.Body), FirstRow: first, Rows: rows, FirstValue: value, Values: values}
@@ -137,7 +171,10 @@ func (e *Encoder) Encode(c Column, v *Values) (*Chunk, error) {
 
 // check holds the values to what the column says of them.
 func check(c Column, v *Values) error {
-	dense := v.Rows - v.Nulls
+	if c.Nested != (v.Lists != nil) || c.Nested && (len(v.Lists.Ends) != v.Rows || !c.Optional) {
+		return fmt.Errorf("encode %s: lists of %d rows: %w", c.Physical, v.Rows, fault.ErrInvalid)
+	}
+	dense := v.dense()
 	n := -1
 	switch c.Physical {
 	case parquet.Types.Int32:
@@ -214,8 +251,11 @@ func (e *Encoder) appendValues(dst []byte, c Column, v *Values, first, end int) 
 // page appends a data page with the values in e.values.
 func (e *Encoder) page(c Column, v *Values, p Page, out *Chunk) error {
 	var levels []byte
-	repBytes, entries := 0, p.Rows
-	if c.List > 0 {
+	repBytes, entries, nulls := 0, p.Rows, p.Rows-p.Values
+	if c.Nested {
+		levels, entries = e.appendNestedLevels(levels, &repBytes, v, p)
+		nulls = entries - p.Values
+	} else if c.List > 0 {
 		levels = appendListLevels(levels, &repBytes, c, v, p)
 		entries = p.Values*c.List + p.Rows - p.Values
 	} else if c.Optional {
@@ -226,7 +266,7 @@ func (e *Encoder) page(c Column, v *Values, p Page, out *Chunk) error {
 		return err
 	}
 	h := pageHeader{kind: pageDataV2, uncompressed: len(levels) + len(e.values), compressed: len(levels) + len(body),
-		values: entries, nulls: p.Rows - p.Values, rows: p.Rows, encoding: int(out.Encoding), repBytes: repBytes,
+		values: entries, nulls: nulls, rows: p.Rows, encoding: int(out.Encoding), repBytes: repBytes,
 		defBytes: len(levels) - repBytes, valuesAreCompressed: compressed}
 	before := len(out.Body)
 	out.Body = h.append(out.Body)

@@ -27,7 +27,7 @@ func codeWidth(n int) byte { return byte(max(1, bits.Len(uint(n-1)))) }
 
 // dictionary writes the dictionary page and gives the code of every value; nil when the chunk is better off without.
 func (e *Encoder) dictionary(c Column, v *Values, out *Chunk) ([]uint32, error) {
-	n := v.Rows - v.Nulls
+	n := v.dense()
 	if c.Plain || c.List > 0 || n < dictRows {
 		return nil, nil
 	}

@@ -189,7 +189,7 @@ func (b *binder) addIndex(t *manifest.Table, n *ast.CreateIndex, constraint bool
 // keyType refuses the types that have no keys.
 func (b *binder) keyType(c *manifest.Column, name ast.Ident, what string) {
 	switch c.Type.Kind {
-	case manifest.Embedding, manifest.JSON, manifest.Float, manifest.Double:
+	case manifest.Embedding, manifest.JSON, manifest.Float, manifest.Double, manifest.List:
 		b.unsupported(name.Start, "column %s cannot be in %s, because it is %s", c.Name, what, article(c.Type))
 	}
 }
