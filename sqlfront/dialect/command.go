@@ -84,11 +84,11 @@ func (p *parser) command() ast.Statement {
 		return p.truncate()
 	case "COMMENT":
 		return p.comment()
-	case "MERGE", "COPY", "VACUUM", "ANALYZE", "PRAGMA", "CALL", "PREPARE", "DEALLOCATE",
-		"ATTACH", "DETACH", "BACKUP", "RESTORE", "IMPORT", "REINDEX", "LOCK", "DECLARE":
-		hint := map[string]string{"MERGE": "use INSERT .. ON CONFLICT", "COPY": "use bulk ingest"}[k]
-		p.unsupported(p.tok().Start, hint, "%s is not supported", k)
 	default:
+		if hint, ok := foreignStatements()[k]; ok {
+			p.unsupported(p.tok().Start, hint, "%s is not supported", k)
+			break
+		}
 		e := token.Syntax(p.text, p.tok().Start, "a statement cannot begin with %q",
 			shorten(p.text[p.tok().Start:p.tok().End]))
 		if s := nearest(strings.ToUpper(p.tok().Text), statements()); s != "" {
@@ -97,6 +97,27 @@ func (p *parser) command() ast.Statement {
 		p.setErr(e)
 	}
 	return &ast.Plain{}
+}
+
+// foreignStatements are statements of other databases that are not built, each with what to do instead.
+func foreignStatements() map[string]string {
+	const files = "use the commands import and export of kalamflight, \\copy in its shell, or a driver's bulk ingest"
+	return map[string]string{
+		"MERGE": "use INSERT .. ON CONFLICT, or UPDATE .. FROM", "COPY": files, "IMPORT": files, "ATTACH": files,
+		"DETACH":  "",
+		"VACUUM":  "segments are compacted in the background; COMPACT TABLE does it now",
+		"ANALYZE": "statistics are kept with every segment; there is nothing to do",
+		"REINDEX": "indexes are kept with every write; there is nothing to do",
+		"PRAGMA":  "use SHOW, DESCRIBE, or the tables of system",
+		"PREPARE": "drivers prepare statements, with parameters as ? or $1", "DEALLOCATE": "drivers close what they prepared",
+		"DECLARE": "results are streams: read as much as is needed",
+		"LOCK":    "a transaction reads one snapshot, and the first to commit wins",
+		"LISTEN":  "use SUBSCRIBE TO a table", "NOTIFY": "use INSERT INTO a STREAM table",
+		"SUMMARIZE": "select what is wanted: count(c), min(c), max(c), approx_count_distinct(c), avg(c), ...",
+		"PIVOT":     "use aggregates with a filter: sum(x) FILTER (WHERE y = 'a') AS a, ...",
+		"UNPIVOT":   "use UNION ALL with a SELECT for each column",
+		"CALL":      "", "DO": "", "BACKUP": "copy the data folder of a stopped server, or EXPORT USER", "RESTORE": "",
+	}
 }
 
 func statements() []string {

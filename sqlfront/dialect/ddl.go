@@ -52,8 +52,12 @@ func (p *parser) create() ast.Statement {
 		return p.createIndex(at, p.accept("UNIQUE"))
 	case "TEMP", "TEMPORARY", "GLOBAL", "LOCAL", "UNLOGGED", "EXTERNAL", "MATERIALIZED", "SEQUENCE", "FUNCTION", "TRIGGER",
 		"TYPE", "STORAGE",
-		"TOPIC", "CONSUMER", "ROLE", "EXTENSION", "RECURSIVE":
-		p.unsupported(p.tok().Start, "", "CREATE %s is not supported", k)
+		"TOPIC", "CONSUMER", "ROLE", "EXTENSION", "RECURSIVE", "MACRO", "PROCEDURE", "SECRET":
+		hint := map[string]string{"SEQUENCE": "use a column of type SERIAL, or DEFAULT SNOWFLAKE_ID()",
+			"TYPE":         "use TEXT with CHECK (c IN ('a', 'b'))",
+			"ROLE":         "the roles are user, service, dba and system: CREATE USER 'x' ROLE 'dba'",
+			"MATERIALIZED": "use CREATE VIEW, or CREATE TABLE .. AS", "EXTENSION": "all that there is is built in"}[k]
+		p.unsupported(p.tok().Start, hint, "CREATE %s is not supported", k)
 	}
 	p.fail("expected TABLE, NAMESPACE, VIEW, INDEX, USER, TOKEN or POLICY")
 	return &ast.Plain{}

@@ -99,7 +99,7 @@ func (p *parser) setChain(span ast.Span, operand func() ast.Body, ops ...string)
 
 func (p *parser) queryPrimary() ast.Body {
 	switch p.key() {
-	case "SELECT":
+	case "SELECT", "FROM":
 		return p.selectCore()
 	case "VALUES":
 		if p.kindAt(1) == token.Rows {
@@ -114,18 +114,10 @@ func (p *parser) queryPrimary() ast.Body {
 		t := &ast.Table{Span: span, Name: p.path("a table")}
 		t.Span = p.since(span)
 		return &ast.Select{Span: t.Span, Items: []ast.Item{{Star: true, Span: t.Span}}, From: t}
-	case "FROM":
-		return p.fromFirst()
 	case "(":
 		return p.bracketedQuery()
 	}
 	p.fail("expected SELECT, VALUES or WITH")
-	return &ast.Values{}
-}
-
-// fromFirst takes FROM .. [SELECT ..] as DuckDB does.
-func (p *parser) fromFirst() ast.Body {
-	p.unsupported(p.tok().Start, "put SELECT * in front", "FROM without SELECT is not supported")
 	return &ast.Values{}
 }
 

@@ -39,19 +39,21 @@ func (s *selecting) form() *form {
 	return s.items.form(len(s.items.buf))
 }
 
+// selectCore takes a SELECT up to its last clause before ORDER BY, or DuckDB's FROM .. [SELECT ..], which selects all
+// columns when it says nothing else.
 func (p *parser) selectCore() *ast.Select {
 	s := &selecting{p: p, out: &ast.Select{Span: p.here()}, items: p.newUnit()}
 	from, where := s.items.part(), s.items.part()
-	p.expect("SELECT")
-	s.distinct()
-	if k := p.key(); k == "FROM" || p.kind() == token.End || k == ")" {
-		p.fail("expected what to select")
+	fromFirst := p.accept("FROM")
+	if fromFirst {
+		p.from(from)
 	}
-	s.out.Items = s.list()
-	if p.key() == "INTO" {
-		p.unsupported(p.tok().Start, "use CREATE TABLE .. AS", "SELECT INTO is not supported")
+	if fromFirst && p.key() != "SELECT" {
+		s.out.Items = []ast.Item{{Star: true, Span: s.out.Span}}
+	} else {
+		s.selected()
 	}
-	if p.accept("FROM") {
+	if !fromFirst && p.accept("FROM") {
 		p.from(from)
 	}
 	if p.accept("WHERE") {
@@ -77,6 +79,20 @@ func (p *parser) selectCore() *ast.Select {
 	s.out.Span = p.since(s.out.Span)
 	s.close(from, where)
 	return s.out
+}
+
+// selected takes SELECT and its list.
+func (s *selecting) selected() {
+	p := s.p
+	p.expect("SELECT")
+	s.distinct()
+	if k := p.key(); k == "FROM" || p.kind() == token.End || k == ")" {
+		p.fail("expected what to select")
+	}
+	s.out.Items = s.list()
+	if p.key() == "INTO" {
+		p.unsupported(p.tok().Start, "use CREATE TABLE .. AS", "SELECT INTO is not supported")
+	}
 }
 
 // close sends the text through vitess and fills in the expressions.

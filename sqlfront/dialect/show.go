@@ -11,7 +11,7 @@ import (
 func (p *parser) describe() ast.Statement {
 	out := &ast.Show{Span: p.here(), What: "columns"}
 	p.advance()
-	if k := p.key(); k == "SELECT" || k == "WITH" || k == "VALUES" || p.isQuery(0) {
+	if k := p.key(); k == "SELECT" || k == "FROM" || k == "WITH" || k == "VALUES" || p.isQuery(0) {
 		out.What, out.Query = "query", p.query()
 		out.Span = p.since(out.Span)
 		return out
