@@ -119,6 +119,9 @@ type stream struct {
 
 func (s *stream) Schema() *arrow.Schema { return s.rows.Schema() }
 
+// Context ends with the statement, whoever ends it, and its cause says why.
+func (s *stream) Context() context.Context { return s.ctx }
+
 func (s *stream) Next(ctx context.Context) (arrow.RecordBatch, error) {
 	if ctx == s.parent { // the run's context ends with it
 		return s.next(ctx, s.ctx)

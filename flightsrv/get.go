@@ -121,7 +121,12 @@ func (s *Server) follow(ctx context.Context, stream flightdata.Sender, t *ticket
 		return nil, nil, err
 	}
 	if !c.subscribes() {
-		return nil, nil, s.run(ctx, x, c, t, func(rows engine.Stream) error { return w.copy(ctx, rows) })
+		return nil, nil, s.deliver(ctx, "DoGet", func(watch func(engine.Stream) func()) error {
+			return s.run(ctx, x, c, t, func(rows engine.Stream) error {
+				defer watch(rows)()
+				return w.copy(ctx, rows)
+			})
+		})
 	}
 	w.hash, w.shares = c.hash, !w.compressed
 	rows, err := s.start(ctx, x, c, t, nil)

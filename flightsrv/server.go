@@ -194,6 +194,9 @@ type Server struct {
 	runName  string
 	lastCall atomic.Uint64
 
+	// delivering are the results that are being sent.
+	delivering sync.WaitGroup
+
 	// stop ends the sweeper, which closes swept.
 	stop     context.CancelFunc
 	swept    chan struct{}
@@ -289,6 +292,7 @@ func (s *Server) drain(ctx context.Context) {
 		s.grpc.Stop()
 		<-done
 	}
+	s.delivering.Wait()
 	s.stop()
 	<-s.swept
 	s.polls.close()

@@ -3,11 +3,17 @@ package endtoend
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/apache/arrow-adbc/go/adbc"
+	pb "github.com/apache/arrow-go/v18/arrow/flight/gen/flight"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"kalamflight/engine"
 	"kalamflight/internal/server"
@@ -119,5 +125,54 @@ func TestQuota(t *testing.T) {
 	}
 	if err != nil {
 		t.Errorf("with room again: %v", err)
+	}
+}
+
+// TestKillOfUnread: KILL ends a query whose client does not read, and what it holds is free at once.
+func TestKillOfUnread(t *testing.T) {
+	s := start(t, server.Options{})
+	root := connect(t, s.URL(), "")
+	root.exec("CREATE USER noor WITH PASSWORD 'noor-password' ROLE 'user'")
+	token := root.makeToken("CREATE TOKEN t FOR noor")
+	conn, err := grpc.NewClient(strings.TrimPrefix(s.URL(), "grpc://"),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c := pb.NewFlightServiceClient(conn)
+	info, err := c.GetFlightInfo(as(token), sqlDescriptor(t,
+		"SELECT i, repeat('x', 1000) AS s FROM generate_series(1, 100000000) g(i)"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 10
+	var open []pb.FlightService_DoGetClient
+	for range n {
+		get, err := c.DoGet(as(token), info.Endpoint[0].Ticket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, get)
+	}
+	filled := `SELECT count(*) FROM system.queries WHERE "user" = 'noor' AND rows > 0`
+	for deadline := time.Now().Add(30 * time.Second); root.query(filled)[0][0] != fmt.Sprint(n); {
+		if time.Now().After(deadline) {
+			t.Fatal("the queries made no rows")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	for _, row := range root.query(`SELECT id FROM system.queries WHERE "user" = 'noor'`) {
+		root.exec("KILL QUERY '" + row[0] + "'")
+	}
+	waitForRuns(t, root, "noor", 0)
+	for _, get := range open {
+		var err error
+		for err == nil { // what the connection had
+			_, err = get.Recv()
+		}
+		if status.Code(err) != codes.Canceled || !strings.Contains(err.Error(), "ended by KILL") {
+			t.Errorf("a result that was not read ends with %v", err)
+		}
 	}
 }
