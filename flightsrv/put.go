@@ -21,7 +21,8 @@ func (s *Server) DoPut(stream pb.FlightService_DoPutServer) error {
 	first, err := stream.Recv()
 	if err != nil {
 		if errors.Is(err, io.EOF) {
-			return invalid("the stream has no messages")
+			return invalid("nothing was sent, not even a schema: drivers send none for a table without rows, " +
+				"which CREATE TABLE makes instead")
 		}
 		return err
 	}

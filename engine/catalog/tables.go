@@ -206,7 +206,7 @@ func checkTable(t *manifest.Table) error {
 	if len(t.Columns) == 0 || len(t.Columns) > columnsMax {
 		return bad("54011", "a table has 1 to %d columns, not %d", columnsMax, len(t.Columns))
 	}
-	names := make(map[string]bool, len(t.Columns))
+	names := make(map[string]string, len(t.Columns))
 	for _, col := range t.Columns {
 		if err := checkName("column", col.Name); err != nil {
 			return err
@@ -214,12 +214,14 @@ func checkTable(t *manifest.Table) error {
 		switch folded := fold(col.Name); {
 		case manifest.Reserved(col.Name):
 			return bad("42939", "the column name %q is reserved", col.Name)
-		case names[folded]:
+		case names[folded] == col.Name:
 			return bad("42701", "the column %q is there twice", col.Name)
+		case names[folded] != "":
+			return bad("42701", "the columns %q and %q differ in nothing but upper and lower case", names[folded], col.Name)
 		case t.Kind != manifest.View && !col.Type.Storable():
 			return bad("42P16", "column %q: no table stores the type %s", col.Name, col.Type)
 		default:
-			names[folded] = true
+			names[folded] = col.Name
 		}
 	}
 	if len(t.Key) > keyColumnsMax {

@@ -291,6 +291,24 @@ func TestIngestType(t *testing.T) {
 	}
 }
 
+func TestRefusedArrowSaysWhatToSend(t *testing.T) {
+	for dt, hint := range map[arrow.DataType]string{
+		arrow.FixedWidthTypes.Duration_us:              "microseconds",
+		arrow.StructOf():                               "JSON",
+		arrow.PrimitiveTypes.Int64:                     "",
+		&arrow.Decimal256Type{Precision: 60, Scale: 3}: "decimal128",
+		arrow.FixedWidthTypes.MonthDayNanoInterval:     "microseconds",
+	} {
+		_, err := expr.IngestType(arrow.Field{Name: "x", Type: dt})
+		if (err == nil) != (hint == "") || err != nil && !strings.Contains(err.Error(), "hint: ") {
+			t.Errorf("IngestType(%s): %v", dt, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), hint) {
+			t.Errorf("IngestType(%s): %v has no %q", dt, err, hint)
+		}
+	}
+}
+
 // TestFromArrowBytes keeps texts that begin in the middle of their buffer.
 func TestFromArrowBytes(t *testing.T) {
 	alloc := checked(t)

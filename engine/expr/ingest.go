@@ -69,7 +69,21 @@ func IngestType(f arrow.Field) (manifest.Type, error) {
 		}
 		return IngestType(arrow.Field{Type: dt.StorageType(), Metadata: f.Metadata})
 	}
-	return manifest.Type{}, fault.At(fault.ErrUnsupported, "0A000", "", -1, "no column type holds Arrow %s", f.Type)
+	return manifest.Type{}, unheld(f.Type)
+}
+
+// unheld is the failure of an Arrow type that no column holds, with what to make of it first.
+func unheld(dt arrow.DataType) error {
+	e := fault.At(fault.ErrUnsupported, "0A000", "", -1, "no column type holds Arrow %s", dt)
+	switch dt.ID() {
+	case arrow.DURATION, arrow.INTERVAL_MONTHS, arrow.INTERVAL_DAY_TIME, arrow.INTERVAL_MONTH_DAY_NANO:
+		return e.WithHint("send it as a number of microseconds, or as text")
+	case arrow.STRUCT, arrow.MAP:
+		return e.WithHint("send it as JSON text, or a column for each of its fields")
+	case arrow.DECIMAL256:
+		return e.WithHint("decimals have at most 38 digits: send it as decimal128, DOUBLE or text")
+	}
+	return e
 }
 
 // CastArrow converts an array of any Arrow type to the plain array of a column type without losing anything: numbers
@@ -344,7 +358,7 @@ func reader(dt, values arrow.DataType) (manifest.Type, readFunc, error) {
 		}
 		return kind(k), readTimestamps, nil
 	}
-	return manifest.Type{}, nil, fault.At(fault.ErrUnsupported, "0A000", "", -1, "no column type holds Arrow %s", dt)
+	return manifest.Type{}, nil, unheld(dt)
 }
 
 // decodedValues reads a dictionary whose values have no vector by taking the values of its rows.
@@ -446,7 +460,8 @@ func toMicros(n int64, unit arrow.TimeUnit) (int64, error) {
 	factor := map[arrow.TimeUnit]int64{arrow.Second: 1_000_000, arrow.Millisecond: 1000, arrow.Microsecond: 1}[unit]
 	if unit == arrow.Nanosecond {
 		if n%1000 != 0 {
-			return 0, invalid(codeDate, "%d nanoseconds are not whole microseconds", n)
+			return 0, fault.At(fault.ErrInvalid, codeDate, "", -1, "%d nanoseconds are not whole microseconds", n).
+				WithHint("round times to microseconds first; in pandas .dt.round('us')")
 		}
 		return n / 1000, nil
 	}
