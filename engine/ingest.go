@@ -25,9 +25,10 @@ import (
 
 // Ingest writes a client's batches into a table, all or nothing, and returns how many rows are durable. Columns are
 // matched by name and cast where nothing is lost; columns that are left out get their default. next returns io.EOF at
-// the end; its batches are released here.
+// the end; its batches are released here. It is to wait no longer than its context, which ends when the ingest is
+// killed or its caller loses the right to it.
 func (e *Engine) Ingest(ctx context.Context, s *Session, o IngestOptions, schema *arrow.Schema,
-	next func() (arrow.RecordBatch, error)) (n int64, err error) {
+	next func(context.Context) (arrow.RecordBatch, error)) (n int64, err error) {
 	if o.Catalog != "" && o.Catalog != CatalogName {
 		return 0, &fault.SQL{Kind: fault.ErrNotFound, Code: "3D000",
 			Message: fmt.Sprintf("there is no catalog %q", o.Catalog)}
@@ -61,19 +62,20 @@ func (e *Engine) Ingest(ctx context.Context, s *Session, o IngestOptions, schema
 		r.fail(err)
 		e.end(r)
 	}()
+	from := func() (arrow.RecordBatch, error) { return next(ctx) }
 	a := act{class: actWrite, kind: "INGEST", object: o.Namespace + "." + o.Table}
 	if o.Mode != IngestAppend { // it may make or drop a table
 		a.class = actAdmin
 	}
 	res, err := e.auditedAct(ctx, s, a, func() (Result, error) {
-		n, err := e.ingest(ctx, s, tx, o, schema, next)
+		n, err := e.ingest(ctx, s, tx, r, o, schema, from)
 		return Result{Rows: n}, err
 	})
 	return res.Rows, err
 }
 
-func (e *Engine) ingest(ctx context.Context, s *Session, tx *Transaction, o IngestOptions, schema *arrow.Schema,
-	next func() (arrow.RecordBatch, error)) (n int64, err error) {
+func (e *Engine) ingest(ctx context.Context, s *Session, tx *Transaction, r *run, o IngestOptions,
+	schema *arrow.Schema, next func() (arrow.RecordBatch, error)) (n int64, err error) {
 	if tx != nil {
 		if err := tx.lockToWrite(ctx, &plan.Insert{}); err != nil {
 			return 0, err
@@ -85,6 +87,9 @@ func (e *Engine) ingest(ctx context.Context, s *Session, tx *Transaction, o Inge
 		return 0, err
 	}
 	if target.instead != nil {
+		if err := e.nowDoes(r, ingested(target.instead, schema)); err != nil {
+			return 0, err
+		}
 		kept, err := e.readAll(s, target.table, schema, next)
 		if err != nil {
 			return 0, cause(ctx, err)
@@ -105,7 +110,9 @@ func (e *Engine) ingest(ctx context.Context, s *Session, tx *Transaction, o Inge
 		}
 		return n, cause(ctx, err)
 	}
-	n, err = e.ingestRows(ctx, s, tx, target, schema, next)
+	if err = e.nowDoes(r, ingested(target.table, schema)); err == nil {
+		n, err = e.ingestRows(ctx, s, tx, target, schema, next)
+	}
 	if err != nil && target.made && tx == nil {
 		// The table was made for these rows; without them it goes away again.
 		if undo := e.definitions(s, nil).discard(context.WithoutCancel(ctx), target.table); undo != nil {

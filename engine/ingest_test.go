@@ -13,10 +13,11 @@ import (
 )
 
 // texts is a stream of one batch with a column of texts, which then ends with err.
-func (w *world) texts(column string, err error, values ...string) (*arrow.Schema, func() (arrow.RecordBatch, error)) {
+func (w *world) texts(column string, err error,
+	values ...string) (*arrow.Schema, func(context.Context) (arrow.RecordBatch, error)) {
 	schema := arrow.NewSchema([]arrow.Field{{Name: column, Type: arrow.BinaryTypes.String, Nullable: true}}, nil)
 	sent := false
-	return schema, func() (arrow.RecordBatch, error) {
+	return schema, func(context.Context) (arrow.RecordBatch, error) {
 		if sent {
 			return nil, err
 		}

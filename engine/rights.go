@@ -290,6 +290,17 @@ func commandAction(p manifest.Privileges) access.Action {
 	return access.Read
 }
 
+// ingested is the change of rows that an ingest of a client's schema into a table is.
+func ingested(t *manifest.Table, schema *arrow.Schema) *plan.Insert {
+	ins := &plan.Insert{Table: t}
+	for _, f := range schema.Fields() {
+		if i, err := columnIndex(t, f.Name); err == nil {
+			ins.Columns = append(ins.Columns, t.Columns[i].ID)
+		}
+	}
+	return ins
+}
+
 // mayIngest checks that the session's caller may insert the columns of a client's schema into a table, and with clear
 // also remove its rows.
 func (e *Engine) mayIngest(s *Session, tx *Transaction, t *manifest.Table, schema *arrow.Schema, clear bool) error {
@@ -298,19 +309,8 @@ func (e *Engine) mayIngest(s *Session, tx *Transaction, t *manifest.Table, schem
 		return err
 	}
 	a := authorizer{engine: e, who: s.Principal(), snap: snap}
-	var columns []manifest.ColumnID
-	for _, f := range schema.Fields() {
-		if i, err := columnIndex(t, f.Name); err == nil {
-			columns = append(columns, t.Columns[i].ID)
-		}
-	}
-	if err := a.may(access.Insert, t, columns); err != nil {
+	if err := a.insert(ingested(t, schema)); err != nil {
 		return err
-	}
-	if replaces(&plan.Insert{Table: t}) {
-		if err := a.may(access.Update, t, columns); err != nil {
-			return err
-		}
 	}
 	if !clear {
 		return nil

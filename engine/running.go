@@ -43,12 +43,13 @@ type run struct {
 	kind    string
 	started time.Time
 	cancel  context.CancelCauseFunc
-	// as is the session that the statement runs as, and policies says which hold for it.
-	as        *Session
-	statement plan.Statement
-	policies  string
+	// as is the session that the statement runs as.
+	as *Session
 
 	mu sync.Mutex
+	// statement is what it does, nil for an ingest that has not found its table yet, and policies says which hold for it.
+	statement plan.Statement
+	policies  string
 	// rows and bytes were delivered; seq is the last complete sequence of a subscription.
 	rows, bytes int64
 	seq         int64
@@ -76,6 +77,13 @@ func (r *run) fail(err error) {
 	if r.failed == nil {
 		r.failed = err
 	}
+}
+
+// does is what the run does, and the policies that held for it when that was said.
+func (r *run) does() (st plan.Statement, policies string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.statement, r.policies
 }
 
 // wrote says how many rows the run has changed.
@@ -149,7 +157,7 @@ func (e *Engine) begin(ctx context.Context, s, as *Session, text string, st plan
 	r := &run{what: what, text: text, shown: shownText(st, text), session: s, owner: p, started: time.Now(),
 		cancel: cancel, as: as, statement: st, kind: kindOf(st),
 		request: RequestOf(ctx)}
-	r.policies = e.policiesOf(r)
+	r.policies = e.policiesOf(r.as, st)
 	t := &e.running
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -247,24 +255,35 @@ func (e *Engine) standing(r *run) error {
 		return err
 	}
 	a := authorizer{engine: e, who: now, snap: e.catalog.Snapshot()}
-	err = a.statement(r.statement)
+	st, policies := r.does()
+	err = a.statement(st)
 	switch {
 	case errors.Is(err, fault.ErrNotFound) && r.what == whatSubscription:
 		return &fault.SQL{Kind: fault.ErrPrecondition, Code: "42P01", Message: "the table was dropped"}
 	case err != nil && !errors.Is(err, fault.ErrNotFound):
 		return err
-	case e.policiesOf(r) != r.policies:
+	case e.policiesOf(r.as, st) != policies:
 		return &fault.SQL{Kind: fault.ErrDenied, Code: "42501",
 			Message: "the row policies that hold for the statement were changed", Hint: "run it again"}
 	}
 	return nil
 }
 
-// policiesOf says in one text which policies hold for a run.
-func (e *Engine) policiesOf(r *run) string {
+// nowDoes says what a run does that did not know it when it began; an error when it may not go on.
+func (e *Engine) nowDoes(r *run, st plan.Statement) error {
+	policies := e.policiesOf(r.as, st)
+	r.mu.Lock()
+	r.statement, r.policies = st, policies
+	r.mu.Unlock()
+	// endFallen looks at it from here on; what changed before that is found now.
+	return e.standing(r)
+}
+
+// policiesOf says in one text which policies hold for a statement of a session.
+func (e *Engine) policiesOf(s *Session, st plan.Statement) string {
 	var b strings.Builder
-	snap, who := e.catalog.Snapshot(), r.as.Principal()
-	for _, id := range tablesOf(r.statement) {
+	snap, who := e.catalog.Snapshot(), s.Principal()
+	for _, id := range tablesOf(st) {
 		if t, ok := snap.TableByID(id); ok && t.RowSecurity {
 			fmt.Fprintf(&b, "%d %s", t.ID, policyKey(who, t))
 		}

@@ -101,7 +101,8 @@ func subscriptionRows(e *Engine, _ context.Context, s *viewer, yield yieldRow) e
 	for _, r := range e.observed(s, whatSubscription) {
 		c := r.counts()
 		var table any
-		if sub, ok := r.statement.(*plan.Subscribe); ok {
+		st, _ := r.does()
+		if sub, ok := st.(*plan.Subscribe); ok {
 			if t, ok := s.defined.TableByID(sub.Table.ID); ok { // it may have been renamed, or be gone
 				table = t.Namespace + "." + t.Name
 			}

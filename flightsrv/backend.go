@@ -90,7 +90,7 @@ type Backend interface {
 	Exec(ctx context.Context, s Session, c *plan.Compiled, o engine.ExecOptions) (engine.Result, error)
 	// Ingest writes batches of schema to a table, all or nothing.
 	Ingest(ctx context.Context, s Session, o engine.IngestOptions, schema *arrow.Schema,
-		next func() (arrow.RecordBatch, error)) (int64, error)
+		next func(context.Context) (arrow.RecordBatch, error)) (int64, error)
 	// Namespaces and Tables list what the session's caller may know of.
 	Namespaces(ctx context.Context, s Session, pattern *string) ([]string, error)
 	Tables(ctx context.Context, s Session, f engine.TableFilter) ([]*manifest.Table, error)
@@ -165,7 +165,7 @@ func (b backend) Exec(ctx context.Context, s Session, c *plan.Compiled, o engine
 }
 
 func (b backend) Ingest(ctx context.Context, s Session, o engine.IngestOptions, schema *arrow.Schema,
-	next func() (arrow.RecordBatch, error)) (int64, error) {
+	next func(context.Context) (arrow.RecordBatch, error)) (int64, error) {
 	return b.Engine.Ingest(ctx, own(s), o, schema, next)
 }
 

@@ -495,11 +495,11 @@ func (f *fake) executions(text string) int {
 	return f.changes[text]
 }
 
-func (f *fake) Ingest(_ context.Context, _ flightsrv.Session, o engine.IngestOptions, schema *arrow.Schema,
-	next func() (arrow.RecordBatch, error)) (int64, error) {
+func (f *fake) Ingest(ctx context.Context, _ flightsrv.Session, o engine.IngestOptions, schema *arrow.Schema,
+	next func(context.Context) (arrow.RecordBatch, error)) (int64, error) {
 	n := int64(0)
 	for {
-		rows, err := next()
+		rows, err := next(ctx)
 		if err == io.EOF {
 			break
 		}

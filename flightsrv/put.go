@@ -105,13 +105,13 @@ func (s *Server) readParams(ctx context.Context, first *pb.FlightData, stream pu
 		}
 		first = next
 	}
-	b, err := newBatches(first, stream, s.alloc, s.o.Limits, s.receive(ctx))
+	b, err := newBatches(ctx, first, stream, s.alloc, s.o.Limits, s.receive(ctx))
 	if err != nil {
 		return nil, false, err
 	}
 	defer b.Release()
 	for {
-		rows, err := b.Next()
+		rows, err := b.Next(ctx)
 		if errors.Is(err, io.EOF) {
 			return params, true, nil
 		}
@@ -235,7 +235,7 @@ func (s *Server) putIngest(ctx context.Context, m *pb.CommandStatementIngest, fi
 	if o.Namespace == "" && !o.Temporary {
 		o.Namespace = x.engine.Namespace()
 	}
-	b, err := newBatches(first, stream, s.alloc, s.o.Limits, s.receive(ctx))
+	b, err := newBatches(ctx, first, stream, s.alloc, s.o.Limits, s.receive(ctx))
 	if err != nil {
 		return nil, err
 	}

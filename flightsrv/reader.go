@@ -22,6 +22,52 @@ type putStream interface {
 	Recv() (*pb.FlightData, error)
 }
 
+// patience waits for the messages of a client no longer than whoever reads them: gRPC's streams know only when the
+// whole call ends, and an ingest that is killed, or loses the right to its table, ends before. It asks for one message
+// at a time, so that it holds none itself. It is for one goroutine.
+type patience struct {
+	stream putStream
+	// ask is nil before the first message; a send asks for one more, and its close ends the goroutine that waits.
+	ask chan struct{}
+	got chan received
+}
+
+type received struct {
+	data *pb.FlightData
+	err  error
+}
+
+func newPatience(stream putStream) *patience { return &patience{stream: stream} }
+
+// recv is the next message. After an end of ctx nothing more is to be asked for.
+func (p *patience) recv(ctx context.Context) (*pb.FlightData, error) {
+	if p.ask == nil {
+		p.ask, p.got = make(chan struct{}, 1), make(chan received, 1)
+		ask, got := p.ask, p.got
+		go func() { // ends with end, or when the call does
+			for range ask {
+				data, err := p.stream.Recv()
+				got <- received{data, err}
+			}
+		}()
+	}
+	p.ask <- struct{}{}
+	select {
+	case r := <-p.got:
+		return r.data, r.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// end asks for no more messages.
+func (p *patience) end() {
+	if p.ask != nil {
+		close(p.ask)
+		p.ask = nil
+	}
+}
+
 // batches reads the batches of a DoPut. No byte reaches arrow-go before the verifier has passed it, and no batch is
 // handed on before its values are checked: offsets, indices, null counts, UTF-8. It is for one goroutine.
 type batches struct {
@@ -37,7 +83,6 @@ type batches struct {
 type receipt struct {
 	quota *quota
 	user  manifest.UserID
-	ctx   context.Context
 	// message is what the last message took, dictionaries what those took that stay with the stream, by their ids.
 	message      int64
 	dictionaries map[int64]int64
@@ -49,15 +94,15 @@ func (s *Server) receive(ctx context.Context) receipt {
 	if err != nil { // nobody gets as far as a batch
 		return receipt{}
 	}
-	return receipt{quota: s.incoming, user: c.principal.ID, ctx: ctx}
+	return receipt{quota: s.incoming, user: c.principal.ID}
 }
 
 // take counts the n bytes of a message; it waits while there is no room.
-func (r *receipt) take(n int64, kind flightdata.Kind, id int64) error {
+func (r *receipt) take(ctx context.Context, n int64, kind flightdata.Kind, id int64) error {
 	if r.quota == nil || n == 0 {
 		return nil
 	}
-	n, err := r.quota.takeWaiting(r.ctx, r.user, n)
+	n, err := r.quota.takeWaiting(ctx, r.user, n)
 	if err != nil || kind != flightdata.Dictionary {
 		r.message = n
 		return err
@@ -90,9 +135,9 @@ func (r *receipt) close() {
 }
 
 // newBatches reads on after the first message, which had the descriptor and perhaps the schema.
-func newBatches(first *pb.FlightData, stream putStream, alloc memory.Allocator, limits flightdata.Limits,
-	counted receipt) (b *batches, err error) {
-	m := &messages{stream: stream, verifier: flightdata.NewVerifier(limits), receipt: counted}
+func newBatches(ctx context.Context, first *pb.FlightData, stream putStream, alloc memory.Allocator,
+	limits flightdata.Limits, counted receipt) (b *batches, err error) {
+	m := &messages{stream: newPatience(stream), ctx: ctx, verifier: flightdata.NewVerifier(limits), receipt: counted}
 	if len(first.DataHeader) > 0 {
 		m.next = first
 	}
@@ -104,6 +149,7 @@ func newBatches(first *pb.FlightData, stream putStream, alloc memory.Allocator, 
 		if err != nil {
 			m.Release()
 			m.receipt.close()
+			m.stream.end()
 		}
 	}()
 	if b.reader, err = ipc.NewReaderFromMessageReader(m, ipc.WithAllocator(alloc)); err != nil {
@@ -126,8 +172,10 @@ func plainSchema(s *arrow.Schema) *arrow.Schema {
 	return arrow.NewSchema(fields, &meta)
 }
 
-// Next returns the next batch, which the caller releases; io.EOF ends the stream.
-func (b *batches) Next() (rows arrow.RecordBatch, err error) {
+// Next returns the next batch, which the caller releases; io.EOF ends the stream. It waits for the client no longer
+// than ctx, and is not called again after that.
+func (b *batches) Next(ctx context.Context) (rows arrow.RecordBatch, err error) {
+	b.messages.ctx = ctx
 	defer func() {
 		if p := recover(); p != nil {
 			rows, err = nil, b.messages.fault(fmt.Errorf("panic: %v", p))
@@ -179,11 +227,14 @@ func (b *batches) Release() {
 	}
 	b.messages.Release()
 	b.messages.receipt.close()
+	b.messages.stream.end()
 }
 
 // messages is the verifier as arrow-go's source of messages. It is for one goroutine.
 type messages struct {
-	stream   putStream
+	stream *patience
+	// ctx bounds the wait for the next message.
+	ctx      context.Context
 	verifier *flightdata.Verifier
 	next     *pb.FlightData
 	last     *ipc.Message
@@ -199,7 +250,7 @@ func (m *messages) Message() (*ipc.Message, error) {
 	m.next = nil
 	for fd == nil || len(fd.DataHeader) == 0 { // messages that carry metadata of the application only
 		var err error
-		if fd, err = m.stream.Recv(); err != nil {
+		if fd, err = m.stream.recv(m.ctx); err != nil {
 			if !errors.Is(err, io.EOF) {
 				m.err = err
 			}
@@ -214,7 +265,7 @@ func (m *messages) Message() (*ipc.Message, error) {
 		return nil, m.err
 	}
 	size := int64(len(fd.DataBody)) + m.verifier.Decoded()
-	if m.err = m.receipt.take(size, kind, m.verifier.DictionaryID()); m.err != nil {
+	if m.err = m.receipt.take(m.ctx, size, kind, m.verifier.DictionaryID()); m.err != nil {
 		return nil, m.err
 	}
 	m.last = ipc.NewMessage(memory.NewBufferBytes(fd.DataHeader), memory.NewBufferBytes(fd.DataBody))

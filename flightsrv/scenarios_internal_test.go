@@ -347,13 +347,14 @@ func (s *scenario) DoPut(stream pb.FlightService_DoPutServer) error {
 
 // countRows reads the batches of a DoPut through the verifier.
 func countRows(data *pb.FlightData, stream putStream) (n int64, err error) {
-	b, err := newBatches(data, stream, memory.DefaultAllocator, flightdata.Limits{}, receipt{})
+	b, err := newBatches(context.Background(), data, stream, memory.DefaultAllocator, flightdata.Limits{},
+		receipt{})
 	if err != nil {
 		return 0, err
 	}
 	defer b.Release()
 	for {
-		rows, err := b.Next()
+		rows, err := b.Next(context.Background())
 		if errors.Is(err, io.EOF) {
 			return n, nil
 		}

@@ -207,6 +207,11 @@ func (c *client) ingest(namespace, table, mode string, schema *arrow.Schema,
 		return 0, err
 	}
 	defer rdr.Release()
+	return c.ingestFrom(namespace, table, mode, rdr)
+}
+
+// ingestFrom is ingest of what a reader hands out.
+func (c *client) ingestFrom(namespace, table, mode string, rdr array.RecordReader) (int64, error) {
 	st, err := c.conn.NewStatement()
 	if err != nil {
 		return 0, err
