@@ -46,6 +46,9 @@ func TestText(t *testing.T) {
 			Name: "id",
 			Type: &arrow.FixedSizeBinaryType{ByteWidth: 16},
 		}, {Name: "b", Type: arrow.BinaryTypes.Binary}}, nil)
+	lists := arrow.NewSchema([]arrow.Field{{Name: "l", Type: arrow.ListOf(arrow.BinaryTypes.String)},
+		{Name: "t", Type: arrow.ListOf(&arrow.TimestampType{Unit: arrow.Microsecond})},
+		{Name: "n", Type: arrow.ListOf(&arrow.Decimal128Type{Precision: 4, Scale: 2})}}, nil)
 	for name, test := range map[string]struct {
 		text        string
 		o           transfer.ReadOptions
@@ -69,6 +72,10 @@ func TestText(t *testing.T) {
 		"Known": {"price,id,b\n1.25,00000000-0000-0000-0000-000000000001,\\xff\n",
 			transfer.ReadOptions{Format: transfer.CSV, Schema: known},
 			"price decimal(10, 2), id fixed_size_binary[16], b binary", "1.25|AAAAAAAAAAAAAAAAAAAAAQ==|/w=="},
+		"Lists": {"l,t,n\n\"[\"\"a\"\",null]\",\"[\"\"2026-01-31 10:00\"\"]\",\"[1.5,2]\"\n[],,[]\n",
+			transfer.ReadOptions{Format: transfer.CSV, Schema: lists},
+			"l list<item: utf8, nullable>, t list<item: timestamp[us], nullable>, n list<item: decimal(4, 2), nullable>",
+			`["a",null]|["2026-01-31T10:00:00"]|["1.5","2"]` + "\n[]|(null)|[]"},
 		"JSONLines": {`{"a":1,"b":{"c":[1]}}` + "\n" + `{"b":null,"d":"2026-01-31"}`,
 			transfer.ReadOptions{Format: transfer.JSON},
 			"a int64, b utf8, d date32", `1|{"c":[1]}|(null)` + "\n(null)|(null)|2026-01-31"},

@@ -3,6 +3,7 @@ package transfer
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 )
 
 // The layouts of times of a day and of timestamps that are read, with and without a zone.
@@ -141,10 +143,41 @@ func appendText(b array.Builder, text string) error {
 			return nil
 		}
 		return errors.New("write it like 2026-01-31")
+	case *array.ListBuilder:
+		return appendList(b, text)
 	case *array.MonthDayNanoIntervalBuilder:
 		return errors.New("intervals are not read from files of text; read them as text and cast")
 	}
 	return appendChecked(b, text)
+}
+
+// appendList reads a JSON array. All of its elements are read before any of them is in the builder.
+func appendList(b *array.ListBuilder, text string) error {
+	var raw []json.RawMessage
+	if err := json.Unmarshal([]byte(text), &raw); err != nil || raw == nil {
+		return errors.New("write a list as a JSON array, like [1, 2, null]")
+	}
+	trial := array.NewBuilder(memory.DefaultAllocator, b.ValueBuilder().Type())
+	defer trial.Release()
+	for _, to := range []array.Builder{trial, b.ValueBuilder()} {
+		if to != trial {
+			b.Append(true)
+		}
+		for i, r := range raw {
+			c, err := jsonCell(r)
+			switch {
+			case err != nil:
+			case c.null:
+				to.AppendNull()
+			default:
+				err = appendText(to, c.text)
+			}
+			if err != nil {
+				return fmt.Errorf("element %d: %w", i+1, err)
+			}
+		}
+	}
+	return nil
 }
 
 // appendChecked leaves the reading to Arrow, which keeps the builder as it was when it fails.
