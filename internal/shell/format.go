@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
 )
 
 // Format is how rows are printed.
@@ -74,7 +75,7 @@ func columnsOf(schema *arrow.Schema) []column {
 	columns := make([]column, schema.NumFields())
 	for i, f := range schema.Fields() {
 		kind := typeName(f)
-		columns[i] = column{name: f.Name, kind: kind, right: numeric(f.Type), isUUID: kind == "uuid"}
+		columns[i] = column{name: f.Name, kind: kind, right: numeric(f.Type), isUUID: kind == "uuid" || kind == "uuid[]"}
 	}
 	return columns
 }
@@ -103,7 +104,7 @@ func (c *csvRows) batch(rows arrow.RecordBatch) error {
 					err = c.w.WriteByte(',')
 				}
 			} else {
-				err = csvCell(c.w, j, cell(a, i, c.columns[j].isUUID))
+				err = csvCell(c.w, j, fileCell(a, i, c.columns[j].isUUID))
 			}
 			if err != nil {
 				return err
@@ -117,6 +118,14 @@ func (c *csvRows) batch(rows arrow.RecordBatch) error {
 }
 
 func (c *csvRows) end() error { return nil }
+
+// fileCell is a value as files of text have it: a cell, and lists as JSON, which import reads.
+func fileCell(a arrow.Array, i int, isUUID bool) string {
+	if _, list := a.(*array.List); list {
+		return string(appendJSON(nil, a, i, isUUID))
+	}
+	return cell(a, i, isUUID)
+}
 
 func csvCell(w *bufio.Writer, index int, text string) error {
 	if index > 0 {

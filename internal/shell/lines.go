@@ -15,18 +15,20 @@ type textLines struct {
 	first, between, last string
 	null                 string
 	escape               *strings.Replacer
+	// cell is the text of a value that is not NULL.
+	cell func(a arrow.Array, i int, isUUID bool) string
 }
 
 // newTSV prints a line of names and one for each row, with tabs between; NULL is \N, as PostgreSQL's COPY has it.
 func newTSV(w *bufio.Writer, columns []column) (*textLines, error) {
-	t := &textLines{w: w, columns: columns, between: "\t", last: "\n", null: `\N`,
+	t := &textLines{w: w, columns: columns, between: "\t", last: "\n", null: `\N`, cell: fileCell,
 		escape: strings.NewReplacer(`\`, `\\`, "\t", `\t`, "\n", `\n`, "\r", `\r`)}
 	return t, t.names()
 }
 
 // newMarkdown prints a table of Markdown.
 func newMarkdown(w *bufio.Writer, columns []column) (*textLines, error) {
-	t := &textLines{w: w, columns: columns, first: "| ", between: " | ", last: " |\n", null: "NULL",
+	t := &textLines{w: w, columns: columns, first: "| ", between: " | ", last: " |\n", null: "NULL", cell: cell,
 		escape: strings.NewReplacer(`\`, `\\`, "|", `\|`, "\n", "<br>", "\r", "", "<", "&lt;", "&", "&amp;")}
 	if err := t.names(); err != nil {
 		return nil, err
@@ -47,15 +49,15 @@ func (t *textLines) names() error {
 	return t.line(func(i int) string { return t.escape.Replace(t.columns[i].name) })
 }
 
-func (t *textLines) line(cell func(i int) string) error {
-	text := t.first
+func (t *textLines) line(text func(i int) string) error {
+	line := t.first
 	for i := range t.columns {
 		if i > 0 {
-			text += t.between
+			line += t.between
 		}
-		text += cell(i)
+		line += text(i)
 	}
-	_, err := t.w.WriteString(text + t.last)
+	_, err := t.w.WriteString(line + t.last)
 	return err
 }
 
@@ -66,7 +68,7 @@ func (t *textLines) batch(rows arrow.RecordBatch) error {
 			if isNull(a, i) {
 				return t.null
 			}
-			return t.escape.Replace(cell(a, i, t.columns[c].isUUID))
+			return t.escape.Replace(t.cell(a, i, t.columns[c].isUUID))
 		})
 		if err != nil {
 			return err
