@@ -153,7 +153,9 @@ func clipped(s string) string {
 func (e *Engine) roomForExport(id manifest.UserID, t *exportTask) error {
 	root, err := os.OpenRoot(t.Root)
 	if err != nil {
-		return fmt.Errorf("open the folder for exports: %w", err)
+		e.log.Error("the folder for exports cannot be opened", "err", err)
+		return &fault.SQL{Kind: fault.ErrUnavailable, Code: "58030", Message: "the folder for exports cannot be opened",
+			Hint: "the operator makes the folder of --export-dir, and may see why in the server's log"}
 	}
 	defer root.Close()
 	if _, err := root.Lstat(t.Dir); err == nil {

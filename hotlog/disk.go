@@ -70,8 +70,8 @@ func lockFile(path string) (*os.File, error) {
 		return nil, err
 	}
 	if err := tryLock(f); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s is in use by another process: %w: %w", path, err, fault.ErrUnavailable),
-			f.Close())
+		return nil, errors.Join(fmt.Errorf("%s is in use by another process: a data folder has one server: %w: %w", path, err,
+			fault.ErrUnavailable), f.Close())
 	}
 	return f, nil
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -121,6 +122,9 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 			return nil, err
 		}
 	}
+	if err := exportFolder(o.ExportDir); err != nil {
+		return nil, err
+	}
 	listener, err := listen(ctx, "--listen", o.Listen)
 	if err != nil {
 		return nil, err
@@ -130,6 +134,22 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, errors.Join(err, listener.Close())
 	}
 	return s, nil
+}
+
+// exportFolder refuses a folder for exports that is not there, rather than that the first export fails.
+func exportFolder(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	info, err := os.Stat(dir)
+	if err == nil && info.IsDir() {
+		return nil
+	}
+	if err == nil {
+		err = fmt.Errorf("%s is not a folder", dir)
+	}
+	return &fault.SQL{Kind: fault.ErrPrecondition, Message: fmt.Sprintf("--export-dir: %v", err),
+		Hint: "make the folder first, for the user that the server runs as"}
 }
 
 func start(ctx context.Context, o Options, listener net.Listener) (*Server, error) {

@@ -31,7 +31,8 @@ type FollowOptions struct {
 
 // Follow prints what a subscription sends until it ends, or ctx does. When the connection is lost it connects again and
 // goes on behind the last commit that was complete, so that nothing is missed; what came of an incomplete commit comes
-// again, and Err says so. It returns an error of the statement, or of the first attempt to connect.
+// again, and Err says so. It returns an error of the statement, of the first attempt to connect, or
+// of a login that is refused.
 func Follow(ctx context.Context, o FollowOptions) error {
 	if !o.Format.valid() {
 		return fmt.Errorf("unknown format %q: one of %s", o.Format, formats)
@@ -79,7 +80,8 @@ type follower struct {
 func (f *follower) once(ctx context.Context) (lost bool, err error) {
 	conn, err := f.o.Dial(ctx)
 	if err != nil {
-		return errors.Is(err, ErrConnect), err
+		// Who is not let in is not let in by trying again, which would count as guessing passwords.
+		return errors.Is(err, ErrConnect) && !NeedsPassword(err), err
 	}
 	defer func() { _ = conn.Close() }() // what is lost cannot be closed, and needs not be
 	f.connected = true

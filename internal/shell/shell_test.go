@@ -4,14 +4,18 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"google.golang.org/grpc/codes"
 
+	"kalamflight/flightsrv/client"
 	"kalamflight/internal/shell"
 	"kalamflight/internal/testkit"
 )
@@ -266,6 +270,32 @@ func TestFailureBeforeTheFirstRowPrintsNoHeading(t *testing.T) {
 		if out != "" || !strings.Contains(messages, "division by zero") || !errors.Is(err, shell.ErrStatement) {
 			t.Errorf("%s: printed %q, said %q, %v", format, out, messages, err)
 		}
+	}
+}
+
+// A login that is refused ends a subscription: trying again would count as guessing passwords.
+func TestFollowStopsWhenALoginIsRefused(t *testing.T) {
+	lost := fmt.Errorf("%w: cut", shell.ErrConnect)
+	refused := fmt.Errorf("%w: %w", shell.ErrConnect, &client.Error{Code: codes.Unauthenticated, Message: "gone"})
+	var dialled int
+	dial := func(context.Context) (shell.Conn, error) {
+		switch dialled++; dialled {
+		case 1:
+			return &conn{answers: map[string]func() (shell.Rows, error){"SUBSCRIBE TO q": func() (shell.Rows, error) {
+				return &rows{schema: numbers(memory.DefaultAllocator, 1).Schema(), failure: lost}, nil
+			}}}, nil
+		case 2:
+			return nil, lost
+		case 3:
+			return nil, refused
+		}
+		t.Fatal("tried again")
+		return nil, nil
+	}
+	err := shell.Follow(t.Context(), shell.FollowOptions{Dial: dial, Query: "q", Out: io.Discard, Err: io.Discard,
+		Format: shell.FormatCSV, Wait: time.Millisecond})
+	if dialled != 3 || !errors.Is(err, refused) {
+		t.Errorf("dialled %d times, %v", dialled, err)
 	}
 }
 
