@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/flight/flightsql/schema_ref"
@@ -103,7 +104,8 @@ func (s *Server) readQuery(ctx context.Context, stream flightdata.Sender, t *tic
 	defer leave()
 	w, rows, err := s.follow(ctx, stream, t)
 	if err == nil && w != nil { // with no more on the stack than need be: that of each that waits is kept
-		err = closeRows(rows, w.copy(ctx, rows))
+		_, err = w.copy(ctx, rows, math.MaxInt)
+		err = closeRows(rows, err)
 	}
 	return cause(ctx, err)
 }
@@ -121,11 +123,11 @@ func (s *Server) follow(ctx context.Context, stream flightdata.Sender, t *ticket
 		return nil, nil, err
 	}
 	if !c.subscribes() {
-		return nil, nil, s.deliver(ctx, "DoGet", func(watch func(engine.Stream) func()) error {
-			return s.run(ctx, x, c, t, func(rows engine.Stream) error {
-				defer watch(rows)()
-				return w.copy(ctx, rows)
-			})
+		inline := len(c.wire) <= deliverInline
+		return nil, nil, s.run(ctx, x, c, t, func(rows engine.Stream) error {
+			first := inline
+			inline = false
+			return s.deliver(ctx, w, rows, first)
 		})
 	}
 	w.hash, w.shares = c.hash, !w.compressed
@@ -161,7 +163,8 @@ func (s *Server) start(ctx context.Context, x *session, c *compiled, t *ticket, 
 		engine.QueryOptions{Params: row, AsOf: t.asOf, Transaction: t.transaction, Rows: t.rows})
 }
 
-// run runs a query once for each row of its values, or once when it has none, and gives each stream to f.
+// run runs a query once for each row of its values, or once when it has none, and gives each stream to f, which closes
+// it.
 func (s *Server) run(ctx context.Context, x *session, c *compiled, t *ticket, f func(engine.Stream) error) error {
 	params := t.params
 	if len(params) == 0 {
@@ -172,7 +175,7 @@ func (s *Server) run(ctx context.Context, x *session, c *compiled, t *ticket, f 
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(f(rows), rows.Close()); err != nil {
+		if err := f(rows); err != nil {
 			return err
 		}
 	}
@@ -200,10 +203,10 @@ func (s *Server) count(ctx context.Context, r request, c *compiled) (n int64, er
 		for {
 			batch, err := rows.Next(ctx)
 			if errors.Is(err, io.EOF) {
-				return nil
+				return rows.Close()
 			}
 			if err != nil {
-				return err
+				return closeRows(rows, err)
 			}
 			n += batch.NumRows()
 			batch.Release()

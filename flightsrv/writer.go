@@ -25,6 +25,8 @@ type writer struct {
 	schema  *arrow.Schema
 	options []ipc.Option
 	opened  bool
+	// pending is a batch that copy took and did not send.
+	pending arrow.RecordBatch
 	// compressed messages are this reader's own; shares says that other readers may get the same batches, under the
 	// schema with that hash.
 	compressed, shares bool
@@ -64,25 +66,32 @@ func (w *writer) open() error {
 	return f.Send(w.stream)
 }
 
-// copy sends a stream of the engine to its end.
-func (w *writer) copy(ctx context.Context, rows engine.Stream) error {
+// copy sends a stream of the engine to its end, or at most so many batches of it; more says that there is another,
+// which the next call sends first.
+func (w *writer) copy(ctx context.Context, rows engine.Stream, most int) (more bool, err error) {
 	if !w.opened {
 		if err := w.open(); err != nil {
-			return err
+			return false, err
 		}
 	}
-	for {
-		batch, err := rows.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
+	for ; ; most-- {
+		batch := w.pending
+		if w.pending = nil; batch == nil {
+			if batch, err = rows.Next(ctx); errors.Is(err, io.EOF) {
+				return false, nil
+			}
+			if err != nil {
+				return false, err
+			}
 		}
-		if err != nil {
-			return err
+		if most == 0 {
+			w.pending = batch
+			return true, nil
 		}
 		err = w.write(batch)
 		batch.Release()
 		if err != nil {
-			return err
+			return false, err
 		}
 	}
 }
