@@ -291,6 +291,8 @@ func (e *env) binary(n *ast.Binary) plan.Expr {
 		op = "json_contains"
 	case "&&":
 		op = "list_has_any"
+	case "?":
+		op = "json_exists_key"
 	case "?|":
 		op = "json_exists_any"
 	case "?&":

@@ -203,6 +203,10 @@ func (p *parser) likeTail(u *unit, start int, key string, negate bool) bool {
 	case "SIMILAR":
 		p.expect("TO")
 	}
+	if k := p.key(); (k == "ANY" || k == "ALL" || k == "SOME") && p.keyAt(1) == "(" {
+		p.unsupported(p.tok().Start, "write the patterns out with OR or AND, or as one: x ~ '^(a|b)'",
+			"%s %s is not supported", key, k)
+	}
 	op := strings.ToLower(key)
 	if op == "rlike" {
 		op = "regexp"

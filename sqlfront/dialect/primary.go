@@ -74,6 +74,10 @@ func (p *parser) primary(u *unit) {
 			p.fail("expected an expression")
 			return
 		}
+		if t.Key == "U" && strings.HasPrefix(p.text[t.End:], "&'") {
+			p.unsupported(t.Start, `write the characters themselves, or E'\u0041'`, "strings with U& are not supported")
+			return
+		}
 		p.word(u)
 	}
 }
