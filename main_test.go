@@ -225,6 +225,30 @@ func TestServeAndExec(t *testing.T) {
 }
 
 // TestSignals has a subscription open while its client, and then the server, are told to end.
+// TestReadme runs the SQL of README.md as a newcomer would type it, from top to bottom on one fresh server. Only the
+// subscription is told to end.
+func TestReadme(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var script strings.Builder
+	for _, block := range regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+		script.WriteString(block[1])
+	}
+	typed := strings.ReplaceAll(script.String(), " OPTIONS (last_rows", " UP TO NOW OPTIONS (last_rows")
+	if typed == script.String() {
+		t.Fatal("README.md has no subscription with last_rows: it would not end here")
+	}
+	s := serve(t, t.TempDir())
+	c := command(t, "exec", "--url", s.url, "-f", "-", "--format", "csv")
+	c.Stdin = strings.NewReader(typed)
+	got := finish(t, c)
+	if got.code != 0 || !strings.Contains(got.stdout, "salaam") {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestSignals(t *testing.T) {
 	s := serve(t, t.TempDir())
 	if got := finish(t, command(t, "exec", "--url", s.url, "-c",
