@@ -49,6 +49,7 @@ const (
 	RootName       = "root"
 	namespacesMax  = 10_000
 	tablesMax      = 100_000
+	usersMax       = 1_000_000
 	nameBytesMax   = manifest.MaxNameBytes
 	columnsMax     = 4096
 	keyColumnsMax  = 32

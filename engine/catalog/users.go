@@ -136,10 +136,15 @@ func (c *Catalog) CreateUser(ctx context.Context, n NewUser, ifNotExists bool) (
 }
 
 // hasUser tells whether a living user has a name already, which is an error unless ifNotExists is set; so is the
-// name of a dropped user.
+// name of a dropped user, and a new one when there is no room for any.
 func (s *Snapshot) hasUser(name string, ifNotExists bool) (bool, error) {
 	id, ok := s.userNames[fold(name)]
 	if !ok {
+		if len(s.users) >= usersMax {
+			return false, &fault.SQL{Kind: fault.ErrExhausted, Code: "54000",
+				Message: fmt.Sprintf("there are %d users already, which is the limit", usersMax),
+				Hint:    "purge those who were dropped: DROP USER .. PURGE"}
+		}
 		return false, nil
 	}
 	old := s.users[id]
