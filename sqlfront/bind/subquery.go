@@ -11,7 +11,10 @@ import (
 // subquery binds a query that is used as a value: its row is an Apply's right side.
 func (e *env) subquery(s *plan.Subquery, q *ast.Query) *plan.Subquery {
 	if e.b.options.Catalog == nil { // a CHECK, a policy or a default: there is nothing to look tables up in
-		e.b.unsupported(q.Start, "%s cannot have a subquery", e.clause)
+		f := e.b.unsupported(q.Start, "%s cannot have a subquery", e.clause)
+		if e.clause == "a policy" {
+			f.hint("keep who may see a row in the row: USING (CURRENT_USER() = ANY (members)), with members TEXT[]")
+		}
 		s.Node = nothing()
 		return s
 	}
