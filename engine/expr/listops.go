@@ -84,9 +84,9 @@ func distinctOf(list []element, equal func(a, b element) bool) ([]element, error
 	return out, nil
 }
 
-// setOperation keeps the different elements of the first list that keep says, told whether the second has them; with
-// both, of the second too.
-func setOperation(both bool, keep func(inSecond bool) bool) maker {
+// setOperation keeps the different elements of the first list that keep says, told whether they are NULL and whether
+// the second has them; with both, of the second too.
+func setOperation(both bool, keep func(null, inSecond bool) bool) maker {
 	return made(func(args []*Vector, i int, equal func(a, b element) bool) ([]element, error) {
 		if !args[1].IsValid(i) {
 			return nil, nil
@@ -98,7 +98,7 @@ func setOperation(both bool, keep func(inSecond bool) bool) maker {
 		if both {
 			return distinctOf(append(first, second...), equal)
 		}
-		kept := slices.DeleteFunc(first, func(e element) bool { return !keep(contains(second, e, equal)) })
+		kept := slices.DeleteFunc(first, func(e element) bool { return !keep(e.null(), contains(second, e, equal)) })
 		return distinctOf(kept, equal)
 	})
 }
@@ -317,18 +317,14 @@ func flattened1(f *frame, n int, sel []uint16, args []*Vector) error {
 	})
 }
 
-// joined concatenates any number of lists; NULL ones are left out, and of NULLs alone it is NULL.
+// joined concatenates any number of lists; NULL ones are left out.
 func joined(f *frame, n int, sel []uint16, args []*Vector) error {
 	return f.lists(n, sel, func(i int) ([]any, error) {
-		var out []any
+		out := []any{}
 		for _, a := range args {
-			if !a.IsValid(i) {
-				continue
+			if a.IsValid(i) {
+				out = append(out, items(a, i)...)
 			}
-			if out == nil {
-				out = []any{}
-			}
-			out = append(out, items(a, i)...)
 		}
 		return out, nil
 	})
@@ -444,7 +440,7 @@ func listOps() map[string]maker {
 	return map[string]maker{
 		"list_sort": sorted(false), "list_reverse_sort": sorted(true),
 		"list_distinct": made(func(args []*Vector, i int, equal func(a, b element) bool) ([]element, error) {
-			return distinctOf(elements(args[0], i), equal)
+			return distinctOf(slices.DeleteFunc(elements(args[0], i), element.null), equal)
 		}),
 		"list_reverse": made(func(args []*Vector, i int, _ func(a, b element) bool) ([]element, error) {
 			list := elements(args[0], i)
@@ -452,8 +448,8 @@ func listOps() map[string]maker {
 			return list, nil
 		}),
 		"list_union":     setOperation(true, nil),
-		"list_intersect": setOperation(false, func(in bool) bool { return in }),
-		"list_except":    setOperation(false, func(in bool) bool { return !in }),
+		"list_intersect": setOperation(false, func(null, in bool) bool { return in && !null }),
+		"list_except":    setOperation(false, func(_, in bool) bool { return !in }),
 		"list_has_any":   overlap(false), "list_has_all": overlap(true),
 		"list_contained_by": func(b *binding) (kernel, error) {
 			k, err := overlap(true)(&binding{name: b.name, types: []manifest.Type{b.types[1], b.types[0]}, result: b.result})

@@ -319,7 +319,7 @@ func listExamples() map[string]Example {
 		"list_sort":         {"list_sort([3, NULL, 1], 'DESC', 'NULLS LAST')", "[3, 1, NULL]"},
 		"list_reverse_sort": {"list_reverse_sort([1, 3, 2])", "[3, 2, 1]"},
 		"list_reverse":      {"list_reverse([1, 2, 3])", "[3, 2, 1]"},
-		"list_distinct":     {"list_distinct([1, 2, 1])", "[1, 2]"},
+		"list_distinct":     {"list_distinct([1, 2, NULL, 1])", "[1, 2]"},
 		"list_union":        {"list_union([1, 2], [2, 3])", "[1, 2, 3]"},
 		"list_intersect":    {"list_intersect([1, 2], [2, 3])", "[2]"},
 		"list_except":       {"list_except([1, 2], [2, 3])", "[1]"},

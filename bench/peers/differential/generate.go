@@ -21,16 +21,17 @@ const (
 	timestamp
 	clock
 	boolean
+	list
 	kinds
 	interval
 )
 
 // columns are those of every table, one of each kind behind the key, and a JSON column j.
-var columns = [kinds]string{"i", "b", "sm", "d", "w", "f", "s", "dt", "ts", "tm", "bo"}
+var columns = [kinds]string{"i", "b", "sm", "d", "w", "f", "s", "dt", "ts", "tm", "bo", "l"}
 
 // types are how the kinds are written in a CAST.
 var types = [...]string{"INTEGER", "BIGINT", "SMALLINT", "DECIMAL(10,2)", "DECIMAL(24,6)", "DOUBLE", "VARCHAR", "DATE",
-	"TIMESTAMP", "TIME", "BOOLEAN", "", "INTERVAL"}
+	"TIMESTAMP", "TIME", "BOOLEAN", "BIGINT[]", "", "INTERVAL"}
 
 // tables with their rows; one is empty, so that every query also meets no rows, and one is large enough for more than
 // one batch and worker.
@@ -98,6 +99,9 @@ func (g *generator) literal(k kind) string {
 		return fmt.Sprintf("TIMESTAMP '2023-%02d-%02d %02d:30:%02d'", 1+g.IntN(12), 1+g.IntN(28), g.IntN(24), g.IntN(60))
 	case clock:
 		return fmt.Sprintf("TIME '%02d:%02d:%02d'", g.IntN(24), g.IntN(4)*15, g.IntN(2)*30)
+	case list:
+		return g.pick("CAST([] AS BIGINT[])", "[NULL, CAST(3 AS BIGINT)]", fmt.Sprintf("[CAST(%d AS BIGINT)]", g.IntN(6)),
+			fmt.Sprintf("[CAST(%d AS BIGINT), %d, NULL]", g.IntN(4), g.IntN(4)))
 	case interval:
 		return fmt.Sprintf("INTERVAL '%d %s'", g.IntN(40)-5,
 			g.pick("days", "hours", "months", "minutes", "years", "seconds", "weeks"))
@@ -162,6 +166,10 @@ func (g *generator) expr(s scope, k kind, depth int) string {
 		return g.date(e)
 	case timestamp:
 		return g.timestamp(e)
+	case list:
+		return g.pick("list_append("+e(list)+", "+e(long)+")", "list_concat("+e(list)+", "+e(list)+")",
+			"["+e(long)+", NULL, "+e(long)+"]", "("+e(list)+")[2:3]", "list_distinct(["+e(long)+"])",
+			"list_reverse("+e(list)+")")
 	case clock:
 		return g.pick("CAST("+e(timestamp)+" AS TIME)", "("+e(clock)+g.pick(" + ", " - ")+"INTERVAL '45 minutes')")
 	default:
@@ -204,6 +212,7 @@ func (g *generator) long(s scope, e func(kind) string) string {
 		fmt.Sprintf("CAST(%s(%s) AS BIGINT)", g.pick("hour", "minute", "second"), e(clock)),
 		"CAST(epoch(" + e(timestamp) + ") AS BIGINT)", "strlen(" + e(text) + ")",
 		"CAST(len([" + e(integer) + ", " + e(integer) + "]) AS BIGINT)", "([" + e(long) + ", " + e(long) + "])[1]",
+		"CAST(len(" + e(list) + ") AS BIGINT)", "(" + e(list) + ")[" + g.pick("1", "2", "-1", "7") + "]",
 		"([" + e(long) + ", NULL, " + e(long) + "])[" + g.pick("3", "-1", "4", "2", "0") + "]",
 		"CAST(length(regexp_replace(" + e(text) + ", '[ab]', '', 'g')) AS BIGINT)"}
 	if len(s) > 0 {
@@ -301,7 +310,11 @@ func (g *generator) scalar() kind {
 func (g *generator) predicate(s scope, depth int) string {
 	k := g.kind()
 	e := func(k kind) string { return g.expr(s, k, depth) }
-	switch g.IntN(14) {
+	switch g.IntN(15) {
+	case 13: // ANY of NULL is NULL here, as in PostgreSQL, and FALSE there
+		return g.pick("list_contains("+e(list)+", "+e(long)+")",
+			"("+e(long)+" = ANY(COALESCE("+e(list)+", CAST([] AS BIGINT[]))))",
+			"list_has_any("+e(list)+", "+e(list)+")")
 	case 0, 1:
 		return fmt.Sprintf("(%s %s %s)", e(k), g.pick("=", "<>", "<", "<=", ">", ">="), e(k))
 	case 2:

@@ -20,7 +20,7 @@ import (
 var states = []string{"hot", "cold", "mixed", "compacted", "worn"}
 
 const definition = `(id BIGINT PRIMARY KEY, i INTEGER, b BIGINT, sm SMALLINT, d DECIMAL(10,2), w DECIMAL(24,6), f DOUBLE,
-	s VARCHAR, dt DATE, ts TIMESTAMP, tm TIME, bo BOOLEAN, j JSON)`
+	s VARCHAR, dt DATE, ts TIMESTAMP, tm TIME, bo BOOLEAN, l BIGINT[], j JSON)`
 
 // written is the table that statements change; DuckDB has it in a schema for each state.
 const written = "w"
