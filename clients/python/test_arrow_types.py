@@ -56,6 +56,9 @@ KEPT = {
         pa.timestamp("us", "Europe/Berlin"), AT.replace(tzinfo=datetime.timezone.utc), pa.timestamp("us", "UTC"), "DATETIME",
     ),
     "embedding": (pa.list_(pa.float32(), 2), [1.0, 2.5], pa.list_(pa.float32(), 2), "EMBEDDING(2)"),
+    "list": (pa.list_(pa.int64()), [1, None], pa.list_(pa.int64()), "BIGINT[]"),
+    "large_list": (pa.large_list(pa.large_string()), ["a", None, "é"], pa.list_(pa.string()), "TEXT[]"),
+    "fixed_size_list": (pa.list_(pa.int16(), 2), [1, 2], pa.list_(pa.int16()), "SMALLINT[]"),
 }  # fmt: skip
 
 # What no type of column holds is refused, not stored as something else.
@@ -63,10 +66,9 @@ REFUSED = {
     "decimal256_wide": pa.decimal256(50, 2),
     "duration": pa.duration("us"),
     "interval": pa.month_day_nano_interval(),
-    "list": pa.list_(pa.int64()),
-    "large_list": pa.large_list(pa.string()),
     "list_view": pa.list_view(pa.int64()),
-    "fixed_size_list": pa.list_(pa.int64(), 2),
+    "list_of_lists": pa.list_(pa.list_(pa.int64())),
+    "list_of_structs": pa.list_(pa.struct([("a", pa.int64())])),
     "struct": pa.struct([("a", pa.int64())]),
     "map": pa.map_(pa.string(), pa.int64()),
 }

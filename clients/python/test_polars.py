@@ -45,9 +45,12 @@ def test_subscription(root, frame):
     works("polars", "subscriptions")
 
 
-def test_lists_have_no_column_type(root):
+def test_lists(root):
+    rows = pl.DataFrame({"k": [1, 2, 3], "l": [[1, None], [], None], "t": [["a"], None, ["é", ""]]})
+    rows.write_database(f"{SPACE}.polars_lists", root, if_table_exists="replace", engine="adbc")
+    assert pl.read_database(f"SELECT * FROM {SPACE}.polars_lists ORDER BY k", root).equals(rows)
     with pytest.raises(Exception, match="no column type holds"):
-        pl.DataFrame({"l": [[1, 2]]}).write_database(f"{SPACE}.polars_lists", root, engine="adbc")
+        pl.DataFrame({"l": [[[1]]]}).write_database(f"{SPACE}.polars_nested", root, engine="adbc")
 
 
 def test_addresses_are_always_tls():
