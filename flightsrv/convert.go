@@ -128,7 +128,7 @@ func (d *dictionaryWriter) WritePayload(p ipc.Payload) error {
 		f.Release()
 		return fmt.Errorf("a message has %d bytes, more than %d: %w", f.Bytes(), most, fault.ErrExhausted)
 	}
-	return f.Send(d.writer.stream)
+	return d.writer.sendCounted(f)
 }
 
 // Close implements ipc.PayloadWriter.

@@ -56,6 +56,9 @@ type Options struct {
 	// IncomingBytes bounds the Arrow messages that are being read, with what they decompress to; 0 means 1 GiB. One user
 	// has half of them. Who finds no room waits for a while.
 	IncomingBytes int64
+	// UnsentBytes bounds the messages of results that wait to be read, of calls that have ended too; 0 means 1 GiB. One
+	// user has half of them. A result waits for its reader while there is no room.
+	UnsentBytes int64
 	// ResultBytes is the size of message that results are cut to; 0 means 2 MiB. Clients refuse 4 MiB and more.
 	ResultBytes int64
 	// Conns bounds the connections, those that have not said who they are included; 0 means 16,384. ConnsPerAddress is the
@@ -133,6 +136,7 @@ func (o *Options) setDefaults() error {
 	orDefault(&o.MessageBytesMax, 256<<20)
 	orDefault(&o.HeaderBytesMax, 64<<10)
 	orDefault(&o.IncomingBytes, 1<<30)
+	orDefault(&o.UnsentBytes, 1<<30)
 	orDefault(&o.ResultBytes, 2<<20)
 	orDefault(&o.Conns, 16<<10)
 	orDefault(&o.ConnsPerAddress, (o.Conns+1)/2)
@@ -189,6 +193,7 @@ type Server struct {
 	calls    atomic.Int64
 	streams  *quota
 	incoming *quota
+	unsent   *unsent
 	meter    meter
 	// runName and lastCall name the calls of this server that have no name.
 	runName  string
@@ -214,6 +219,7 @@ func New(o Options) (*Server, error) {
 		tickets: newSealer(o.Backend.Secret(), "ticket"), sessions: newSessions(o.Backend, o),
 		kept: newKeeper(o), running: newRunning(), polls: newPolls(o), frames: newFrames(), health: health.NewServer(),
 		runName:  rand.Text()[:8] + "-",
+		unsent:   newUnsent(o),
 		incoming: newQuota("bytes of messages being read", "53400", o.IncomingBytes, (o.IncomingBytes+1)/2),
 		streams:  newQuota("results being read", "53300", o.Streams, o.StreamsPerUser), swept: make(chan struct{}),
 		addresses: newRates("calls from this address", o.CallsPerAddress),

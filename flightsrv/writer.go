@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
+	"sync/atomic"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -13,6 +15,7 @@ import (
 	"kalamflight/engine"
 	"kalamflight/flightsrv/flightdata"
 	"kalamflight/internal/fault"
+	"kalamflight/manifest"
 )
 
 // resultBytesMax is what no message of a result reaches unless it is one row: stock Go and Rust clients refuse 4 MiB.
@@ -31,6 +34,11 @@ type writer struct {
 	// schema with that hash.
 	compressed, shares bool
 	hash               uint64
+	// ctx is that of the call, user who reads it, and unread how many messages of it wait to be read; nil before the first
+	// and when nobody is known.
+	ctx    context.Context
+	user   manifest.UserID
+	unread *atomic.Int64
 	// dictionaries sends the batches of a schema that has some; nil for others.
 	dictionaries *dictionaryWriter
 }
@@ -41,7 +49,10 @@ func (s *Server) newWriter(ctx context.Context, stream flightdata.Sender, schema
 		return nil, err
 	}
 	w := &writer{server: s, stream: stream, schema: schema, options: []ipc.Option{ipc.WithAllocator(s.alloc)},
-		compressed: true}
+		compressed: true, ctx: ctx}
+	if c, err := callerOf(ctx); err == nil {
+		w.user = c.principal.ID
+	}
 	switch f.compression {
 	case "lz4":
 		w.options = append(w.options, ipc.WithLZ4())
@@ -192,7 +203,7 @@ func (w *writer) send(rows arrow.RecordBatch) error {
 	}
 	n := rows.NumRows()
 	if f.Bytes() < resultBytesMax || n == 1 && f.Bytes() <= w.server.o.MessageBytesMax {
-		return f.Send(w.stream)
+		return w.sendCounted(f)
 	}
 	size := f.Bytes()
 	f.Release()
@@ -208,4 +219,26 @@ func (w *writer) send(rows arrow.RecordBatch) error {
 		}
 	}
 	return nil
+}
+
+// unsentMin is the size from which a message is counted until it is read: what is smaller fits with thousands of others
+// into what each call costs anyway.
+const unsentMin = 8 << 10
+
+// sendCounted sends a frame, which it takes, and counts it until the client has it or the connection is gone.
+func (w *writer) sendCounted(f *flightdata.Frame) error {
+	if f.Bytes() < unsentMin {
+		return f.Send(w.stream)
+	}
+	if w.unread == nil {
+		w.unread = new(atomic.Int64) // no part of w: what is left of it would keep the connection
+	}
+	l, err := w.server.unsent.take(w.ctx, w.user, w.unread, int64(f.Bytes()))
+	if err != nil {
+		f.Release()
+		return err
+	}
+	f.OnFree(l.free)
+	runtime.AddCleanup(f, (*lease).free, l)
+	return f.Send(w.stream)
 }

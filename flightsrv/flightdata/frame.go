@@ -26,7 +26,13 @@ type Frame struct {
 	// refs counts the owners and the large parts in gRPC's hands; the last one frees payload.
 	refs    atomic.Int64
 	payload ipc.Payload
+	// freed is called when the payload is freed; nil for nothing.
+	freed func()
 }
+
+// OnFree has f called when gRPC has written the last large part of the frame, or nobody will send it any more. It is
+// called before the frame is sent. A connection that is closed may forget a frame, which then is garbage.
+func (f *Frame) OnFree(freed func()) { f.freed = freed }
 
 // Extra is what a message carries beside its Arrow data. The zero value is nothing.
 type Extra struct {
@@ -111,6 +117,9 @@ func (f *Frame) Retain() { f.refs.Add(1) }
 func (f *Frame) Release() {
 	if f.refs.Add(-1) == 0 {
 		f.payload.Release()
+		if f.freed != nil {
+			f.freed()
+		}
 	}
 }
 

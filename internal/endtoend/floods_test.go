@@ -323,3 +323,53 @@ func TestUnreadResults(t *testing.T) {
 	conn.Close()
 	b.survives(t, 1024)
 }
+
+// TestUnreadMessages: results of one message, whose calls end at once, take no more memory when nobody reads them than
+// the server says; connections that are closed give it back, whatever they had.
+func TestUnreadMessages(t *testing.T) {
+	b := besiege(t)
+	for range 2 {
+		conn, c := b.attacker(t)
+		info, err := c.GetFlightInfo(as(b.token), sqlDescriptor(t,
+			"SELECT i, repeat('x', 1000) AS s FROM generate_series(1, 1900) g(i)"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range size(1000, 300) {
+			if _, err := c.DoGet(as(b.token), info.Endpoint[0].Ticket); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(500 * time.Millisecond) // they are made
+		answersHonestly(t, b.url)
+		t.Logf("peak %d MiB", peakBytes(t, b.child)>>20)
+		conn.Close()
+	}
+	_, c := b.attacker(t)
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		info, err := c.GetFlightInfo(as(b.token), sqlDescriptor(t,
+			"SELECT i, repeat('x', 1000) AS s FROM generate_series(1, 20000) g(i)"))
+		if err == nil {
+			err = readWhole(as(b.token), c, info.Endpoint[0].Ticket)
+		}
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("a result that is read, after those that were not: %v", err)
+		}
+	}
+	b.survives(t, 1024)
+}
+
+// readWhole reads a result to its end.
+func readWhole(ctx context.Context, c pb.FlightServiceClient, ticket *pb.Ticket) error {
+	s, err := c.DoGet(ctx, ticket)
+	for err == nil {
+		_, err = s.Recv()
+	}
+	if err == io.EOF {
+		return nil
+	}
+	return err
+}

@@ -189,6 +189,7 @@ func serve(ctx context.Context, o Options, e *engine.Engine, listener net.Listen
 	options := flightsrv.Options{Backend: flightsrv.Engine(e), Version: o.Version, TLS: config,
 		Plaintext: o.Insecure, SessionTTL: o.SessionIdle, Trace: o.Trace, Logger: o.Logger}
 	options.IncomingBytes, options.Limits.DecodedBytes = o.incoming()
+	options.UnsentBytes = options.IncomingBytes
 	if err := o.Logins.wire(&options); err != nil {
 		return nil, err
 	}
