@@ -467,8 +467,9 @@ func arrayBytes(a arrow.Array) int64 {
 		n += textBytes(a.ValueOffsets())
 	case *array.List:
 		if a.Len() > 0 {
-			offsets := a.Offsets()[:a.Len()+1]
-			part := array.NewSlice(a.ListValues(), int64(offsets[0]), int64(offsets[a.Len()]))
+			first, _ := a.ValueOffsets(0)
+			_, end := a.ValueOffsets(a.Len() - 1)
+			part := array.NewSlice(a.ListValues(), first, end)
 			n += 4*int64(a.Len()) + arrayBytes(part)
 			part.Release()
 		}
