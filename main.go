@@ -345,7 +345,8 @@ func (c *serveCommand) Run(ctx context.Context, p *process) error {
 // GOMEMLIMIT says otherwise: left alone, it lets the heap become twice as large.
 func (c *serveCommand) limitHeap() {
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
-		held := int64(c.TotalBytes) + int64(c.HotBytes)
+		o := server.Options{TotalBytes: int64(c.TotalBytes), HotBytes: int64(c.HotBytes)}
+		held := o.HeldBytes()
 		debug.SetMemoryLimit(held + held/4 + 1<<30)
 	}
 }

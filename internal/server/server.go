@@ -221,6 +221,21 @@ func (o *Options) incoming() (all, batch int64) {
 	return all, min(all/2, 512<<20)
 }
 
+// HeldBytes is about how much of the Go heap clients can have the server hold, by its budgets: statements, rows that
+// are not flushed, messages that are read and that wait to be read. The cache of columns lies outside of the heap, and
+// what clients prepare or keep (prepared statements, RETURNING) has bounds of its own.
+func (o *Options) HeldBytes() int64 {
+	withDefaults := Options{TotalBytes: o.TotalBytes, HotBytes: o.HotBytes}
+	if withDefaults.TotalBytes <= 0 {
+		withDefaults.TotalBytes = 4 << 30
+	}
+	if withDefaults.HotBytes <= 0 {
+		withDefaults.HotBytes = 1 << 30
+	}
+	incoming, _ := withDefaults.incoming()
+	return withDefaults.TotalBytes + withDefaults.HotBytes + 2*incoming
+}
+
 func compileDefault(c manifest.Column) (plan.Expr, error) {
 	return sqlfront.CompileDefault(c.Default, c.Type)
 }
