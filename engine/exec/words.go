@@ -36,11 +36,11 @@ func newWordIndex(words int, seed uint64) wordIndex {
 	case 1:
 		return newWordTable[[1]uint64](seed)
 	case 2:
-		return newWordTable[[2]uint64](seed)
+		return newRefTable[[2]uint64](seed)
 	case 3:
-		return newWordTable[[3]uint64](seed)
+		return newRefTable[[3]uint64](seed)
 	case 4:
-		return newWordTable[[4]uint64](seed)
+		return newRefTable[[4]uint64](seed)
 	}
 	return &longIndex{words: words, strings: newInterner(seed)}
 }
@@ -51,7 +51,8 @@ type slot[K wordKey] struct {
 	id  uint32
 }
 
-// wordTable is an open-addressing table with its keys in the slots.
+// wordTable is an open-addressing table with its keys in the slots, which is best while they are one word: refTable is
+// for more.
 type wordTable[K wordKey] struct {
 	seed  uint64
 	slots []slot[K]
