@@ -189,12 +189,16 @@ func flightService() *grpc.ServiceDesc {
 		d.Methods[i].Handler = func(srv any, ctx context.Context, read func(any) error,
 			interceptor grpc.UnaryServerInterceptor) (any, error) {
 			return interceptor(ctx, nil, info, func(ctx context.Context, _ any) (any, error) {
-				return m.Handler(srv, ctx, func(v any) error {
+				answer, err := m.Handler(srv, ctx, func(v any) error {
 					if err := read(v); err != nil {
 						return err
 					}
 					return flightdata.Readable(v)
 				}, nil)
+				if err != nil {
+					return nil, err
+				}
+				return srv.(*Server).counted(ctx, answer)
 			})
 		}
 	}

@@ -6,6 +6,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	"kalamflight/flightsrv/flightdata"
 	"kalamflight/manifest"
 )
 
@@ -76,4 +79,23 @@ func (u *unsent) collect() {
 	if now-last > int64(unsentCollect) && u.collected.CompareAndSwap(last, now) {
 		runtime.GC()
 	}
+}
+
+// counted is the answer of a unary call, counted until it is read when it is large.
+func (s *Server) counted(ctx context.Context, answer any) (any, error) {
+	m, ok := answer.(proto.Message)
+	if !ok || proto.Size(m) < unsentMin {
+		return answer, nil
+	}
+	c, err := callerOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l, err := s.unsent.take(ctx, c.principal.ID, new(atomic.Int64), int64(proto.Size(m)))
+	if err != nil {
+		return nil, err
+	}
+	out := &flightdata.Counted{Message: m, Free: l.free}
+	runtime.AddCleanup(out, (*lease).free, l)
+	return out, nil
 }

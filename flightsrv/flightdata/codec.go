@@ -62,10 +62,34 @@ var errUnreadable = &fault.SQL{Kind: fault.ErrInvalid, Code: "08P01",
 // Name is "proto": peers cannot tell this codec from the stock one.
 func (c Codec) Name() string { return grpcproto.Name }
 
+// Counted is a message of more than 1 KiB of which gRPC says when it has written it. Free is called then, or, when the
+// connection forgets the message, never: the Counted is garbage then.
+type Counted struct {
+	Message proto.Message
+	Free    func()
+}
+
+// Get implements mem.BufferPool; gRPC takes nothing from this pool.
+func (c *Counted) Get(n int) *[]byte {
+	b := make([]byte, n)
+	return &b
+}
+
+// Put implements mem.BufferPool.
+func (c *Counted) Put(*[]byte) { c.Free() }
+
 // Marshal implements encoding.CodecV2.
 func (c Codec) Marshal(v any) (mem.BufferSlice, error) {
-	if f, ok := v.(*Frame); ok {
-		return f.slices(), nil
+	switch v := v.(type) {
+	case *Frame:
+		return v.slices(), nil
+	case *Counted:
+		b, err := proto.Marshal(v.Message)
+		if err != nil {
+			v.Free()
+			return nil, err
+		}
+		return mem.BufferSlice{mem.NewBuffer(&b, v)}, nil
 	}
 	return c.proto.Marshal(v)
 }

@@ -366,6 +366,29 @@ func TestUnreadMessages(t *testing.T) {
 	b.survives(t, 0)
 }
 
+// TestUnreadAnswers: large answers that nobody reads, tickets of long statements, are bounded like results.
+func TestUnreadAnswers(t *testing.T) {
+	b := besiege(t)
+	conn, _ := b.attacker(t)
+	d := sqlDescriptor(t, "SELECT 1"+strings.Repeat(" ", 900_000))
+	for range size(1000, 300) {
+		s, err := conn.NewStream(as(b.token), &grpc.StreamDesc{ServerStreams: true},
+			"/arrow.flight.protocol.FlightService/GetFlightInfo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.SendMsg(d); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.CloseSend(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answersHonestly(t, b.url)
+	conn.Close()
+	b.survives(t, 0)
+}
+
 // readWhole reads a result to its end.
 func readWhole(ctx context.Context, c pb.FlightServiceClient, ticket *pb.Ticket) error {
 	s, err := c.DoGet(ctx, ticket)
