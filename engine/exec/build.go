@@ -16,7 +16,8 @@ const maxDepth = 1000
 
 // newExecution makes what the operators of a query share. The context is attached by the builder.
 func newExecution(ctx context.Context, env *Env) *execution {
-	x := &execution{env: env, budget: NewBudget("query", env.MemoryBytes, env.Server), seed: rand.Uint64()}
+	x := &execution{env: env, budget: NewBudget("query", env.MemoryBytes, env.Server),
+		scratch: NewBudget("query", 0, env.Server), seed: rand.Uint64()}
 	x.ctx, x.cancel = context.WithCancelCause(ctx)
 	x.budget.ending = x.ending()
 	known := expr.Env{}

@@ -113,6 +113,16 @@ func (e *exprEval) all(b *expr.Batch) ([]*expr.Vector, error) {
 	return e.out, nil
 }
 
+// made is about how many bytes of texts the last call of all made.
+func (e *exprEval) made() (n int64) {
+	for i, v := range e.out {
+		if e.evs[i] != nil {
+			n += int64(cap(v.Bytes))
+		}
+	}
+	return n
+}
+
 // one evaluates expression i over b.
 func (e *exprEval) one(b *expr.Batch, i int) (*expr.Vector, error) {
 	if c := e.set.col[i]; c >= 0 {

@@ -78,7 +78,10 @@ type execution struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	budget *Budget
-	seed   uint64
+	// scratch counts the texts that expressions make of a batch, against the user's limit and not the query's: an operator
+	// that holds all that the query may have can still hand on its rows.
+	scratch *Budget
+	seed    uint64
 	// wait counts the coordinator; workers end before it does.
 	wait sync.WaitGroup
 
@@ -128,6 +131,7 @@ func (x *execution) close() {
 		}
 	}
 	x.budget.Release(x.budget.Used())
+	x.scratch.Release(x.scratch.Used())
 }
 
 // readLocked is what the sources have read. They are asked under the lock, so that none is closed meanwhile: they only

@@ -78,6 +78,8 @@ type projectOp struct {
 	input operator
 	set   *exprSet
 	place []int
+	// scratch is what the texts that it makes count against.
+	scratch *Budget
 }
 
 func (b *builder) buildProject(ctx context.Context, n *plan.Project) (operator, error) {
@@ -85,7 +87,7 @@ func (b *builder) buildProject(ctx context.Context, n *plan.Project) (operator, 
 	if err != nil {
 		return nil, err
 	}
-	op := &projectOp{input: in, set: newExprSet(types, b.exec.env.Expr)}
+	op := &projectOp{input: in, set: newExprSet(types, b.exec.env.Expr), scratch: b.exec.scratch}
 	if op.place, err = op.set.addAll(n.Exprs); err != nil {
 		return nil, err
 	}
@@ -101,7 +103,8 @@ func (o *projectOp) run(ctx context.Context, out sink) error {
 		if err != nil {
 			return nil, err
 		}
-		return &projectStage{next: next, ev: o.set.eval(), place: o.place, vectors: make([]*expr.Vector, len(o.place))}, nil
+		return &projectStage{next: next, ev: o.set.eval(), place: o.place, vectors: make([]*expr.Vector, len(o.place)),
+			mem: account{budget: o.scratch, who: "an expression"}}, nil
 	})
 }
 
@@ -110,6 +113,8 @@ type projectStage struct {
 	ev      *exprEval
 	place   []int
 	vectors []*expr.Vector
+	// mem holds the texts that were made, which stay while what follows waits.
+	mem account
 }
 
 func (s *projectStage) push(ctx context.Context, b *expr.Batch) error {
@@ -117,13 +122,22 @@ func (s *projectStage) push(ctx context.Context, b *expr.Batch) error {
 	if err != nil {
 		return err
 	}
+	if n := s.ev.made(); n > reserveStep {
+		if err := s.mem.hold(n); err != nil {
+			return err
+		}
+	}
 	for i, p := range s.place {
 		s.vectors[i] = all[p]
 	}
 	return s.next.push(ctx, &expr.Batch{Len: b.Len, Vectors: s.vectors, Sel: b.Sel})
 }
 
-func (s *projectStage) finish(ctx context.Context) error { return s.next.finish(ctx) }
+func (s *projectStage) finish(ctx context.Context) error {
+	err := s.next.finish(ctx)
+	s.mem.free()
+	return err
+}
 
 // limitOp passes count rows after skip.
 type limitOp struct {

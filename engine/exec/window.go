@@ -81,7 +81,7 @@ func (b *builder) reorder(in operator, cols []plan.Column, width int, place []in
 	if sorted {
 		return in, nil
 	}
-	op := &projectOp{input: in, set: newExprSet(columnTypes(cols), b.exec.env.Expr)}
+	op := &projectOp{input: in, set: newExprSet(columnTypes(cols), b.exec.env.Expr), scratch: b.exec.scratch}
 	refs := columnRefs(cols)
 	exprs := append([]plan.Expr(nil), refs[:width]...)
 	for _, p := range place {
