@@ -77,12 +77,12 @@ func aimsOf(ctx context.Context, o settings, folder, namespace string, tables []
 		queries[i].name += fmt.Sprintf(", at most %g", a.most)
 	}
 	t := newTable(os.Stdout, "aims: "+namespace, "DuckDB")
-	if err := s.race(ctx, t, o.chosen(queries), o.rounds); err != nil || o.cache < 0 {
+	if err := s.run(ctx, t, o, queries); err != nil || o.cache < 0 || o.profile != "" {
 		return err
 	}
 	if err := s.native(ctx, "own", namespace, tables); err != nil {
 		return err
 	}
 	t = newTable(os.Stdout, "hot columns: "+namespace, "DuckDB's tables")
-	return s.race(ctx, t, o.chosen(queries), o.rounds)
+	return s.run(ctx, t, o, queries)
 }

@@ -123,6 +123,9 @@ func tpch(ctx context.Context, o settings) (err error) {
 // run races the chosen queries, or profiles our side of them.
 func (s *sides) run(ctx context.Context, t *table, o settings, queries []query) (err error) {
 	queries = o.chosen(queries)
+	if len(queries) == 0 {
+		return nil
+	}
 	if o.profile == "" {
 		return s.race(ctx, t, queries, o.rounds)
 	}

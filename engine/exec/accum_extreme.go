@@ -3,6 +3,7 @@ package exec
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"math"
 
 	"kalamflight/engine/expr"
@@ -171,7 +172,65 @@ func (a *best) update(in *aggInput) error {
 	if !a.nulls && a.value != a.key {
 		part = a.live.only(&part, in.args[a.value])
 	}
+	if part.groups == nil && a.key >= 0 && part.n > 1 {
+		if k := part.args[a.key]; expr.Stringy(k.Type) && k.Dict == nil && !k.Const {
+			row, better := a.bestText(&part, k)
+			if !better {
+				return nil
+			}
+			part.sel, part.n = []uint16{uint16(row)}, 1
+		}
+	}
 	return a.take(&part)
+}
+
+// bestText finds the row of one group whose text k is best, and tells whether it is better than the one stored. The
+// first eight bytes, as a number, decide nearly every comparison.
+func (a *best) bestText(in *aggInput, k *expr.Vector) (row int, better bool) {
+	var most []byte
+	var lead uint64
+	have := a.rows[0] > 0
+	if have {
+		id := a.rows[0] - 1
+		v, j := at(&a.store.chunks[id>>chunkShift].cols[a.key], int(id&(chunkRows-1)))
+		most = v.Bytes[v.Offsets[j]:v.Offsets[j+1]]
+		lead = leading(v.Bytes, int(v.Offsets[j]), int(v.Offsets[j+1]))
+	}
+	for i := range in.n {
+		r := in.row(i)
+		from, to := int(k.Offsets[r]), int(k.Offsets[r+1])
+		p := leading(k.Bytes, from, to)
+		if have {
+			if a.largest && p < lead || !a.largest && p > lead {
+				continue
+			}
+			if p == lead {
+				if c := bytes.Compare(k.Bytes[from:to], most); c == 0 || a.largest == (c < 0) {
+					continue
+				}
+			}
+		}
+		have, better, row = true, true, r
+		most, lead = k.Bytes[from:to], p
+	}
+	return row, better
+}
+
+// leading is the first eight bytes of b[from:to] as a number that orders as they do; what is missing counts as zeros,
+// so that equal numbers decide nothing.
+func leading(b []byte, from, to int) uint64 {
+	if from+8 <= len(b) {
+		x := binary.BigEndian.Uint64(b[from:])
+		if n := to - from; n < 8 {
+			x &= ^uint64(0) << (64 - 8*n)
+		}
+		return x
+	}
+	var x uint64
+	for i := range min(8, to-from) {
+		x |= uint64(b[from+i]) << (56 - 8*i)
+	}
+	return x
 }
 
 // take stores the rows that are better than what their group has. Rows of one group in one batch compete first, so that
