@@ -7,6 +7,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 
+	"kalamflight/internal/interval"
 	"kalamflight/manifest"
 )
 
@@ -45,25 +46,25 @@ func instants(f *frame, n int) any {
 }
 
 // truncate cuts a wall time down to a unit.
-func truncate(u timeUnit, local int64) int64 {
-	if u.micros > 0 {
-		return local - floorMod(local, u.micros)
+func truncate(u interval.Unit, local int64) int64 {
+	if u.Micros > 0 {
+		return local - floorMod(local, u.Micros)
 	}
 	days := floorDiv(local, microsPerDay)
-	switch u.name {
+	switch u.Name {
 	case "day":
 	case "week":
 		days -= isoWeekday(days) - 1
 	default:
 		d := dateOf(days)
 		d.day = 1
-		switch u.name {
+		switch u.Name {
 		case "quarter":
 			d.month -= (d.month - 1) % 3
 		case "month":
 		default:
 			d.month = 1
-			switch years := u.months / 12; u.name {
+			switch years := u.Months / 12; u.Name {
 			case "decade":
 				d.year = floorDiv(d.year, years) * years
 			case "century", "millennium":
@@ -76,23 +77,23 @@ func truncate(u timeUnit, local int64) int64 {
 }
 
 // truncateInterval drops the parts below a unit.
-func truncateInterval(u timeUnit, v arrow.MonthDayNanoInterval) arrow.MonthDayNanoInterval {
+func truncateInterval(u interval.Unit, v arrow.MonthDayNanoInterval) arrow.MonthDayNanoInterval {
 	switch {
-	case u.micros > 0:
-		v.Nanoseconds -= v.Nanoseconds % (u.micros * 1000)
-	case u.days > 0:
+	case u.Micros > 0:
+		v.Nanoseconds -= v.Nanoseconds % (u.Micros * 1000)
+	case u.Days > 0:
 		v.Nanoseconds = 0
-		v.Days -= v.Days % int32(u.days)
+		v.Days -= v.Days % int32(u.Days)
 	default:
 		v.Nanoseconds, v.Days = 0, 0
-		v.Months -= v.Months % int32(u.months)
+		v.Months -= v.Months % int32(u.Months)
 	}
 	return v
 }
 
 // unitArg is the unit that argument 0 of row i names; a constant is looked up once by the caller.
-func unitArg(s string) (timeUnit, error) {
-	u, ok := unitOf(s)
+func unitArg(s string) (interval.Unit, error) {
+	u, ok := interval.UnitOf(s)
 	if !ok {
 		return u, invalid(codeParameter, "there is no unit of time %s", strconv.Quote(s))
 	}
@@ -100,7 +101,7 @@ func unitArg(s string) (timeUnit, error) {
 }
 
 // withUnit runs fn for each row with the unit of its first argument.
-func withUnit(f *frame, n int, sel []uint16, args []*Vector, fn func(i int, u timeUnit) error) error {
+func withUnit(f *frame, n int, sel []uint16, args []*Vector, fn func(i int, u interval.Unit) error) error {
 	if args[0].Const {
 		u, err := unitArg(args[0].str(0))
 		if err != nil {
@@ -126,7 +127,7 @@ func dateTrunc(b *binding) (kernel, error) {
 	if b.result.Kind == manifest.Interval {
 		return func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[arrow.MonthDayNanoInterval](f, n)
-			return withUnit(f, n, sel, args, func(i int, u timeUnit) error {
+			return withUnit(f, n, sel, args, func(i int, u interval.Unit) error {
 				out[i] = truncateInterval(u, wideAt[arrow.MonthDayNanoInterval](args[1], i))
 				return nil
 			})
@@ -135,7 +136,7 @@ func dateTrunc(b *binding) (kernel, error) {
 	zone := b.env.zone()
 	return func(f *frame, n int, sel []uint16, args []*Vector) error {
 		out := instants(f, n)
-		return withUnit(f, n, sel, args, func(i int, u timeUnit) error {
+		return withUnit(f, n, sel, args, func(i int, u interval.Unit) error {
 			return storeLocal(f, out, i, truncate(u, localAt(args[1], i, zone)), zone)
 		})
 	}, nil
@@ -171,11 +172,11 @@ func fieldOf(name string) field {
 	case "era":
 		return onDate(func(d date) int64 { return int64(one(d.year > 0)) })
 	}
-	u, ok := unitOf(name)
+	u, ok := interval.UnitOf(name)
 	if !ok {
 		return nil
 	}
-	switch u.name {
+	switch u.Name {
 	case "year":
 		return onDate(func(d date) int64 { return d.year })
 	case "quarter":
@@ -218,7 +219,7 @@ func intervalField(name string, v arrow.MonthDayNanoInterval) (int64, bool) {
 	if name == "epoch" {
 		return int64(intervalSeconds(v)), true
 	}
-	u, ok := unitOf(name)
+	u, ok := interval.UnitOf(name)
 	if !ok {
 		switch name { // names that only functions have: an interval has no weekdays
 		case "dow", "dayofweek", "isodow", "doy", "dayofyear", "isoyear", "yearweek":
@@ -226,7 +227,7 @@ func intervalField(name string, v arrow.MonthDayNanoInterval) (int64, bool) {
 		}
 		return 0, false
 	}
-	switch u.name {
+	switch u.Name {
 	case "year":
 		return months / 12, true
 	case "quarter":
@@ -238,7 +239,7 @@ func intervalField(name string, v arrow.MonthDayNanoInterval) (int64, bool) {
 	case "day":
 		return int64(v.Days), true
 	case "decade", "century", "millennium":
-		return months / u.months, true
+		return months / u.Months, true
 	case "hour":
 		return micros / microsPerHour, true
 	case "minute":
@@ -376,44 +377,44 @@ func epoch(b *binding) (kernel, error) {
 }
 
 // dateDiff counts the boundaries of a unit between two wall times.
-func dateDiff(u timeUnit, from, to int64) (int64, error) {
+func dateDiff(u interval.Unit, from, to int64) (int64, error) {
 	a, b := truncate(u, from), truncate(u, to)
-	if u.micros > 0 {
+	if u.Micros > 0 {
 		d, ok := addOK(b, -a)
 		if !ok {
 			return 0, outOfRange("BIGINT")
 		}
-		return d / u.micros, nil
+		return d / u.Micros, nil
 	}
-	if u.days > 0 {
-		return (b - a) / microsPerDay / u.days, nil
+	if u.Days > 0 {
+		return (b - a) / microsPerDay / u.Days, nil
 	}
 	da, db := dateOf(floorDiv(a, microsPerDay)), dateOf(floorDiv(b, microsPerDay))
-	return floorDiv((db.year-da.year)*12+int64(db.month-da.month), u.months), nil
+	return floorDiv((db.year-da.year)*12+int64(db.month-da.month), u.Months), nil
 }
 
 // dateSub counts the whole units between two wall times.
-func dateSub(u timeUnit, from, to int64) (int64, error) {
+func dateSub(u interval.Unit, from, to int64) (int64, error) {
 	if to < from {
 		n, err := dateSub(u, to, from)
 		return -n, err
 	}
-	if u.months == 0 {
+	if u.Months == 0 {
 		d, ok := addOK(to, -from)
 		if !ok {
 			return 0, outOfRange("BIGINT")
 		}
-		return d / max(u.micros, u.days*microsPerDay), nil
+		return d / max(u.Micros, u.Days*microsPerDay), nil
 	}
 	a, b := dateOf(floorDiv(from, microsPerDay)), dateOf(floorDiv(to, microsPerDay))
 	months := (b.year-a.year)*12 + int64(b.month-a.month)
 	if a.addMonths(months).days()*microsPerDay+floorMod(from, microsPerDay) > to {
 		months--
 	}
-	return months / u.months, nil
+	return months / u.Months, nil
 }
 
-func unitsBetween(count func(u timeUnit, from, to int64) (int64, error)) maker {
+func unitsBetween(count func(u interval.Unit, from, to int64) (int64, error)) maker {
 	return func(b *binding) (kernel, error) {
 		if s, ok := b.text(0); ok {
 			if _, err := unitArg(s); err != nil {
@@ -423,7 +424,7 @@ func unitsBetween(count func(u timeUnit, from, to int64) (int64, error)) maker {
 		zone := b.env.zone()
 		return func(f *frame, n int, sel []uint16, args []*Vector) error {
 			out := payload[int64](f, n)
-			return withUnit(f, n, sel, args, func(i int, u timeUnit) (err error) {
+			return withUnit(f, n, sel, args, func(i int, u interval.Unit) (err error) {
 				out[i], err = count(u, localAt(args[1], i, zone), localAt(args[2], i, zone))
 				return err
 			})
@@ -557,19 +558,11 @@ func keepDigits(micros, digits int64) int64 {
 
 // makeInterval is the kernel of to_days(n) and the rest.
 func makeInterval(unit string) maker {
-	u, _ := unitOf(unit)
+	u, _ := interval.UnitOf(unit)
 	return plain(checked1(func(n int64) (arrow.MonthDayNanoInterval, error) {
-		r, ok := mulOK(n, max(u.months, u.days, u.micros))
-		sum := intervalSum{over: !ok}
-		switch {
-		case u.months > 0:
-			sum.months = r
-		case u.days > 0:
-			sum.days = r
-		default:
-			sum.micros = r
-		}
-		return sum.done(strconv.FormatInt(n, 10)+" "+unit+"s", false)
+		var sum interval.Sum
+		sum.Times(n, u)
+		return intervalOfSum(sum)
 	}))
 }
 

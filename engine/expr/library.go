@@ -5,6 +5,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 
+	"kalamflight/internal/interval"
 	"kalamflight/manifest"
 )
 
@@ -118,32 +119,19 @@ func addIntervalKernel(x manifest.TypeKind, minus bool, env *Env) kernel {
 }
 
 func addIntervals(a, b arrow.MonthDayNanoInterval, sign int64) (arrow.MonthDayNanoInterval, error) {
-	sum := intervalSum{months: int64(a.Months) + sign*int64(b.Months), days: int64(a.Days) + sign*int64(b.Days),
-		micros: a.Nanoseconds / 1000}
-	sum.plus(&sum.micros, sign*(b.Nanoseconds/1000))
-	if sum.over {
-		return a, outOfRange("INTERVAL")
-	}
-	v, err := sum.done("the sum", false)
-	if err != nil {
-		err = outOfRange("INTERVAL")
-	}
-	return v, err
+	sum := interval.Sum{Months: int64(a.Months) + sign*int64(b.Months), Days: int64(a.Days) + sign*int64(b.Days),
+		Micros: a.Nanoseconds / 1000}
+	sum.Plus(&sum.Micros, sign*(b.Nanoseconds/1000))
+	return intervalOfSum(sum)
 }
 
 // scaleInterval multiplies or divides an interval; what is left of months and days goes on into smaller parts.
 func scaleInterval(op string, by manifest.TypeKind) kernel {
 	if by == manifest.BigInt && op == "*" {
 		return checked2(func(v arrow.MonthDayNanoInterval, n int64) (arrow.MonthDayNanoInterval, error) {
-			months, ok1 := mulOK(int64(v.Months), n)
-			days, ok2 := mulOK(int64(v.Days), n)
-			micros, ok3 := mulOK(v.Nanoseconds/1000, n)
-			sum := intervalSum{months: months, days: days, micros: micros, over: !ok1 || !ok2 || !ok3}
-			r, err := sum.done("", false)
-			if err != nil {
-				err = outOfRange("INTERVAL")
-			}
-			return r, err
+			var sum interval.Sum
+			sum.Times(n, interval.Unit{Months: int64(v.Months), Days: int64(v.Days), Micros: v.Nanoseconds / 1000})
+			return intervalOfSum(sum)
 		})
 	}
 	scale := func(v arrow.MonthDayNanoInterval, by float64) (arrow.MonthDayNanoInterval, error) {

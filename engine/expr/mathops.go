@@ -6,6 +6,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 
+	"kalamflight/internal/interval"
 	"kalamflight/manifest"
 )
 
@@ -88,62 +89,43 @@ func toMoment(b *binding) (kernel, error) {
 
 // intervalOf is make_interval(years, months, weeks, days, hours, minutes, seconds); what is not given is 0.
 func intervalOf(f *frame, n int, sel []uint16, args []*Vector) error {
-	units := [...]struct{ months, days, micros int64 }{{months: 12}, {months: 1}, {days: 7}, {days: 1},
-		{micros: microsPerHour}, {micros: microsPerMinute}}
+	units := [...]interval.Unit{{Months: 12}, {Months: 1}, {Days: 7}, {Days: 1}, {Micros: microsPerHour},
+		{Micros: microsPerMinute}}
 	out := payload[arrow.MonthDayNanoInterval](f, n)
-	return f.each(n, sel, func(i int) error {
-		sum := intervalSum{}
-		for k, a := range args {
-			if k == len(units) {
-				s := fixedAt[float64](a, i) * 1e6
-				if !(math.Abs(s) < math.MaxInt64/1000) {
-					return outOfRange("INTERVAL")
-				}
-				sum.plus(&sum.micros, int64(math.Round(s)))
-				break
-			}
-			u, x := units[k], fixedAt[int64](a, i)
-			for _, part := range []struct {
-				to *int64
-				by int64
-			}{{&sum.months, u.months}, {&sum.days, u.days}, {&sum.micros, u.micros}} {
-				r, ok := mulOK(x, part.by)
-				if !ok {
-					return outOfRange("INTERVAL")
-				}
-				sum.plus(part.to, r)
-			}
+	return f.each(n, sel, func(i int) (err error) {
+		var sum interval.Sum
+		for k, u := range units[:min(len(units), len(args))] {
+			sum.Times(fixedAt[int64](args[k], i), u)
 		}
-		v, err := sum.done("", false)
-		if err != nil || sum.over {
-			return outOfRange("INTERVAL")
+		if len(args) > len(units) {
+			s := fixedAt[float64](args[len(units)], i) * 1e6
+			if !(math.Abs(s) < math.MaxInt64/1000) {
+				return outOfRange("INTERVAL")
+			}
+			sum.Plus(&sum.Micros, int64(math.Round(s)))
 		}
-		out[i] = v
-		return nil
+		out[i], err = intervalOfSum(sum)
+		return err
 	})
 }
 
 // justified is the kernel of justify_hours (24 hours make a day), justify_days (30 days make a month), or both.
 func justified(hours, days bool) maker {
 	return plain(checked1(func(v arrow.MonthDayNanoInterval) (arrow.MonthDayNanoInterval, error) {
-		sum := intervalSum{months: int64(v.Months), days: int64(v.Days), micros: v.Nanoseconds / 1000}
+		sum := interval.Sum{Months: int64(v.Months), Days: int64(v.Days), Micros: v.Nanoseconds / 1000}
 		if hours {
-			sum.days, sum.micros = sum.days+sum.micros/microsPerDay, sum.micros%microsPerDay
+			sum.Days, sum.Micros = sum.Days+sum.Micros/microsPerDay, sum.Micros%microsPerDay
 		}
 		if days {
-			sum.months, sum.days = sum.months+sum.days/30, sum.days%30
+			sum.Months, sum.Days = sum.Months+sum.Days/30, sum.Days%30
 		}
-		if hours && sum.days > 0 && sum.micros < 0 {
-			sum.days, sum.micros = sum.days-1, sum.micros+microsPerDay
+		if hours && sum.Days > 0 && sum.Micros < 0 {
+			sum.Days, sum.Micros = sum.Days-1, sum.Micros+microsPerDay
 		}
-		if hours && sum.days < 0 && sum.micros > 0 {
-			sum.days, sum.micros = sum.days+1, sum.micros-microsPerDay
+		if hours && sum.Days < 0 && sum.Micros > 0 {
+			sum.Days, sum.Micros = sum.Days+1, sum.Micros-microsPerDay
 		}
-		r, err := sum.done("", false)
-		if err != nil {
-			err = outOfRange("INTERVAL")
-		}
-		return r, err
+		return intervalOfSum(sum)
 	}))
 }
 

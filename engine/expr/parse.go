@@ -2,7 +2,7 @@ package expr
 
 import (
 	"encoding/hex"
-	"math"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -11,6 +11,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
 
+	"kalamflight/internal/interval"
 	"kalamflight/manifest"
 )
 
@@ -504,234 +505,24 @@ func ReadTime(text string, zone *time.Location) (time.Time, error) {
 	return time.UnixMicro(micros), err
 }
 
-// parseInterval reads "1 year 2 months -3 days 04:05:06.7", "1.5 hours", "@ 1 day ago" and ISO 8601's P1Y2M3DT4H5M6S.
 func parseInterval(s string) (arrow.MonthDayNanoInterval, error) {
-	text := trimmed(s)
-	bad := func() (arrow.MonthDayNanoInterval, error) {
-		return arrow.MonthDayNanoInterval{}, malformed("INTERVAL", s)
-	}
-	if text == "" {
-		return bad()
-	}
-	if text[0] == 'P' || text[0] == 'p' {
-		return parseISO(s, text[1:])
-	}
-	var sum intervalSum
-	fields := strings.Fields(strings.TrimPrefix(text, "@"))
-	ago := false
-	if n := len(fields); n > 0 && strings.EqualFold(fields[n-1], "ago") {
-		ago, fields = true, fields[:n-1]
-	}
-	if len(fields) == 0 {
-		return bad()
-	}
-	for i := 0; i < len(fields); i++ {
-		field := fields[i]
-		if strings.IndexByte(field, ':') >= 0 {
-			if !sum.clock(field) {
-				return bad()
-			}
-			continue
-		}
-		k := 0
-		for k < len(field) && (field[k] >= '0' && field[k] <= '9' || strings.IndexByte("+-.", field[k]) >= 0) {
-			k++
-		}
-		number, unit := field[:k], field[k:]
-		if unit == "" {
-			switch {
-			case i+1 < len(fields):
-				i++
-				unit = fields[i]
-			case len(fields) == 1:
-				unit = "second"
-			}
-		}
-		if !sum.add(number, unit) {
-			return bad()
-		}
-	}
-	return sum.done(s, ago)
-}
-
-func parseISO(s, text string) (arrow.MonthDayNanoInterval, error) {
-	var sum intervalSum
-	clock, any := false, false
-	for text != "" {
-		if text[0] == 'T' || text[0] == 't' {
-			clock, text = true, text[1:]
-			continue
-		}
-		k := 0
-		for k < len(text) && (text[k] >= '0' && text[k] <= '9' || strings.IndexByte("+-.", text[k]) >= 0) {
-			k++
-		}
-		if k == len(text) {
-			return arrow.MonthDayNanoInterval{}, malformed("INTERVAL", s)
-		}
-		unit := map[byte]string{'Y': "year", 'M': "month", 'W': "week", 'D': "day"}[text[k]&^0x20]
-		if clock {
-			unit = map[byte]string{'H': "hour", 'M': "minute", 'S': "second"}[text[k]&^0x20]
-		}
-		if !sum.add(text[:k], unit) {
-			return arrow.MonthDayNanoInterval{}, malformed("INTERVAL", s)
-		}
-		any, text = true, text[k+1:]
-	}
-	if !any {
-		return arrow.MonthDayNanoInterval{}, malformed("INTERVAL", s)
-	}
-	return sum.done(s, false)
-}
-
-// intervalSum adds up the parts of an interval.
-type intervalSum struct {
-	months, days, micros int64
-	over                 bool
-}
-
-func (sum *intervalSum) done(s string, ago bool) (arrow.MonthDayNanoInterval, error) {
-	if sum.over || sum.months != int64(int32(sum.months)) || sum.days != int64(int32(sum.days)) ||
-		sum.micros > math.MaxInt64/1000 ||
-		sum.micros < math.MinInt64/1000 {
-		return arrow.MonthDayNanoInterval{}, invalid(codeDate, "%s is out of range of INTERVAL", strconv.Quote(s))
-	}
-	v := arrow.MonthDayNanoInterval{Months: int32(sum.months), Days: int32(sum.days), Nanoseconds: sum.micros * 1000}
-	if ago {
-		return negateInterval(v)
+	v, err := interval.Parse(s, "")
+	switch {
+	case errors.Is(err, interval.ErrRange):
+		return v, invalid(codeDate, "%s is out of range of INTERVAL", strconv.Quote(s))
+	case err != nil:
+		return v, malformed("INTERVAL", s)
 	}
 	return v, nil
 }
 
-func (sum *intervalSum) clock(field string) bool {
-	sign := int64(1)
-	if field[0] == '-' || field[0] == '+' {
-		if field[0] == '-' {
-			sign = -1
-		}
-		field = field[1:]
+// intervalOfSum is a sum as an interval, or the failure that it is out of range.
+func intervalOfSum(sum interval.Sum) (arrow.MonthDayNanoInterval, error) {
+	v, err := sum.Value()
+	if err != nil {
+		return v, outOfRange("INTERVAL")
 	}
-	p := scanner{field}
-	h, ok := p.digits(1, 9)
-	if !ok || !p.skip(':') {
-		return false
-	}
-	m, ok := p.digits(1, 2)
-	if !ok || m > 59 {
-		return false
-	}
-	micros := h*microsPerHour + m*microsPerMinute
-	if p.skip(':') {
-		s, ok := p.digits(1, 2)
-		if !ok || s > 59 {
-			return false
-		}
-		micros += s * microsPerSecond
-		if p.skip('.') {
-			micros += p.fraction()
-		}
-	}
-	sum.plus(&sum.micros, sign*micros)
-	return p.s == ""
-}
-
-func (sum *intervalSum) plus(to *int64, n int64) {
-	r, ok := addOK(*to, n)
-	*to = r
-	sum.over = sum.over || !ok
-}
-
-// add adds a number of a unit; a fraction goes on into smaller units.
-func (sum *intervalSum) add(number, unit string) bool {
-	if number == "" || strings.Trim(number, "+-.") == "" {
-		return false
-	}
-	u, ok := unitOf(unit)
-	if !ok {
-		return false
-	}
-	whole, fraction := number, 0.0
-	if dot := strings.IndexByte(number, '.'); dot >= 0 {
-		f, err := strconv.ParseFloat("0"+number[dot:], 64)
-		if err != nil {
-			return false
-		}
-		whole, fraction = number[:dot], f
-		if strings.HasPrefix(number, "-") {
-			fraction = -f
-		}
-	}
-	n := int64(0)
-	if whole != "" && whole != "-" && whole != "+" {
-		var err error
-		if n, err = strconv.ParseInt(whole, 10, 64); err != nil {
-			return false
-		}
-	}
-	to := &sum.micros
-	switch {
-	case u.months > 0:
-		to = &sum.months
-	case u.days > 0:
-		to = &sum.days
-	}
-	r, fine := mulOK(n, max(u.months, u.days, u.micros))
-	sum.over = sum.over || !fine
-	sum.plus(to, r)
-	switch {
-	case u.months > 0:
-		months := fraction * float64(u.months)
-		sum.plus(&sum.months, int64(months))
-		fraction, u = months-math.Trunc(months), timeUnit{days: 30}
-		fallthrough
-	case u.days > 0:
-		days := fraction * float64(u.days)
-		sum.plus(&sum.days, int64(days))
-		sum.plus(&sum.micros, int64(math.Round((days-math.Trunc(days))*float64(microsPerDay))))
-	default:
-		sum.plus(&sum.micros, int64(math.Round(fraction*float64(u.micros))))
-	}
-	return true
-}
-
-// timeUnit is a unit of time: so many months, days or microseconds.
-type timeUnit struct {
-	name                 string
-	months, days, micros int64
-}
-
-// unitOf finds a unit by its names in SQL, singular, plural and short.
-func unitOf(name string) (timeUnit, bool) {
-	n := strings.ToLower(name)
-	switch n {
-	case "us", "usec", "usecs", "microsecond", "microseconds", "usecond", "useconds":
-		return timeUnit{name: "microsecond", micros: 1}, true
-	case "ms", "msec", "msecs", "millisecond", "milliseconds", "msecond", "mseconds":
-		return timeUnit{name: "millisecond", micros: 1000}, true
-	case "s", "sec", "secs", "second", "seconds":
-		return timeUnit{name: "second", micros: microsPerSecond}, true
-	case "m", "min", "mins", "minute", "minutes":
-		return timeUnit{name: "minute", micros: microsPerMinute}, true
-	case "h", "hr", "hrs", "hour", "hours":
-		return timeUnit{name: "hour", micros: microsPerHour}, true
-	case "d", "day", "days", "dayofmonth":
-		return timeUnit{name: "day", days: 1}, true
-	case "w", "week", "weeks", "weekofyear":
-		return timeUnit{name: "week", days: 7}, true
-	case "mon", "mons", "month", "months":
-		return timeUnit{name: "month", months: 1}, true
-	case "quarter", "quarters":
-		return timeUnit{name: "quarter", months: 3}, true
-	case "y", "yr", "yrs", "year", "years":
-		return timeUnit{name: "year", months: 12}, true
-	case "decade", "decades", "dec", "decs":
-		return timeUnit{name: "decade", months: 120}, true
-	case "century", "centuries", "cent", "c":
-		return timeUnit{name: "century", months: 1200}, true
-	case "millennium", "millennia", "millenniums", "mil", "mils":
-		return timeUnit{name: "millennium", months: 12000}, true
-	}
-	return timeUnit{}, false
+	return v, nil
 }
 
 // parseFloats reads [1, 2.5, 3] into an EMBEDDING.

@@ -302,9 +302,6 @@ func (e *env) binary(n *ast.Binary) plan.Expr {
 	case "#>>":
 		op = "json_extract_path_text"
 	}
-	if folded, ok := foldDate(op, left, right); ok {
-		return folded
-	}
 	out := e.b.resolved(op, []plan.Expr{left, right}, at)
 	if negate {
 		return negated(out, true)

@@ -2,16 +2,17 @@ package bind
 
 import (
 	"encoding/hex"
+	"errors"
 	"math"
 	"math/big"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
 
 	"kalamflight/engine/plan"
+	"kalamflight/internal/interval"
 	"kalamflight/manifest"
 	"kalamflight/sqlfront/ast"
 )
@@ -245,7 +246,8 @@ func convertText(s string, t manifest.Type) (any, bool) {
 	case manifest.UUID:
 		return boxed(uuid(s))
 	case manifest.Interval:
-		return parseInterval(s, "")
+		v, err := interval.Parse(s, "")
+		return v, err == nil
 	}
 	return nil, false
 }
@@ -395,14 +397,17 @@ func uuid(s string) (out [16]byte, ok bool) {
 // interval binds INTERVAL; a string is read at once.
 func (e *env) interval(n *ast.Interval) plan.Expr {
 	if s, ok := n.Arg.(*ast.String); ok {
-		v, ok := parseInterval(s.Value, n.Unit)
-		if !ok {
+		v, err := interval.Parse(s.Value, n.Unit)
+		switch {
+		case errors.Is(err, interval.ErrRange):
+			e.b.invalid("22008", s.Start, "%q is out of range of INTERVAL", s.Value)
+		case err != nil:
 			e.b.invalid("22007", s.Start, "%q is no interval", s.Value).hint("write it like INTERVAL '1 day 2 hours'")
 		}
 		return &plan.Literal{Value: v, Type: kind(manifest.Interval)}
 	}
 	if num, ok := n.Arg.(*ast.Number); ok {
-		if v, ok := parseInterval(num.Text, n.Unit); ok {
+		if v, err := interval.Parse(num.Text, n.Unit); err == nil {
 			return &plan.Literal{Value: v, Type: kind(manifest.Interval)}
 		}
 	}
@@ -425,161 +430,4 @@ func (e *env) interval(n *ast.Interval) plan.Expr {
 		arg = e.b.cast(arg, kind(manifest.BigInt), n.Start)
 	}
 	return e.b.resolved("to_"+unit+"s", []plan.Expr{arg}, n.Start)
-}
-
-// parseInterval reads "1 year 2 months -3 days 04:05:06.7"; a number without a unit takes the one given.
-func parseInterval(s, unit string) (arrow.MonthDayNanoInterval, bool) {
-	var out arrow.MonthDayNanoInterval
-	words := strings.Fields(strings.ToLower(s))
-	ago := len(words) > 1 && words[len(words)-1] == "ago"
-	if ago {
-		words = words[:len(words)-1]
-	}
-	if len(words) == 0 {
-		return out, false
-	}
-	for i := 0; i < len(words); i++ {
-		w := words[i]
-		if strings.Contains(w, ":") {
-			nanos, ok := clock(w)
-			if !ok {
-				return out, false
-			}
-			out.Nanoseconds += nanos
-			continue
-		}
-		digits := strings.TrimRightFunc(w, func(r rune) bool { return r >= 'a' && r <= 'z' })
-		name := w[len(digits):]
-		if name == "" && i+1 < len(words) && words[i+1][0] >= 'a' && words[i+1][0] <= 'z' {
-			i++
-			name = words[i]
-		}
-		if name == "" {
-			if name = unit; name == "" {
-				name = "second"
-			}
-		}
-		v, err := strconv.ParseFloat(digits, 64)
-		if err != nil || !addUnit(&out, v, name) {
-			return out, false
-		}
-	}
-	if ago {
-		out.Months, out.Days, out.Nanoseconds = -out.Months, -out.Days, -out.Nanoseconds
-	}
-	return out, true
-}
-
-// clock reads [-]hh:mm[:ss[.fraction]].
-func clock(s string) (int64, bool) {
-	rest, negative := strings.CutPrefix(s, "-")
-	parts := strings.Split(rest, ":")
-	if len(parts) > 3 {
-		return 0, false
-	}
-	total := 0.0
-	for i, scale := range []float64{3600, 60, 1} {
-		if i >= len(parts) {
-			break
-		}
-		v, err := strconv.ParseFloat(parts[i], 64)
-		if err != nil || v < 0 || i > 0 && v >= 60 || v > 1e6 {
-			return 0, false
-		}
-		total += v * scale
-	}
-	if negative {
-		total = -total
-	}
-	return int64(math.Round(total*1e6)) * 1000, true
-}
-
-// addUnit adds v of a unit; fractions go down to the next smaller part.
-func addUnit(out *arrow.MonthDayNanoInterval, v float64, unit string) bool {
-	const most = 1e6
-	if math.IsNaN(v) || math.Abs(v) > 1e15 {
-		return false
-	}
-	months, days, micros := 0.0, 0.0, 0.0
-	switch unit {
-	case "ms", "us": // without their s they would be minutes, and nothing
-		unit += "ec"
-	}
-	switch strings.TrimSuffix(unit, "s") {
-	case "millennium", "millennia":
-		months = v * 12_000
-	case "century", "centurie":
-		months = v * 1200
-	case "decade":
-		months = v * 120
-	case "year", "yr", "y":
-		months = v * 12
-	case "quarter":
-		months = v * 3
-	case "month", "mon":
-		months = v
-	case "week", "w":
-		days = v * 7
-	case "day", "d":
-		days = v
-	case "hour", "hr", "h":
-		micros = v * 3600e6
-	case "minute", "min", "m":
-		micros = v * 60e6
-	case "second", "sec", "":
-		micros = v * 1e6
-	case "millisecond", "msec":
-		micros = v * 1e3
-	case "microsecond", "usec", "u":
-		micros = v
-	default:
-		return false
-	}
-	whole := math.Trunc(months)
-	days += (months - whole) * 30
-	wholeDays := math.Trunc(days)
-	micros += (days - wholeDays) * microsOfDay
-	if math.Abs(whole) > most || math.Abs(wholeDays) > most*400 || math.Abs(micros) > 9e15 {
-		return false
-	}
-	out.Months += int32(whole)
-	out.Days += int32(wholeDays)
-	out.Nanoseconds += int64(math.Round(micros)) * 1000
-	return true
-}
-
-// foldDate computes a constant date or timestamp plus or minus a constant interval, so that comparisons with it can
-// prune.
-func foldDate(op string, left, right plan.Expr) (plan.Expr, bool) {
-	if op == "+" && left.ExprType().Kind == manifest.Interval {
-		left, right = right, left
-	}
-	l, ok := left.(*plan.Literal)
-	r, isLiteral := right.(*plan.Literal)
-	if !ok || !isLiteral || op != "+" && op != "-" {
-		return nil, false
-	}
-	at, ok := l.Value.(int64)
-	iv, isInterval := r.Value.(arrow.MonthDayNanoInterval)
-	if !ok || !isInterval || l.Type.Kind != manifest.Date && l.Type.Kind != manifest.Timestamp ||
-		iv.Nanoseconds%1000 != 0 {
-		return nil, false
-	}
-	if l.Type.Kind == manifest.Date {
-		at *= microsOfDay
-	}
-	sign := int64(1)
-	if op == "-" {
-		sign = -1
-	}
-	d := addMonths(time.UnixMicro(at).UTC(), int(sign)*int(iv.Months)).AddDate(0, 0, int(sign)*int(iv.Days))
-	return &plan.Literal{Value: d.UnixMicro() + sign*iv.Nanoseconds/1000, Type: kind(manifest.Timestamp)}, true
-}
-
-// addMonths stays in the month that is meant: a month after 31 January is the last of February.
-func addMonths(d time.Time, months int) time.Time {
-	first := time.Date(d.Year(), d.Month(), 1, d.Hour(), d.Minute(), d.Second(), d.Nanosecond(), time.UTC).AddDate(0,
-		months, 0)
-	last := first.AddDate(0, 1, -1).Day()
-	return first.AddDate(0, 0, min(d.Day(), last)-1)
 }
