@@ -13,15 +13,20 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/apache/arrow-adbc/go/adbc"
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	pb "github.com/apache/arrow-go/v18/arrow/flight/gen/flight"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"kalamflight/internal/server"
 	"kalamflight/internal/testkit"
 )
+
+// isolationClients is how many connections each of the two residents has.
+const isolationClients = 3
 
 // isolationOperations is how many random things the residents of TestIsolation do together.
 var isolationOperations = flag.Int("isolation", 10_000, "the operations of TestIsolation")
@@ -98,7 +103,7 @@ func (s *sink) Write(b []byte) (int, error) {
 	return s.to.Write(b)
 }
 
-// resident is one of the two users of the isolation test.
+// resident is a client of one of the two users of the isolation test.
 type resident struct {
 	*client
 	name, canary string
@@ -107,6 +112,10 @@ type resident struct {
 	rand  *rand.Rand
 	last  int64
 	words int64
+	// wire calls the server below the driver, with token; loot is what both leave lying about.
+	wire  pb.FlightServiceClient
+	token string
+	loot  *loot
 }
 
 // value is a new text with the resident's canary in it.
@@ -119,7 +128,7 @@ func (u *resident) value() string {
 func (u *resident) act() error {
 	id := u.rand.Int64N(300) + 1
 	var err error
-	switch u.rand.IntN(24) {
+	switch u.rand.IntN(32) {
 	case 0, 1, 2:
 		u.last++
 		_, err = u.tryExec(fmt.Sprintf("INSERT INTO both.notes VALUES (%d, '%s', %d)", u.last, u.value(), id))
@@ -128,7 +137,7 @@ func (u *resident) act() error {
 	case 4, 5:
 		_, err = u.tryExec(fmt.Sprintf("UPDATE both.notes SET body = '%s' WHERE id = %d", u.value(), id))
 	case 6:
-		_, err = u.tryExec(fmt.Sprintf("DELETE FROM both.notes WHERE n %% 50 = %d", id%50))
+		_, err = u.tryExec(fmt.Sprintf("DELETE FROM both.notes WHERE coalesce(n, id) %% 50 = %d", id%50))
 	case 7:
 		_, err = u.tryQuery("SELECT * FROM both.notes")
 	case 8:
@@ -150,6 +159,10 @@ func (u *resident) act() error {
 		_, err = u.tryExec("FLUSH TABLE both.notes")
 	case 16, 17, 18, 19, 20, 21, 22, 23:
 		return u.share(id)
+	case 24, 25, 26, 27:
+		return u.steal(id)
+	case 28, 29, 30, 31:
+		return u.trespass(id)
 	case 15:
 		_, err = u.tryExec(fmt.Sprintf("INSERT INTO both.signals VALUES (%d, '%s')", id, u.value()))
 		if err == nil {
@@ -197,9 +210,13 @@ func (u *resident) share(id int64) error {
 	case 13:
 		_, err = u.tryQuery("SELECT body FROM both.bodies WHERE body <> 'x'")
 	}
+	return denied(err)
+}
+
+// denied is expected, and lets pass what is denied.
+func denied(err error) error {
 	var e adbc.Error
-	if errors.As(err, &e) && (e.Code == adbc.StatusUnauthorized || e.Code == adbc.StatusUnauthenticated ||
-		strings.Contains(e.Msg, "may be repeated") || strings.Contains(e.Msg, "repeat the statement")) {
+	if errors.As(err, &e) && (e.Code == adbc.StatusUnauthorized || e.Code == adbc.StatusUnauthenticated) {
 		return nil
 	}
 	return expected(err)
@@ -209,7 +226,8 @@ func (u *resident) share(id int64) error {
 func expected(err error) error {
 	var e adbc.Error
 	if errors.As(err, &e) &&
-		(e.Code == adbc.StatusAlreadyExists || e.Code == adbc.StatusInvalidArgument || e.Code == adbc.StatusInvalidData) {
+		(e.Code == adbc.StatusAlreadyExists || e.Code == adbc.StatusInvalidArgument || e.Code == adbc.StatusInvalidData ||
+			strings.Contains(e.Msg, "may be repeated") || strings.Contains(e.Msg, "repeat the statement")) {
 		return nil
 	}
 	return err
@@ -270,8 +288,9 @@ func (u *resident) follow(ctx context.Context, url string) error {
 // byte that the server sends to each of them for the canary of the other.
 func TestIsolation(t *testing.T) {
 	r, _ := testkit.Rand(t)
-	s := start(t, server.Options{})
+	s := start(t, server.Options{ExportDir: t.TempDir()})
 	root := connect(t, s.URL(), "")
+	l := newLoot()
 	canaries := map[string]string{"amal": "canaryAMALxq", "bilal": "canaryBILALzw"}
 	root.exec("CREATE NAMESPACE both",
 		"CREATE USER TABLE both.notes (id BIGINT PRIMARY KEY, body TEXT, n INT) WITH (FLUSH_POLICY = 'rows:200')",
@@ -300,30 +319,39 @@ func TestIsolation(t *testing.T) {
 		}
 		p := newTap(t, s.URL(), other)
 		taps[name] = p
-		u := &resident{client: connect(t, p.url(), name), name: name, canary: canaries[name], last: 1000,
-			other: map[string]string{"amal": "bilal", "bilal": "amal"}[name],
-			rand:  rand.New(rand.NewPCG(r.Uint64(), 0))}
+		token := root.makeToken("CREATE TOKEN wire FOR " + name)
 		live.Go(func() {
+			u := resident{name: name}
 			if err := u.follow(ctx, p.url()); err != nil {
 				t.Errorf("%s follows: %v", name, err)
 			}
 		})
-		wg.Go(func() {
-			for i := range size(*isolationOperations/2, 300) {
-				act := u.act
-				if i%500 == 250 {
-					act = u.bulk
+		for k := range isolationClients {
+			u := &resident{client: connect(t, p.url(), name), name: name, canary: canaries[name],
+				last:  int64(1000 + k*100_000_000),
+				other: map[string]string{"amal": "bilal", "bilal": "amal"}[name],
+				rand:  rand.New(rand.NewPCG(r.Uint64(), 0)), wire: dialWire(t, p), token: token, loot: l}
+			wg.Go(func() {
+				for i := range size(*isolationOperations, 600) / (2 * isolationClients) {
+					act := u.act
+					if i%500 == 250 {
+						act = u.bulk
+					}
+					if err := act(); err != nil {
+						t.Errorf("%s, operation %d: %v", name, i, err)
+						return
+					}
 				}
-				if err := act(); err != nil {
-					t.Errorf("%s, operation %d: %v", name, i, err)
-					return
-				}
-			}
-		})
+			})
+		}
 	}
+	began := time.Now()
 	wg.Wait()
+	took := time.Since(began)
 	cancel()
 	live.Wait()
+	t.Logf("%.0f operations a second, %s", float64(*isolationOperations)/took.Seconds(), l)
+	l.worked(t)
 	for name, p := range taps {
 		if p.found.Load() != nil {
 			t.Errorf("%s was sent a byte of the other: %s", name, *p.found.Load())

@@ -146,7 +146,7 @@ func recordBinds(t *testing.T, c *client) {
 	}
 }
 
-func packed(t *testing.T, m proto.Message) []byte {
+func packed(t testing.TB, m proto.Message) []byte {
 	t.Helper()
 	a, err := anypb.New(m)
 	if err != nil {
