@@ -99,7 +99,7 @@ func TestWhatRunsEndsWithTheGrant(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 			defer cancel()
 			who := lina
-			read, follow := "SELECT a.n, i FROM $.t a, generate_series(1, 1000000000000) AS g(i)",
+			read, follow := "SELECT (SELECT max(n) FROM $.t), i FROM generate_series(1, 1000000000000) AS g(i)",
 				"SUBSCRIBE TO $.t OPTIONS (progress = '1h')"
 			switch {
 			case c.view:
