@@ -129,26 +129,10 @@ func (t *interner) reserve(n int) error {
 	if need > 1<<31 {
 		return &fault.SQL{Kind: fault.ErrExhausted, Code: "54000", Message: "more than a billion different strings"}
 	}
-	old := t.slots
 	log := bits.Len(uint(need - 1))
 	slots, shift := make([]uint64, 1<<log), uint(32-log)
-	mask := uint32(len(slots) - 1)
-	for len(old) > 0 {
-		part := old[:min(pollRows, len(old))]
-		for _, s := range part {
-			if s == 0 {
-				continue
-			}
-			j := uint32(s>>32) >> shift
-			for slots[j] != 0 {
-				j = (j + 1) & mask
-			}
-			slots[j] = s
-		}
-		if err := t.ending.err(); err != nil {
-			return err
-		}
-		old = old[len(part):]
+	if err := moveSlots(slots, t.slots, shift, t.ending); err != nil {
+		return err
 	}
 	t.slots, t.shift = slots, shift
 	return nil

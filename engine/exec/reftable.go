@@ -60,10 +60,9 @@ func (t *refTable[K]) reserve(n int) error {
 	if need > 1<<31 {
 		return &fault.SQL{Kind: fault.ErrExhausted, Code: "54000", Message: "more than a billion groups"}
 	}
-	old := t.slots
 	log := bits.Len(uint(need - 1))
 	slots, shift := make([]uint64, 1<<log), uint(32-log)
-	if err := moveSlots(slots, old, shift, t.ending); err != nil {
+	if err := moveSlots(slots, t.slots, shift, t.ending); err != nil {
 		return err
 	}
 	t.slots, t.shift = slots, shift
